@@ -1,0 +1,91 @@
+"""The values that travel from the data to the loss: rows of tokens, a batch with its labels, a term of the loss."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trivium.core.layout import TokenLayout
+
+
+class Rows(NamedTuple):
+    """B packed rows as the data path gives them, before an objective hides anything.
+
+    Each row reads L + 1 tokens, so that in causal training each token is a target exactly once.
+    """
+
+    tokens_BL: np.ndarray  # int64 [B, L + 1]
+    document_BL: np.ndarray  # int32 [B, L + 1], counted from 0 in each row; -1 = unused
+    word_start_BL: np.ndarray  # bool [B, L + 1]
+    sentence_start_BL: np.ndarray  # bool [B, L + 1]
+    epoch_B: np.ndarray  # int64 [B]
+    row_B: np.ndarray  # int64 [B], number of the row in its epoch; (epoch, row) keys its random choices
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a network reads and what it must predict, with static shapes.
+
+    Args:
+        tokens_BL: int64, ids.
+        layout: who sees whom.
+        labels_BN: int64, what is to be predicted at each labelled place.
+        places_BN: int64, which place of the row each label belongs to.
+        weights_BN: float32, 1 where the label counts and 0 where the capacity N is not used.
+        segments_BL: int64, token types (BERT's sentence A and B), or None.
+        source: what the encoder of an encoder-decoder reads; the rest is then the decoder's.
+    """
+
+    tokens_BL: Tensor
+    layout: TokenLayout
+    labels_BN: Tensor
+    places_BN: Tensor
+    weights_BN: Tensor
+    segments_BL: Tensor | None = None
+    source: "Batch | None" = None
+
+    @property
+    def num_tokens(self) -> int:
+        """Number of used places, those of the source included."""
+        own = int((self.layout.document_BL >= 0).sum())
+        return own + (self.source.num_tokens if self.source is not None else 0)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
+        """Return the batch with `function` applied to each of its tensors."""
+        return replace(
+            self,
+            tokens_BL=function(self.tokens_BL),
+            layout=self.layout.map(function),
+            labels_BN=function(self.labels_BN),
+            places_BN=function(self.places_BN),
+            weights_BN=function(self.weights_BN),
+            segments_BL=None if self.segments_BL is None else function(self.segments_BL),
+            source=None if self.source is None else self.source.map(function),
+        )
+
+    def rows(self, start: int, stop: int) -> "Batch":
+        """Return rows `start` to `stop` as a batch of their own."""
+        return self.map(lambda tensor: tensor[start:stop])
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on another device."""
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
+
+
+def reading(tokens_BL: Tensor, layout: TokenLayout) -> Batch:
+    """Return a batch that is only read, with no labels."""
+    rows = tokens_BL.shape[0]
+    none_BN = torch.zeros(rows, 0, dtype=torch.int64, device=tokens_BL.device)
+    return Batch(tokens_BL, layout, none_BN, none_BN, none_BN.float())
+
+
+class Term(NamedTuple):
+    """One term of a loss, as a sum and never as a mean, so that accumulation, ranks and uneven masks agree."""
+
+    name: str
+    sum: Tensor
+    count: float
+    weight: float = 1.0
