@@ -28,7 +28,9 @@ class Config(BaseModel):
             for key in value:
                 if key not in cls.model_fields:
                     hint = nearest(str(key), list(cls.model_fields))
-                    raise PydanticCustomError("unknown_key", "unknown key `{key}`.{hint}", {"key": key, "hint": hint})
+                    raise PydanticCustomError(
+                        "unknown_key", "unknown key `{key}`.{hint}", {"key": key, "hint": hint}
+                    )
         return value
 
 
@@ -89,7 +91,13 @@ def _one_line(error: ValidationError) -> str:
     found = first.get("input")
     shown = f" (found {found!r})" if isinstance(found, str | int | float | bool) else ""
     more = f" And {len(rest)} more." if rest else ""
-    return (f"`{path}`: " if path else "") + message + shown + ("" if (message + shown).endswith((".", "?")) else ".") + more
+    return (
+        (f"`{path}`: " if path else "")
+        + message
+        + shown
+        + ("" if (message + shown).endswith((".", "?")) else ".")
+        + more
+    )
 
 
 def _step(node: Any, name: str, dotted: str) -> Any:

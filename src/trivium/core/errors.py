@@ -25,7 +25,9 @@ class MissingExtra(UserError):
     """An optional package that the asked-for work needs."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs `{package}`, which is not installed: pip install 'trivium[{extra}]'.")
+        super().__init__(
+            f"{purpose} needs `{package}`, which is not installed: pip install 'trivium[{extra}]'."
+        )
 
 
 def nearest(name: str, known: list[str]) -> str:

@@ -63,7 +63,9 @@ def refuse_existing(out: Path) -> None:
     if out.is_file():
         raise ConfigError(f"--out {out}: expected a folder, found a file; nothing was changed.")
     if out.exists() and any(out.iterdir()):
-        raise ConfigError(f"--out {out}: already exists; choose another folder or remove it. Nothing was changed.")
+        raise ConfigError(
+            f"--out {out}: already exists; choose another folder or remove it. Nothing was changed."
+        )
 
 
 def sha256(path: Path) -> str:

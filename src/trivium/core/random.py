@@ -15,7 +15,10 @@ class Key:
 
     def child(self, *parts: str | int) -> "Key":
         """Return the key of a choice within this one."""
-        return Key(self.seed, self.path + tuple(int(part) if isinstance(part, np.integer) else part for part in parts))
+        return Key(
+            self.seed,
+            self.path + tuple(int(part) if isinstance(part, np.integer) else part for part in parts),
+        )
 
     def integer(self) -> int:
         """Return this key as an integer in [0, 2**63), fit for `torch.manual_seed`."""

@@ -1,0 +1,32 @@
+"""How long work tells what it is doing, without knowing who looks on."""
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Shows one phase of work at a time. The command line has a bar and plain lines of this; a library call, nothing."""
+
+    def start(self, phase: str, total: float, unit: str) -> None:
+        """Begin a phase of `total` units of work."""
+        ...
+
+    def advance(self, done: float, note: str = "") -> None:
+        """Say how much of the phase is done in all, and what to show beside it."""
+        ...
+
+    def line(self, text: str) -> None:
+        """Say something that stays."""
+        ...
+
+
+class Silent:
+    """Shows nothing."""
+
+    def start(self, phase: str, total: float, unit: str) -> None:
+        """Show nothing."""
+
+    def advance(self, done: float, note: str = "") -> None:
+        """Show nothing."""
+
+    def line(self, text: str) -> None:
+        """Show nothing."""

@@ -1,0 +1,83 @@
+"""Batches as a pure function of the step, made ahead in the background."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from trivium.core.batch import Batch
+from trivium.core.errors import ConfigError
+from trivium.core.random import Key
+from trivium.data.packing import RowReader
+
+T = TypeVar("T")
+
+
+def step_batches(
+    reader: RowReader, make: "Callable[..., Batch]", *, rows_per_step: int, key: Key
+) -> Callable[[int], Batch]:
+    """Return the function from a step's number to its whole batch.
+
+    Args:
+        reader: gives any row.
+        make: an objective's `make(rows, key)`.
+        rows_per_step: rows in one optimiser step, over all ranks and micro-batches.
+        key: of all that the objective draws.
+    """
+
+    def batch(step: int) -> Batch:
+        return make(reader.rows(step * rows_per_step, (step + 1) * rows_per_step), key)
+
+    return batch
+
+
+def micro_batches(batch: Batch, accumulation: int) -> list[Batch]:
+    """Cut a step's batch into equal micro-batches; raise ConfigError when its rows cannot be divided so."""
+    rows = batch.tokens_BL.shape[0]
+    if rows % accumulation:
+        raise ConfigError(
+            f"`accumulation` must divide the rows of a step: {accumulation} does not divide {rows}."
+        )
+    size = rows // accumulation
+    return [batch.rows(start, start + size) for start in range(0, rows, size)]
+
+
+def ahead(make: Callable[[int], T], start: int, stop: int, *, depth: int = 2) -> Iterator[T]:
+    """Yield `make(start)` to `make(stop - 1)`, made up to `depth` ahead in a thread; depth 0 makes them as asked.
+
+    What is yielded does not depend on the depth. An error in `make` is raised here.
+    """
+    if depth == 0:
+        yield from (make(number) for number in range(start, stop))
+        return
+    made: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(maxsize=depth)
+    stopping = threading.Event()
+
+    def put(item: tuple[T | None, BaseException | None]) -> None:
+        while not stopping.is_set():
+            try:
+                made.put(item, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for number in range(start, stop):
+                if stopping.is_set():
+                    return
+                put((make(number), None))
+        except BaseException as error:  # noqa: BLE001  handed to the consumer, which raises it
+            put((None, error))
+
+    worker = threading.Thread(target=work, name="trivium-loader", daemon=True)
+    worker.start()
+    try:
+        for _ in range(start, stop):
+            item, error = made.get()
+            if error is not None:
+                raise error
+            yield item  # type: ignore[misc]  # None only beside an error
+    finally:
+        stopping.set()
+        worker.join()

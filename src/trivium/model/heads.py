@@ -1,0 +1,125 @@
+"""From hidden states to a vocabulary, and the networks that are trained on text: a stack, or two, with that head."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trivium.core.batch import Batch
+from trivium.core.layout import TokenLayout
+from trivium.model.cache import Cache
+from trivium.model.feed_forward import ActivationFunction
+from trivium.model.stack import Stack
+
+
+class Transform(nn.Module):
+    """BERT's dense layer, activation and norm before the vocabulary."""
+
+    def __init__(self, *, hidden_size: int, activation: ActivationFunction, norm: nn.Module) -> None:
+        super().__init__()
+        self.dense = nn.Linear(hidden_size, hidden_size)
+        self.activation = activation
+        self.norm = norm
+
+    def forward(self, hidden_ND: Tensor) -> Tensor:
+        """Return the transformed hidden states, of the same shape."""
+        return self.norm(self.activation(self.dense(hidden_ND)))
+
+
+class LanguageHead(nn.Module):
+    """Scores over the vocabulary; `projection` may be the token embedding itself."""
+
+    def __init__(
+        self,
+        *,
+        projection: nn.Embedding | nn.Linear,
+        bias: nn.Parameter | None,
+        scale: float,
+        transform: nn.Module,
+    ) -> None:
+        super().__init__()
+        self.projection = projection
+        self.bias = bias
+        self.scale = scale
+        self.transform = transform
+
+    def forward(self, hidden_ND: Tensor) -> Tensor:
+        """Return logits_NV in the type of the hidden states."""
+        hidden_ND = self.transform(hidden_ND)
+        if self.scale != 1.0:
+            hidden_ND = hidden_ND * self.scale
+        return functional.linear(hidden_ND, self.projection.weight, self.bias)
+
+
+class LanguageModel(nn.Module):
+    """One stack with a vocabulary head: encoder or decoder, as the batch's layout says."""
+
+    def __init__(self, *, stack: Stack, head: LanguageHead) -> None:
+        super().__init__()
+        self.stack = stack
+        self.head = head
+
+    @property
+    def reader(self) -> Stack:
+        """The stack that reads text for a task."""
+        return self.stack
+
+    @property
+    def writer(self) -> Stack:
+        """The stack whose hidden states the head turns into tokens."""
+        return self.stack
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return hidden_BLD of the places that are predicted from."""
+        return self.stack(batch)
+
+    def encode(self, batch: Batch) -> tuple[Tensor, TokenLayout] | None:
+        """Return what the writer's cross-attention looks at: nothing."""
+        return None
+
+    def write(self, batch: Batch, source: tuple[Tensor, TokenLayout] | None, cache: Cache) -> Tensor:
+        """Return hidden_BLD of new places, given the cache of the earlier ones."""
+        return self.stack(batch, source, cache)
+
+
+class SequenceToSequence(nn.Module):
+    """A stack that reads the batch's source and a stack that writes, with one vocabulary."""
+
+    def __init__(self, *, encoder: Stack, decoder: Stack, head: LanguageHead) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.head = head
+
+    @property
+    def reader(self) -> Stack:
+        """The stack that reads text for a task."""
+        return self.encoder
+
+    @property
+    def writer(self) -> Stack:
+        """The stack whose hidden states the head turns into tokens."""
+        return self.decoder
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return hidden_BLD of the decoder's places."""
+        return self.decoder(batch, self.encode(batch))
+
+    def encode(self, batch: Batch) -> tuple[Tensor, TokenLayout] | None:
+        """Return the encoder's hidden states of the batch's source, and their layout."""
+        if batch.source is None:
+            raise ValueError("an encoder-decoder needs a batch with a source")
+        return self.encoder(batch.source), batch.source.layout
+
+    def write(self, batch: Batch, source: tuple[Tensor, TokenLayout] | None, cache: Cache) -> Tensor:
+        """Return hidden_BLD of new places of the decoder, given the cache of the earlier ones."""
+        return self.decoder(batch, source, cache)
+
+
+Network = LanguageModel | SequenceToSequence
+
+
+def at_places(hidden_BLD: Tensor, places_BN: Tensor) -> Tensor:
+    """Return the hidden states at the labelled places, [B * N, D]."""
+    rows, length, size = hidden_BLD.shape
+    offset_B1 = torch.arange(rows, device=places_BN.device)[:, None] * length
+    return hidden_BLD.reshape(rows * length, size).index_select(0, (places_BN + offset_B1).reshape(-1))

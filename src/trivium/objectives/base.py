@@ -1,0 +1,82 @@
+"""What an objective is, and the one loss that all of them are made of."""
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trivium.core.batch import Batch, Rows, Term
+from trivium.core.errors import ConfigError
+from trivium.core.random import Key
+from trivium.model.config import EncoderDecoder, ModelConfig
+from trivium.model.heads import LanguageModel, Network, SequenceToSequence, at_places
+
+
+class Objective(Protocol):
+    """Five pure functions. `make` runs in the loader, on numpy; the others in the loop."""
+
+    def network(self, config: ModelConfig) -> nn.Module:
+        """Build what is trained; raise ConfigError when the architecture cannot learn this."""
+        ...
+
+    def make(self, rows: Rows, key: Key) -> Batch:
+        """Hide and label. Each row's choices depend on the key, its epoch and its number only."""
+        ...
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        """Return the count of each term of this batch before anything is computed; terms divide by their sum."""
+        ...
+
+    def loss(self, network: nn.Module, batch: Batch, key: Key) -> tuple[Term, ...]:
+        """Return the terms of the loss on this batch."""
+        ...
+
+    def exported(self, network: nn.Module) -> Network:
+        """Return what is kept of the trained network."""
+        ...
+
+
+class Scored(NamedTuple):
+    """How each labelled place was predicted."""
+
+    nats_BN: Tensor  # float32, minus the natural logarithm of the label's probability
+    correct_BN: Tensor  # bool, the label was the most probable
+
+
+def score_labels(network: Network, batch: Batch) -> Scored:
+    """Predict every labelled place of the batch; the vocabulary is projected to at those places only."""
+    logits_NV = _logits(network, batch)
+    labels_N = batch.labels_BN.reshape(-1)
+    nats_N = functional.cross_entropy(logits_NV, labels_N, reduction="none")
+    correct_N = logits_NV.argmax(-1) == labels_N
+    return Scored(nats_N.view_as(batch.labels_BN), correct_N.view_as(batch.labels_BN))
+
+
+def token_term(name: str, network: Network, batch: Batch) -> Term:
+    """Return the summed cross-entropy of the labelled tokens."""
+    logits_NV = _logits(network, batch)
+    nats_N = functional.cross_entropy(logits_NV, batch.labels_BN.reshape(-1), reduction="none")
+    weights_N = batch.weights_BN.reshape(-1)
+    return Term(name, torch.dot(nats_N, weights_N.to(nats_N.dtype)), float(weights_N.sum()))
+
+
+def require_one_stack(config: ModelConfig, objective: str) -> None:
+    """Raise ConfigError when the architecture is an encoder-decoder."""
+    if isinstance(config.family, EncoderDecoder):
+        raise ConfigError(
+            f"objective `{objective}` trains an encoder or a decoder; this model is an encoder-decoder."
+        )
+
+
+def as_network(network: nn.Module) -> Network:
+    """Return the trained module as the network it is."""
+    if not isinstance(network, LanguageModel | SequenceToSequence):
+        raise TypeError(f"expected a network, found {type(network).__name__}")
+    return network
+
+
+def _logits(network: Network, batch: Batch) -> Tensor:
+    """Return logits_NV of the labelled places, in float32 or better: a softmax over a vocabulary needs the digits."""
+    logits_NV = network.head(at_places(network(batch), batch.places_BN))
+    return logits_NV if logits_NV.dtype == torch.float64 else logits_NV.float()

@@ -1,0 +1,40 @@
+"""Objectives from their configuration."""
+
+from typing import Annotated, assert_never
+
+from pydantic import Field
+
+from trivium.core.special import SpecialTokens
+from trivium.model.config import Decoder, Encoder, EncoderDecoder, ModelConfig
+from trivium.objectives.base import Objective
+from trivium.objectives.causal import Causal, CausalConfig
+from trivium.objectives.masked import Masked, MaskedConfig
+from trivium.objectives.spans import Spans, SpansConfig
+
+ObjectiveConfig = Annotated[MaskedConfig | CausalConfig | SpansConfig, Field(discriminator="kind")]
+
+
+def build_objective(config: ObjectiveConfig, special: SpecialTokens, vocabulary_size: int) -> Objective:
+    """Return the objective for texts of this vocabulary."""
+    match config:
+        case MaskedConfig():
+            return Masked(config, special, vocabulary_size)
+        case CausalConfig():
+            return Causal()
+        case SpansConfig():
+            return Spans(config, special)
+        case _:
+            assert_never(config)
+
+
+def usual_objective(config: ModelConfig) -> ObjectiveConfig:
+    """Return what a family is pretrained with unless the recipe says otherwise."""
+    match config.family:
+        case Encoder():
+            return MaskedConfig()
+        case Decoder():
+            return CausalConfig()
+        case EncoderDecoder():
+            return SpansConfig()
+        case _:
+            assert_never(config.family)

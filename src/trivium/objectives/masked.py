@@ -1,0 +1,98 @@
+"""Masked tokens (BERT, Devlin et al. 2019, section 3.1): some are hidden, the network names them."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import nn
+
+from trivium.core.batch import Batch, Rows, Term
+from trivium.core.config import Config
+from trivium.core.layout import TokenLayout, positions_of
+from trivium.core.random import Key
+from trivium.core.special import SpecialTokens
+from trivium.model.build import build_network
+from trivium.model.config import ModelConfig
+from trivium.model.heads import Network
+from trivium.objectives.base import as_network, require_one_stack, token_term
+
+
+class MaskedConfig(Config):
+    """Of the chosen tokens 80 % become the mask, 10 % a random token, 10 % stay."""
+
+    kind: Literal["masked"] = "masked"
+    rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
+    mask_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.8
+    random_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.1
+
+
+@dataclass(frozen=True)
+class Masked:
+    """The masked objective; `rate` of each row's tokens is chosen, special tokens never."""
+
+    config: MaskedConfig
+    special: SpecialTokens
+    vocabulary_size: int
+
+    def network(self, config: ModelConfig) -> nn.Module:
+        """Build an encoder (or a decoder's stack, read both ways)."""
+        require_one_stack(config, "masked")
+        return build_network(config)
+
+    def make(self, rows: Rows, key: Key) -> Batch:
+        """Choose, hide and label; a row with fewer tokens than its capacity has weights 0 for the rest."""
+        tokens_BL = rows.tokens_BL[:, :-1].copy()
+        document_BL = rows.document_BL[:, :-1]
+        length = tokens_BL.shape[1]
+        capacity = max(1, round(self.config.rate * length))
+        places_BN = np.zeros((len(tokens_BL), capacity), dtype=np.int64)
+        weights_BN = np.zeros((len(tokens_BL), capacity), dtype=np.float32)
+        can_hide_BL = (document_BL >= 0) & ~np.isin(tokens_BL, self._special)
+        labels_BN = np.zeros_like(places_BN)
+        for b in range(len(tokens_BL)):
+            rng = key.child("masked", rows.epoch_B[b], rows.row_B[b]).numpy()
+            candidates = np.flatnonzero(can_hide_BL[b])
+            # A short row hides the same share of what it has.
+            count = min(capacity, round(self.config.rate * int((document_BL[b] >= 0).sum())), len(candidates))
+            chosen = np.sort(rng.permutation(candidates)[:count])
+            places_BN[b, :count] = chosen
+            weights_BN[b, :count] = 1.0
+            labels_BN[b, :count] = tokens_BL[b, chosen]
+            tokens_BL[b, chosen] = self._replacement(tokens_BL[b, chosen], rng)
+        document = torch.from_numpy(np.ascontiguousarray(document_BL))
+        position = torch.from_numpy(positions_of(document_BL))
+        return Batch(
+            tokens_BL=torch.from_numpy(tokens_BL),
+            layout=TokenLayout.bidirectional(document, position),
+            labels_BN=torch.from_numpy(labels_BN),
+            places_BN=torch.from_numpy(places_BN),
+            weights_BN=torch.from_numpy(weights_BN),
+        )
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        """Return the number of hidden tokens."""
+        return {"masked": float(batch.weights_BN.sum())}
+
+    def loss(self, network: nn.Module, batch: Batch, key: Key) -> tuple[Term, ...]:
+        """Return the cross-entropy of the hidden tokens."""
+        return (token_term("masked", as_network(network), batch),)
+
+    def exported(self, network: nn.Module) -> Network:
+        """Return the network itself."""
+        return as_network(network)
+
+    @property
+    def _special(self) -> np.ndarray:
+        return np.array(sorted(self.special.all()))
+
+    def _replacement(self, tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        draw = rng.random(len(tokens))
+        # Random tokens are drawn above the special ones where these come first, as in our own vocabularies.
+        lowest = max(self.special.all()) + 1
+        lowest = lowest if lowest < self.vocabulary_size else 0
+        random = rng.integers(lowest, self.vocabulary_size, len(tokens))
+        masked = draw < self.config.mask_share
+        shuffled = draw < self.config.mask_share + self.config.random_share
+        return np.where(masked, self.special.mask, np.where(shuffled, random, tokens))

@@ -1,0 +1,73 @@
+"""Checkpoints: written aside, checksummed, renamed; the last two and the best are kept."""
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from trivium.core.errors import CheckpointError
+from trivium.core.files import new_folder, verify_checksums, write_checksums, write_json
+from trivium.model.folder import load_tensors, read_tensors, save_tensors, unique_tensors
+from trivium.train.optimisers import load_optimiser_tensors, optimiser_tensors
+from trivium.train.state import TrainState
+
+NUM_KEPT = 2
+
+
+def checkpoint_path(run: Path, step: int) -> Path:
+    """Return the folder of one checkpoint."""
+    return run / "checkpoints" / f"step-{step:06d}"
+
+
+def save_checkpoint(
+    run: Path, network: nn.Module, optimiser: torch.optim.Optimizer, state: TrainState
+) -> None:
+    """Write a checkpoint and remove those that are neither of the last two nor the best."""
+    path = checkpoint_path(run, state.step)
+    with new_folder(path) as folder:
+        save_tensors(folder / "weights.safetensors", unique_tensors(network))
+        save_tensors(folder / "optimiser.safetensors", optimiser_tensors(optimiser, network))
+        write_json(folder / "state.json", state._asdict())
+        write_checksums(folder)
+    kept = set(checkpoints(run)[-NUM_KEPT:])
+    if state.best_step is not None:
+        kept.add(checkpoint_path(run, state.best_step))
+    for old in checkpoints(run):
+        if old not in kept:
+            shutil.rmtree(old)
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """Return the run's checkpoints, the oldest first."""
+    found = [path for path in (run / "checkpoints").glob("step-*") if path.name[5:].isdecimal()]
+    return sorted(found, key=lambda path: int(path.name[5:]))
+
+
+def latest_good(run: Path) -> tuple[Path | None, list[str]]:
+    """Return the newest checkpoint that is whole (None when there is none yet) and what was wrong with newer ones.
+
+    Raises:
+        CheckpointError: there are checkpoints, and all of them are damaged.
+    """
+    complaints: list[str] = []
+    for path in reversed(checkpoints(run)):
+        try:
+            verify_checksums(path)
+        except CheckpointError as error:
+            complaints.append(str(error))
+        else:
+            return path, complaints
+    if complaints:
+        raise CheckpointError(
+            f"{complaints[0]} No earlier checkpoint is whole; start anew with another --out."
+        )
+    return None, []
+
+
+def load_checkpoint(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer) -> TrainState:
+    """Give network and optimiser the checkpoint's values and return where the run was."""
+    load_tensors(network, read_tensors(path / "weights.safetensors"), str(path))
+    load_optimiser_tensors(optimiser, network, read_tensors(path / "optimiser.safetensors"), str(path))
+    return TrainState(**json.loads((path / "state.json").read_text(encoding="utf-8")))

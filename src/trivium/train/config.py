@@ -1,0 +1,133 @@
+"""A complete run as a value, and how a recipe becomes one."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from trivium.core.config import Config, Tree, override, parse, read_toml
+from trivium.model.config import ModelConfig
+from trivium.model.presets import preset
+from trivium.objectives.build import ObjectiveConfig, usual_objective
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class DataConfig(Config):
+    """`fingerprint` names the prepared data; it is written when the run begins and checked when it is resumed."""
+
+    row_length: Annotated[int, Field(ge=8)] = 128
+    fingerprint: str | None = None
+
+
+class AdamWConfig(Config):
+    """AdamW (Loshchilov & Hutter 2019); vectors (norms, biases) are not decayed."""
+
+    kind: Literal["adamw"] = "adamw"
+    lr: PositiveFloat = 1e-3
+    beta1: Share = 0.9
+    beta2: Share = 0.98
+    eps: PositiveFloat = 1e-8
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.1
+
+
+class ConstantSchedule(Config):
+    """Warm-up, constant, then straight down to `final_share` of the peak over the last `cooldown_share` of the steps."""
+
+    kind: Literal["constant"] = "constant"
+    warmup_share: Share = 0.05
+    cooldown_share: Share = 0.3
+    final_share: Share = 0.0
+
+
+class LinearSchedule(Config):
+    """Warm-up, then straight down to `final_share` of the peak."""
+
+    kind: Literal["linear"] = "linear"
+    warmup_share: Share = 0.05
+    final_share: Share = 0.0
+
+
+class CosineSchedule(Config):
+    """Warm-up, then half a cosine down to `final_share` of the peak."""
+
+    kind: Literal["cosine"] = "cosine"
+    warmup_share: Share = 0.05
+    final_share: Share = 0.1
+
+
+ScheduleConfig = Annotated[ConstantSchedule | LinearSchedule | CosineSchedule, Field(discriminator="kind")]
+# auto: bfloat16 where the processor multiplies it in hardware; settled before step 0.
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+class TrainConfig(Config):
+    """How long and in what steps. A field that may be None is settled before step 0 and written into the run."""
+
+    steps: PositiveInt | None = None
+    rows: PositiveInt = 32
+    accumulation: PositiveInt = 1
+    precision: Precision = "float32"
+    max_gradient_norm: PositiveFloat = 1.0
+    log_steps: PositiveInt | None = None
+    validate_steps: PositiveInt | None = None
+    validate_rows: PositiveInt = 128
+    checkpoint_steps: PositiveInt | None = None
+    prefetch: NonNegativeInt = 2
+
+
+class RunConfig(Config):
+    """Everything a run depends on besides the data itself."""
+
+    seed: NonNegativeInt = 0
+    start_from: str | None = None  # a run whose weights this one begins with
+    model: ModelConfig
+    objective: ObjectiveConfig
+    data: DataConfig = DataConfig()
+    optimiser: AdamWConfig = AdamWConfig()
+    schedule: ScheduleConfig = LinearSchedule()
+    train: TrainConfig = TrainConfig()
+
+
+def load_recipe(recipe: str, assignments: Sequence[str] = ()) -> RunConfig:
+    """Return the run that a recipe describes.
+
+    Args:
+        recipe: a TOML file, or a preset's name for that preset with the usual settings.
+        assignments: `dotted.key=value` to change.
+
+    Raises:
+        ConfigError: no such file or preset, an unknown key, a value that does not fit.
+    """
+    if recipe.endswith(".toml"):
+        tree = read_toml(Path(recipe))
+    else:
+        tree = {"model": preset(recipe).model_dump(mode="json", exclude_none=True)}
+    return parse(RunConfig, complete(override(complete(tree), assignments)), recipe)
+
+
+def complete(tree: Mapping[str, Any]) -> Tree:
+    """Fill in what a recipe leaves to its preset: the architecture, and the objective usual for the family."""
+    result = dict(tree)
+    model = dict(result.get("model", {}))
+    name = model.pop("preset", None)
+    if name is not None:
+        model = _merge(preset(str(name)).model_dump(mode="json", exclude_none=True), model)
+    result["model"] = model
+    if "objective" not in result:
+        result["objective"] = usual_objective(parse(ModelConfig, model, "model")).model_dump(mode="json")
+    return result
+
+
+def _merge(base: Tree, changes: Mapping[str, Any]) -> Tree:
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        same_kind = (
+            isinstance(old, dict)
+            and isinstance(value, dict)
+            and value.get("kind", old.get("kind")) == old.get("kind")
+        )
+        merged[key] = _merge(old, value) if same_kind and isinstance(old, dict) else value
+    return merged

@@ -1,0 +1,37 @@
+"""log.jsonl: one line a report, cut back to the checkpoint when a run goes on from it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+class Log:
+    """Appends lines to a run's log; every line is on disk when the call returns."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def cut_after(self, step: int) -> None:
+        """Remove the lines of later steps, and what was left of a line when a run was killed."""
+        if self.path.exists():
+            kept = [line for line in read_log(self.path) if line["step"] <= step]
+            self.path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+
+    def write(self, **values: Any) -> None:
+        """Append one line."""
+        rounded = {
+            key: round(value, 6) if isinstance(value, float) else value for key, value in values.items()
+        }
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(rounded) + "\n")
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Return the whole lines of a log."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break  # the last line of a killed run
+    return lines

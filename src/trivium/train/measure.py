@@ -1,0 +1,52 @@
+"""What is measured to decide, before step 0 and on throw-away copies: the type to compute in, and how many steps fit."""
+
+from collections.abc import Callable
+from statistics import median
+from time import perf_counter
+
+import torch
+
+from trivium.core.batch import Batch
+from trivium.core.random import Key
+from trivium.model.initialise import initialise
+from trivium.objectives.base import Objective
+from trivium.train.config import RunConfig
+from trivium.train.loop import train_steps
+from trivium.train.optimisers import build_optimiser
+from trivium.train.precision import TrainedWeights
+
+_WARM_STEPS, _MIN_STEPS, _MIN_SECONDS = 2, 4, 2.0
+
+
+def seconds_a_step(config: RunConfig, objective: Objective, batch: Callable[[int], Batch]) -> float:
+    """Return the median time of one update of this run, on a network that is thrown away."""
+    network = objective.network(config.model)
+    key = Key(config.seed).child("measure")
+    initialise(network, config.model, key)
+    weights = TrainedWeights(network, config.train.precision)
+    steps = train_steps(
+        weights,
+        objective,
+        build_optimiser(config.optimiser, network),
+        map(batch, range(1_000_000)),
+        start=0,
+        lr=lambda step: 0.0,
+        accumulation=config.train.accumulation,
+        max_gradient_norm=config.train.max_gradient_norm,
+        key=key,
+    )
+    for _ in range(_WARM_STEPS):
+        next(steps)
+    times: list[float] = []
+    while len(times) < _MIN_STEPS or sum(times) < _MIN_SECONDS:
+        begun = perf_counter()
+        next(steps)
+        times.append(perf_counter() - begun)
+    return median(times)
+
+
+def bfloat16_is_native() -> bool:
+    """Return whether this processor multiplies bfloat16 matrices in hardware (elsewhere it is slower than float32)."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,0 +1,346 @@
+"""One pretraining run: settles what is open, trains, logs, validates, saves, and goes on where it stopped."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from types import FrameType
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from trivium.core.batch import Batch
+from trivium.core.config import parse, read_toml, write_toml
+from trivium.core.errors import CheckpointError, ConfigError
+from trivium.core.files import new_folder, refuse_existing, write_json, write_text
+from trivium.core.progress import Progress
+from trivium.core.random import Key
+from trivium.data.loader import ahead, step_batches
+from trivium.data.packing import RowReader
+from trivium.data.shards import PreparedData
+from trivium.model.config import ModelConfig, with_max_length, with_vocabulary
+from trivium.model.count import num_parameters
+from trivium.model.folder import load_model, save_model
+from trivium.model.initialise import initialise
+from trivium.objectives.base import Objective
+from trivium.objectives.build import build_objective
+from trivium.train.checkpoint import latest_good, load_checkpoint, save_checkpoint
+from trivium.train.config import RunConfig
+from trivium.train.log import Log
+from trivium.train.loop import StepReport, train_steps
+from trivium.train.measure import bfloat16_is_native, seconds_a_step
+from trivium.train.optimisers import build_optimiser
+from trivium.train.precision import TrainedWeights
+from trivium.train.schedules import lr_share
+from trivium.train.state import TrainState
+from trivium.train.validate import validation_terms
+
+CONFIG, LOG, RESULTS, MODEL = "config.toml", "log.jsonl", "results.json", "model"
+DEFAULT_STEPS = 1000
+
+
+class Interrupted(Exception):
+    """A signal asked the run to stop; it is saved and can be resumed."""
+
+    def __init__(self, signal_number: int, step: int, out: Path) -> None:
+        self.signal_number = signal_number
+        super().__init__(
+            f"stopped by a signal and saved at step {step}: the same command with --resume goes on."
+        )
+
+
+class Material(NamedTuple):
+    """What a run reads and learns."""
+
+    objective: Objective
+    batch: Callable[[int], Batch]
+    held_out: RowReader
+
+
+def pretrain(
+    config: RunConfig,
+    data: PreparedData,
+    out: Path,
+    *,
+    progress: Progress,
+    minutes: float | None = None,
+    resume: bool = False,
+    normal: str = "",
+) -> dict[str, Any]:
+    """Pretrain a model into the run folder `out` and return its results.
+
+    Args:
+        config: the run; what it leaves open is settled and written to `out/config.toml` before step 0.
+        data: prepared text.
+        out: the run folder; must not exist unless `resume`.
+        progress: shown what is going on.
+        minutes: choose the number of steps so that the whole call takes about this long.
+        resume: go on from the newest whole checkpoint; from the beginning when there is none yet.
+        normal: what loss is normal, shown beside the loss.
+
+    Raises:
+        ConfigError, DataError, CheckpointError, DivergedError: see `core.errors`.
+        Interrupted: SIGTERM or SIGINT came; everything is saved.
+    """
+    begun = perf_counter()
+    saved = out / CONFIG
+    if resume and saved.is_file():
+        config = _same_run(_fit(config, data), parse(RunConfig, read_toml(saved), str(saved)))
+        material = _material(config, data)
+    else:
+        if not resume:
+            refuse_existing(out)
+        config = _fit(config, data)
+        material = _material(config, data)
+        config = _settle(config, material, None if minutes is None else minutes * 60.0, begun, progress)
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(saved, write_toml(config))
+    with _signals() as stopped_by:
+        return _train(config, data, material, out, progress=progress, stopped_by=stopped_by, normal=normal)
+
+
+def _train(
+    config: RunConfig,
+    data: PreparedData,
+    material: Material,
+    out: Path,
+    *,
+    progress: Progress,
+    stopped_by: Callable[[], int | None],
+    normal: str,
+) -> dict[str, Any]:
+    """Run the loop and, in plain sight, log, validate, save, stop."""
+    train, key, log = config.train, Key(config.seed), Log(out / LOG)
+    steps, log_steps = train.steps or 0, train.log_steps or 1
+    validate_steps, checkpoint_steps = train.validate_steps or steps, train.checkpoint_steps or steps
+    network, optimiser, state = _begin(config, material, out, progress)
+    weights = TrainedWeights(network, config.train.precision)
+    log.cut_after(state.step)
+    began, before = perf_counter(), state.seconds
+    progress.start("pretrain", steps, "steps")
+    reports = train_steps(
+        weights,
+        material.objective,
+        optimiser,
+        ahead(material.batch, state.step, steps, depth=train.prefetch),
+        start=state.step,
+        lr=lambda step: config.optimiser.lr * lr_share(config.schedule, step, steps),
+        accumulation=train.accumulation,
+        max_gradient_norm=train.max_gradient_norm,
+        key=key,
+    )
+    for report in reports:
+        seconds = before + perf_counter() - began
+        state = state._replace(step=report.step, tokens=state.tokens + report.tokens, seconds=seconds)
+        if report.step % log_steps == 0 or report.step == steps:
+            log.write(**_log_line(report, state))
+        improved = False
+        if report.step % validate_steps == 0 or report.step == steps:
+            loss = _validate(config, material, weights.compute, log, state)
+            if improved := state.best_loss is None or loss < state.best_loss:
+                state = state._replace(best_loss=loss, best_step=report.step)
+        signal_number = stopped_by()
+        due = report.step % checkpoint_steps == 0 or report.step == steps
+        if due or improved or signal_number is not None:
+            save_checkpoint(out, network, optimiser, state)
+        rate = report.tokens / max(sum(report.seconds_by_phase.values()), 1e-9)
+        progress.advance(report.step, f"loss {report.loss:.3f}{normal}  {rate:,.0f} tokens/s")
+        if signal_number is not None and report.step < steps:
+            raise Interrupted(signal_number, report.step, out)
+    return _finish(config, data, material, network, out, state)
+
+
+def _finish(
+    config: RunConfig,
+    data: PreparedData,
+    material: Material,
+    network: nn.Module,
+    out: Path,
+    state: TrainState,
+) -> dict[str, Any]:
+    """Write `model/` and `results.json`."""
+    kept = material.objective.exported(network)
+    with new_folder(out / MODEL) as folder:
+        save_model(folder, kept, config.model, data.tokenizer.to_bytes())
+    terms = _held_out_terms(config, material, network.eval())
+    results = {
+        "task": config.objective.kind,
+        "valid": {"loss": sum(terms.values()), **terms},
+        "seed": config.seed,
+        "parameters": num_parameters(kept),
+        "tokens": state.tokens,
+        "seconds": round(state.seconds, 3),
+    }
+    write_json(out / RESULTS, results)
+    return results
+
+
+def _begin(
+    config: RunConfig, material: Material, out: Path, progress: Progress
+) -> tuple[nn.Module, Any, TrainState]:
+    """Return network, optimiser and state as they were, or as they begin."""
+    network = material.objective.network(config.model)
+    optimiser = build_optimiser(config.optimiser, network)
+    path, complaints = latest_good(out)
+    for complaint in complaints:
+        progress.line(f"{complaint} The checkpoint before it is used.")
+    if path is not None:
+        state = load_checkpoint(path, network, optimiser)
+        progress.line(f"resumed at step {state.step} of {config.train.steps}")
+        return network, optimiser, state
+    if config.start_from is None:
+        initialise(network, config.model, Key(config.seed))
+    else:
+        earlier = load_model(Path(config.start_from) / MODEL)
+        network.load_state_dict(earlier.network.state_dict())
+    return network, optimiser, TrainState()
+
+
+def _material(config: RunConfig, data: PreparedData) -> Material:
+    """Build the objective, the function from a step to its batch, and the held-out rows."""
+    special, key = data.tokenizer.special, Key(config.seed)
+    objective = build_objective(config.objective, special, config.model.vocabulary_size)
+    objective.network(
+        config.model.model_copy(update={"vocabulary_size": 8})
+    )  # refuses a family it cannot train
+    length = config.data.row_length
+    reader = RowReader(data.split("train"), row_length=length, key=key.child("data"), pad=special.pad)
+    held_out = RowReader(data.split("validation"), row_length=length, key=None, pad=special.pad)
+    batch = step_batches(reader, objective.make, rows_per_step=config.train.rows, key=key.child("make"))
+    return Material(objective, batch, held_out)
+
+
+def _fit(config: RunConfig, data: PreparedData) -> RunConfig:
+    """Return the run with the data's vocabulary, a model long enough for its rows, and the data's fingerprint."""
+    if config.train.rows % config.train.accumulation:
+        raise ConfigError(
+            f"`train.accumulation` must divide `train.rows`: "
+            f"{config.train.accumulation} does not divide {config.train.rows}."
+        )
+    model = with_vocabulary(config.model, data.tokenizer.vocabulary_size)
+    if config.start_from is not None:
+        model = _continued(Path(config.start_from), data)
+    if config.data.row_length > model.max_length:
+        model = with_max_length(model, config.data.row_length)
+    precision = config.train.precision
+    if precision == "auto":
+        precision = "bfloat16" if bfloat16_is_native() else "float32"
+    return config.model_copy(
+        update={
+            "model": model,
+            "data": config.data.model_copy(update={"fingerprint": data.fingerprint}),
+            "train": config.train.model_copy(update={"precision": precision}),
+        }
+    )
+
+
+def _continued(start_from: Path, data: PreparedData) -> ModelConfig:
+    earlier = load_model(start_from / MODEL)
+    if earlier.tokenizer != data.tokenizer.to_bytes():
+        raise CheckpointError(
+            f"--from {start_from}: its tokenizer is not that of the data; "
+            f"prepare the data with --tokenizer {start_from / MODEL / 'tokenizer.json'}."
+        )
+    return earlier.config
+
+
+def _settle(
+    config: RunConfig, material: Material, seconds: float | None, begun: float, progress: Progress
+) -> RunConfig:
+    """Return the run with its number of steps and its intervals decided."""
+    train = config.train
+    steps = train.steps or DEFAULT_STEPS
+    if seconds is not None:
+        step_seconds = seconds_a_step(config, material.objective, material.batch)
+        validating = perf_counter()
+        _held_out_terms(config, material, material.objective.network(config.model))
+        validating = perf_counter() - validating
+        # Ten validations with their checkpoints, one at the end, and a little for what nobody foresees.
+        left = 0.97 * seconds - (perf_counter() - begun) - 12 * validating
+        steps = max(1, int(left / (step_seconds * 1.03)))
+        progress.line(
+            f"measured {step_seconds * 1000:.0f} ms a step: {steps} steps in {seconds / 60:.3g} minutes"
+        )
+    tenth = max(1, steps // 10)
+    settled = {
+        "steps": steps,
+        "log_steps": train.log_steps or max(1, steps // 500),
+        "validate_steps": train.validate_steps or tenth,
+        "checkpoint_steps": train.checkpoint_steps or tenth,
+    }
+    return config.model_copy(update={"train": train.model_copy(update=settled)})
+
+
+def _same_run(asked: RunConfig, saved: RunConfig) -> RunConfig:
+    """Return the saved run; raise ConfigError naming the first setting that was asked for and is another."""
+    pairs = [("", asked.model_dump(mode="json"), saved.model_dump(mode="json"))]
+    while pairs:
+        path, new, old = pairs.pop(0)
+        if isinstance(new, dict) and isinstance(old, dict):
+            pairs += [(f"{path}.{key}".lstrip("."), new[key], old.get(key)) for key in new]
+        elif path == "data.fingerprint" and new != old:
+            raise ConfigError(
+                f"--resume: the data has changed: its fingerprint is {new}, the run began with {old}."
+            )
+        elif new is not None and new != old and path != "train.prefetch":
+            raise ConfigError(
+                f"--resume: `{path}` was {old!r} when the run began, now {new!r}; leave it as it was."
+            )
+    return saved.model_copy(
+        update={"train": saved.train.model_copy(update={"prefetch": asked.train.prefetch})}
+    )
+
+
+def _validate(
+    config: RunConfig, material: Material, network: nn.Module, log: Log, state: TrainState
+) -> float:
+    terms = _held_out_terms(config, material, network)
+    loss = sum(terms.values())
+    log.write(
+        step=state.step, split="validation", loss=loss, tokens=state.tokens, seconds=state.seconds, **terms
+    )
+    return loss
+
+
+def _held_out_terms(config: RunConfig, material: Material, network: nn.Module) -> dict[str, float]:
+    return validation_terms(
+        network,
+        material.objective,
+        material.held_out,
+        rows=config.train.validate_rows,
+        rows_per_batch=config.train.rows,
+        key=Key(config.seed).child("validate"),
+    )
+
+
+def _log_line(report: StepReport, state: TrainState) -> dict[str, Any]:
+    return {
+        "step": report.step,
+        "loss": report.loss,
+        "tokens": state.tokens,
+        "seconds": state.seconds,
+        "lr": report.lr,
+        "gradient_norm": report.gradient_norm,
+        **report.terms,
+    }
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], int | None]]:
+    """Note SIGTERM and SIGINT instead of dying of them; a second one of the same kind does kill."""
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    try:
+        before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    except ValueError:  # not the main thread: somebody else minds the signals
+        before = {}
+    try:
+        yield lambda: received[0] if received else None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,13 @@
+"""What a run needs besides weights and optimiser to go on as if it had never stopped."""
+
+from typing import NamedTuple
+
+
+class TrainState(NamedTuple):
+    """`step` decides everything: batches, learning rate and dropout are functions of it."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    best_loss: float | None = None  # lowest validation loss so far
+    best_step: int | None = None
