@@ -87,5 +87,5 @@ class Term(NamedTuple):
 
     name: str
     sum: Tensor
-    count: float
+    count: float  # type: ignore[assignment]  # shadows tuple.count, which a term has no use for
     weight: float = 1.0

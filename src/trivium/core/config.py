@@ -28,9 +28,7 @@ class Config(BaseModel):
             for key in value:
                 if key not in cls.model_fields:
                     hint = nearest(str(key), list(cls.model_fields))
-                    raise PydanticCustomError(
-                        "unknown_key", "unknown key `{key}`.{hint}", {"key": key, "hint": hint}
-                    )
+                    raise PydanticCustomError("unknown_key", "unknown key `{key}`.{hint}", {"key": key, "hint": hint})
         return value
 
 

@@ -21,13 +21,19 @@ class DivergedError(UserError):
     """A loss or gradient that is no longer finite."""
 
 
+class Interrupted(Exception):
+    """A signal asked a run to stop; it is saved and can be resumed."""
+
+    def __init__(self, signal_number: int, step: int) -> None:
+        self.signal_number = signal_number
+        super().__init__(f"stopped by a signal and saved at step {step}; the same command with --resume goes on.")
+
+
 class MissingExtra(UserError):
     """An optional package that the asked-for work needs."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(
-            f"{purpose} needs `{package}`, which is not installed: pip install 'trivium[{extra}]'."
-        )
+        super().__init__(f"{purpose} needs `{package}`, which is not installed: pip install 'trivium[{extra}]'.")
 
 
 def nearest(name: str, known: list[str]) -> str:

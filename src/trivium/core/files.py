@@ -63,9 +63,7 @@ def refuse_existing(out: Path) -> None:
     if out.is_file():
         raise ConfigError(f"--out {out}: expected a folder, found a file; nothing was changed.")
     if out.exists() and any(out.iterdir()):
-        raise ConfigError(
-            f"--out {out}: already exists; choose another folder or remove it. Nothing was changed."
-        )
+        raise ConfigError(f"--out {out}: already exists; choose another folder or remove it. Nothing was changed.")
 
 
 def sha256(path: Path) -> str:
@@ -88,6 +86,8 @@ def verify_checksums(folder: Path) -> None:
         raise CheckpointError(f"{folder}: {CHECKSUMS} is missing, so the folder cannot be trusted.") from None
     except ValueError:
         raise CheckpointError(f"{folder / CHECKSUMS}: damaged.") from None
+    if not isinstance(expected, dict) or not expected:
+        raise CheckpointError(f"{folder / CHECKSUMS}: damaged.")
     for name, digest in expected.items():
         file = folder / name
         if not file.is_file():

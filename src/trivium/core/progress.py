@@ -4,7 +4,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Shows one phase of work at a time. The command line has a bar and plain lines of this; a library call, nothing."""
+    """Shows one phase of work at a time: the command line as a bar or plain lines, a library call not at all."""
 
     def start(self, phase: str, total: float, unit: str) -> None:
         """Begin a phase of `total` units of work."""

@@ -5,8 +5,9 @@ from typing import NamedTuple
 NUM_SENTINELS = 100
 
 # In this order they are the first ids of every vocabulary that trivium trains.
-SPECIAL_TOKENS = ("[PAD]", "[BOS]", "[EOS]", "[CLS]", "[SEP]", "[MASK]") + tuple(
-    f"<extra_id_{number}>" for number in range(NUM_SENTINELS)
+SPECIAL_TOKENS = (
+    *("[PAD]", "[BOS]", "[EOS]", "[CLS]", "[SEP]", "[MASK]"),
+    *(f"<extra_id_{number}>" for number in range(NUM_SENTINELS)),
 )
 
 

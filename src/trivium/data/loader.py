@@ -35,9 +35,7 @@ def micro_batches(batch: Batch, accumulation: int) -> list[Batch]:
     """Cut a step's batch into equal micro-batches; raise ConfigError when its rows cannot be divided so."""
     rows = batch.tokens_BL.shape[0]
     if rows % accumulation:
-        raise ConfigError(
-            f"`accumulation` must divide the rows of a step: {accumulation} does not divide {rows}."
-        )
+        raise ConfigError(f"`accumulation` must divide the rows of a step: {accumulation} does not divide {rows}.")
     size = rows // accumulation
     return [batch.rows(start, start + size) for start in range(0, rows, size)]
 

@@ -24,7 +24,7 @@ class View:
         self.rotation = rotation
 
     def bias(self, window: int | None, dtype: torch.dtype) -> Tensor:
-        """Return what is added to the scores, [B, 1 or H, L, M]: 0 or the position's score where seen, else very low."""
+        """Return what is added to the scores, [B, 1 or H, L, M]: 0 or the position's score, very low where unseen."""
         known = self._bias.get((window, dtype))
         if known is not None:
             return known
@@ -32,9 +32,7 @@ class View:
         # Not -inf: a place of cross-attention may see nothing at all, and must give a finite gradient.
         low = torch.finfo(dtype).min
         if self._scores_BHLM is None:
-            bias = torch.zeros(mask_B1LM.shape, dtype=dtype, device=mask_B1LM.device).masked_fill(
-                ~mask_B1LM, low
-            )
+            bias = torch.zeros(mask_B1LM.shape, dtype=dtype, device=mask_B1LM.device).masked_fill(~mask_B1LM, low)
         else:
             bias = self._scores_BHLM.to(dtype).masked_fill(~mask_B1LM, low)
         self._bias[(window, dtype)] = bias
@@ -50,7 +48,7 @@ class Source:
 
 
 class SelfAttention(nn.Module):
-    """Queries, keys and values from the same places, in one product (Vaswani et al. 2017; grouped: Ainslie et al. 2023)."""
+    """Queries, keys and values of the same places, in one product (Vaswani et al. 2017; Ainslie et al. 2023)."""
 
     def __init__(
         self,
@@ -123,9 +121,7 @@ class CrossAttention(nn.Module):
         if cache is not None and cache.source is not None:
             key_BGMK, value_BGMK = cache.source
         else:
-            states_BXMK = (
-                self.key_value(source.hidden_BMD).unflatten(-1, (-1, self.head_size)).transpose(1, 2)
-            )
+            states_BXMK = self.key_value(source.hidden_BMD).unflatten(-1, (-1, self.head_size)).transpose(1, 2)
             key_BGMK, value_BGMK = states_BXMK.split(self.num_key_value_heads, dim=1)
             if cache is not None:
                 cache.source = (key_BGMK, value_BGMK)

@@ -43,9 +43,7 @@ class Sublayer(nn.Module):
 class Block(nn.Module):
     """Self-attention, cross-attention where there is a source, feed-forward, one after the other."""
 
-    def __init__(
-        self, *, attention: Sublayer, cross_attention: Sublayer | None, feed_forward: Sublayer
-    ) -> None:
+    def __init__(self, *, attention: Sublayer, cross_attention: Sublayer | None, feed_forward: Sublayer) -> None:
         super().__init__()
         self.attention = attention
         self.cross_attention = cross_attention

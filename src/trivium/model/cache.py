@@ -11,9 +11,7 @@ from trivium.core.layout import TokenLayout
 class LayerCache:
     """Keys and values of one layer: own places appended step by step, source places computed once."""
 
-    def __init__(
-        self, *, rows: int, num_key_value_heads: int, max_length: int, head_size: int, like: Tensor
-    ) -> None:
+    def __init__(self, *, rows: int, num_key_value_heads: int, max_length: int, head_size: int, like: Tensor) -> None:
         shape = (rows, num_key_value_heads, max_length, head_size)
         self.key_BGMK = like.new_zeros(shape)
         self.value_BGMK = like.new_zeros(shape)

@@ -72,9 +72,7 @@ class NoPosition(Config):
     kind: Literal["none"] = "none"
 
 
-Position = Annotated[
-    Learned | Sinusoidal | Rotary | Alibi | RelativeBuckets | NoPosition, Field(discriminator="kind")
-]
+Position = Annotated[Learned | Sinusoidal | Rotary | Alibi | RelativeBuckets | NoPosition, Field(discriminator="kind")]
 
 Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
 
@@ -162,9 +160,7 @@ class StackConfig(Config):
         if isinstance(self.position, Rotary) and (len(sizes) > 1 or min(sizes) % 2):
             raise ValueError(f"`rotary` needs one even `head_size` in all layers: found {sorted(sizes)}")
         if isinstance(self.position, RelativeBuckets | Alibi) and len(heads) > 1:
-            raise ValueError(
-                f"`{self.position.kind}` needs one `num_heads` in all layers: found {sorted(heads)}"
-            )
+            raise ValueError(f"`{self.position.kind}` needs one `num_heads` in all layers: found {sorted(heads)}")
         return self
 
 
@@ -258,9 +254,7 @@ class ModelConfig(Config):
         for stack in self.stacks():
             for block in stack.pattern:
                 if (block.cross_attention is not None) != (stack is writes):
-                    raise ValueError(
-                        "`cross_attention` belongs in every block of an encoder-decoder's decoder, only"
-                    )
+                    raise ValueError("`cross_attention` belongs in every block of an encoder-decoder's decoder, only")
         return self
 
 

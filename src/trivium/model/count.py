@@ -60,11 +60,7 @@ def _parts(network: nn.Module) -> list[tuple[str, nn.Module]]:
                 ]
             else:
                 parts.append((f"{name}.{inner}", module))
-    return [
-        (name, module)
-        for name, module in parts
-        if name.endswith("head") or any(True for _ in module.parameters())
-    ]
+    return [(name, module) for name, module in parts if name.endswith("head") or any(True for _ in module.parameters())]
 
 
 def _parameters(module: nn.Module, seen: set[int]) -> int:

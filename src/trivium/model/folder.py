@@ -14,7 +14,7 @@ from trivium.core.files import verify_checksums, write_checksums, write_text
 from trivium.model.build import build_network
 from trivium.model.config import ModelConfig
 from trivium.model.heads import Network
-from trivium.model.kernels import KernelName
+from trivium.model.kernels import KernelName, default_kernel
 
 WEIGHTS, CONFIG, TOKENIZER = "weights.safetensors", "model.toml", "tokenizer.json"
 
@@ -35,15 +35,15 @@ def save_model(folder: Path, network: nn.Module, config: ModelConfig, tokenizer:
     write_checksums(folder)
 
 
-def load_model(
-    folder: Path, *, kernel: KernelName | None = None, device: torch.device | str = "cpu"
-) -> SavedModel:
+def load_model(folder: Path, *, kernel: KernelName | None = None, device: torch.device | str = "cpu") -> SavedModel:
     """Open a model folder; raise CheckpointError when it is missing, damaged, or its weights are of another model."""
     if not (folder / CONFIG).is_file():
         raise CheckpointError(f"{folder}: not a model folder: it has no {CONFIG}.")
     verify_checksums(folder)
     config = parse(ModelConfig, read_toml(folder / CONFIG), str(folder / CONFIG))
-    network = build_network(config, kernel=kernel, device="meta").to_empty(device=device)
+    # Built without memory, but with the kernel of where it will run.
+    chosen = kernel or default_kernel(torch.device(device))
+    network = build_network(config, kernel=chosen, device="meta").to_empty(device=device)
     load_tensors(network, read_tensors(folder / WEIGHTS), str(folder / WEIGHTS))
     return SavedModel(config, network.eval(), (folder / TOKENIZER).read_bytes())
 
@@ -67,7 +67,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def load_tensors(module: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
-    """Copy tensors into the module's parameters; every name must be there on both sides, with equal shapes."""
+    """Copy tensors into the module's parameters; every name must be there on both sides, with equal shapes.
+
+    Raises:
+        CheckpointError: they are of another model; the module is as it was.
+    """
     wanted = unique_tensors(module)
     missing, unexpected = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
     if missing or unexpected:
@@ -79,5 +83,6 @@ def load_tensors(module: nn.Module, tensors: dict[str, Tensor], source: str) -> 
             raise CheckpointError(
                 f"{source}: `{name}` should be of shape {tuple(target.shape)}, found {tuple(tensors[name].shape)}."
             )
-        # Copied, not adopted: memory-mapped tensors are not aligned, and alignment may change the last bits of a product.
+    for name, target in wanted.items():
+        # Copied, not adopted: mapped tensors are not aligned, and alignment may change the last bits of a product.
         target.copy_(tensors[name])

@@ -34,9 +34,7 @@ def initialise(network: nn.Module, config: ModelConfig, key: Key) -> None:
     `scale_residual` divides by the square root of the number of branches that write into one residual stream.
     """
     generator = torch.Generator().manual_seed(key.child("initialise").integer())
-    branches = sum(isinstance(module, _BRANCHES) for module in network.modules()) / max(
-        1, len(config.stacks())
-    )
+    branches = sum(isinstance(module, _BRANCHES) for module in network.modules()) / max(1, len(config.stacks()))
     seen: set[int] = set()
     with torch.no_grad():
         for module in network.modules():
@@ -51,9 +49,7 @@ def initialise(network: nn.Module, config: ModelConfig, key: Key) -> None:
                 _draw_branch(module, config, branches, generator)
 
 
-def _draw(
-    module: nn.Module, name: str, parameter: Tensor, config: ModelConfig, generator: torch.Generator
-) -> None:
+def _draw(module: nn.Module, name: str, parameter: Tensor, config: ModelConfig, generator: torch.Generator) -> None:
     if isinstance(module, LayerNorm | RMSNorm):
         parameter.fill_(1.0 if name == "weight" else 0.0)
     elif parameter.ndim == 1:

@@ -33,15 +33,13 @@ def default_kernel(device: torch.device) -> KernelName:
     return "matmul" if device.type == "cpu" else "sdpa"
 
 
-def _reference(
-    query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float, dropout: float
-) -> Tensor:
+def _reference(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float, dropout: float) -> Tensor:
     """The definition, head by head of each group; slow, and what the others are tested against."""
     groups = key.shape[1]
-    query_BGRLK = query.unflatten(1, (groups, -1))
+    query_BGRLK = query.reshape(query.shape[0], groups, -1, *query.shape[2:])
     scores = torch.einsum("bgrlk,bgmk->bgrlm", query_BGRLK, key) * scale
     scores = scores.flatten(1, 2) + bias.to(scores.dtype)
-    weights = functional.dropout(scores.softmax(-1), dropout).unflatten(1, (groups, -1))
+    weights = functional.dropout(scores.softmax(-1), dropout).view(*query_BGRLK.shape[:-1], -1)
     return torch.einsum("bgrlm,bgmk->bgrlk", weights, value).flatten(1, 2)
 
 

@@ -64,9 +64,7 @@ def token_term(name: str, network: Network, batch: Batch) -> Term:
 def require_one_stack(config: ModelConfig, objective: str) -> None:
     """Raise ConfigError when the architecture is an encoder-decoder."""
     if isinstance(config.family, EncoderDecoder):
-        raise ConfigError(
-            f"objective `{objective}` trains an encoder or a decoder; this model is an encoder-decoder."
-        )
+        raise ConfigError(f"objective `{objective}` trains an encoder or a decoder; this model is an encoder-decoder.")
 
 
 def as_network(network: nn.Module) -> Network:

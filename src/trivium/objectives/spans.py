@@ -36,7 +36,7 @@ class SpanCounts(NamedTuple):
 
 
 def span_counts(length: int, rate: float, mean_length: float) -> SpanCounts:
-    """Return the hidden tokens and spans of a text, as T5's `random_spans_noise_mask` rounds them; 0 if it is too short."""
+    """Return the counts for a text, rounded as T5's `random_spans_noise_mask` does; 0 if it is too short."""
     if length < 2:
         return SpanCounts(0, 0)
     noise = min(max(round(length * rate), 1), length - 1)
@@ -87,12 +87,16 @@ class Spans:
         source = _Places(num_rows, length - full.noise + full.spans, self.special.pad)
         target = _Places(num_rows, full.noise + full.spans, self.special.pad)
         inputs_BL = np.full_like(target.tokens_BL, self.special.pad)
+        hidden_BL = self.hidden(rows, key)
         for b in range(num_rows):
-            rng = key.child("spans", rows.epoch_B[b], rows.row_B[b]).numpy()
-            for number, (kept, hidden) in enumerate(self._corrupt(tokens_BL[b], document_BL[b], rng)):
+            begin = 0
+            for number, count in enumerate(_document_lengths(document_BL[b])):
+                piece = slice(begin, begin + count)
+                begin += count
+                kept, written = corrupt(tokens_BL[b, piece], hidden_BL[b, piece], self.special.sentinels)
                 source.append(b, number, kept)
-                start, stop = target.append(b, number, hidden)
-                inputs_BL[b, start:stop] = np.concatenate(([self.special.bos], hidden))[: stop - start]
+                start, stop = target.append(b, number, written)
+                inputs_BL[b, start:stop] = np.concatenate(([self.special.bos], written))[: stop - start]
         places_BN = np.broadcast_to(np.arange(inputs_BL.shape[1]), inputs_BL.shape)
         weights_BN = (target.document_BL >= 0).astype(np.float32)
         return Batch(
@@ -116,25 +120,28 @@ class Spans:
         """Return the network itself."""
         return as_network(network)
 
-    def _corrupt(
-        self, tokens_L: np.ndarray, document_L: np.ndarray, rng: np.random.Generator
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return for each document of a row what is read and what is written."""
-        lengths = (
-            np.bincount(document_L[document_L >= 0]) if (document_L >= 0).any() else np.zeros(0, dtype=int)
-        )
-        shares = share_out(lengths, self.config, len(self.special.sentinels), rng)
-        pairs, start = [], 0
-        for length, counts in zip(lengths.tolist(), shares, strict=True):
-            document = tokens_L[start : start + length]
-            pairs.append(corrupt(document, noise_mask(length, counts, rng), self.special.sentinels))
-            start += length
-        return pairs
+    def hidden(self, rows: Rows, key: Key) -> np.ndarray:
+        """Return hidden_BL, which tokens `make` hides; bool [B, L]."""
+        document_BL = rows.document_BL[:, :-1]
+        hidden_BL = np.zeros(document_BL.shape, dtype=bool)
+        for b in range(len(document_BL)):
+            rng = key.child("spans", rows.epoch_B[b], rows.row_B[b]).numpy()
+            lengths = _document_lengths(document_BL[b])
+            start = 0
+            for length, counts in zip(
+                lengths, share_out(np.array(lengths), self.config, len(self.special.sentinels), rng), strict=True
+            ):
+                hidden_BL[b, start : start + length] = noise_mask(length, counts, rng)
+                start += length
+        return hidden_BL
 
 
-def corrupt(
-    tokens: np.ndarray, mask: np.ndarray, sentinels: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray]:
+def _document_lengths(document_L: np.ndarray) -> list[int]:
+    """Return the length of each document of a row; unused places come after all of them."""
+    return np.bincount(document_L[document_L >= 0], minlength=1).tolist() if (document_L >= 0).any() else []
+
+
+def corrupt(tokens: np.ndarray, mask: np.ndarray, sentinels: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Return (kept tokens with a sentinel for each hidden span, sentinels each followed by its hidden span)."""
     begins = mask & ~np.concatenate(([False], mask[:-1]))
     sentinel_of = np.asarray(sentinels)[np.maximum(np.cumsum(begins) - 1, 0)]
@@ -145,9 +152,7 @@ def corrupt(
     return kept, hidden
 
 
-def share_out(
-    lengths: np.ndarray, config: SpansConfig, max_spans: int, rng: np.random.Generator
-) -> list[SpanCounts]:
+def share_out(lengths: np.ndarray, config: SpansConfig, max_spans: int, rng: np.random.Generator) -> list[SpanCounts]:
     """Return the counts of each document of a row: together the row's, each in proportion to its length by lot."""
     total = span_counts(int(lengths.sum()), config.rate, config.mean_length)
     # A document of n tokens with s spans keeps at least s tokens and hides at least s.
@@ -157,7 +162,7 @@ def share_out(
 
 
 def _apportion(total: int, weights: np.ndarray, caps: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Split `total` in proportion to the weights, fractions by lot, no part above its cap (less is given if all are full)."""
+    """Split `total` in proportion to the weights, fractions by lot; no part exceeds its cap, even if some is left."""
     parts = np.zeros(len(weights), dtype=np.int64)
     while (left := total - int(parts.sum())) > 0:
         open_ = np.where(parts < caps, weights, 0).astype(float)

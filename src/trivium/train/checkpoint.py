@@ -21,9 +21,7 @@ def checkpoint_path(run: Path, step: int) -> Path:
     return run / "checkpoints" / f"step-{step:06d}"
 
 
-def save_checkpoint(
-    run: Path, network: nn.Module, optimiser: torch.optim.Optimizer, state: TrainState
-) -> None:
+def save_checkpoint(run: Path, network: nn.Module, optimiser: torch.optim.Optimizer, state: TrainState) -> None:
     """Write a checkpoint and remove those that are neither of the last two nor the best."""
     path = checkpoint_path(run, state.step)
     with new_folder(path) as folder:
@@ -60,9 +58,7 @@ def latest_good(run: Path) -> tuple[Path | None, list[str]]:
         else:
             return path, complaints
     if complaints:
-        raise CheckpointError(
-            f"{complaints[0]} No earlier checkpoint is whole; start anew with another --out."
-        )
+        raise CheckpointError(f"{complaints[0]} No earlier checkpoint is whole; start anew with another --out.")
     return None, []
 
 

@@ -33,7 +33,7 @@ class AdamWConfig(Config):
 
 
 class ConstantSchedule(Config):
-    """Warm-up, constant, then straight down to `final_share` of the peak over the last `cooldown_share` of the steps."""
+    """Warm-up, constant, then straight down to `final_share` over the last `cooldown_share` of the steps."""
 
     kind: Literal["constant"] = "constant"
     warmup_share: Share = 0.05
@@ -125,9 +125,7 @@ def _merge(base: Tree, changes: Mapping[str, Any]) -> Tree:
     for key, value in changes.items():
         old = merged.get(key)
         same_kind = (
-            isinstance(old, dict)
-            and isinstance(value, dict)
-            and value.get("kind", old.get("kind")) == old.get("kind")
+            isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind")
         )
         merged[key] = _merge(old, value) if same_kind and isinstance(old, dict) else value
     return merged

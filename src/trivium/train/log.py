@@ -19,9 +19,7 @@ class Log:
 
     def write(self, **values: Any) -> None:
         """Append one line."""
-        rounded = {
-            key: round(value, 6) if isinstance(value, float) else value for key, value in values.items()
-        }
+        rounded = {key: round(value, 6) if isinstance(value, float) else value for key, value in values.items()}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(rounded) + "\n")
 

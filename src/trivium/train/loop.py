@@ -82,9 +82,7 @@ def train_steps(
         for number, micro in enumerate(micro_batches(batch, accumulation)):
             torch.manual_seed(key.child("dropout", step, 0, number).integer())
             terms = learned.loss(weights.compute, micro, key.child("loss", step, number))
-            total = torch.stack(
-                [term.weight * term.sum / max(counts[term.name], 1.0) for term in terms]
-            ).sum()
+            total = torch.stack([term.weight * term.sum / max(counts[term.name], 1.0) for term in terms]).sum()
             total.backward()  # type: ignore[no-untyped-call]
             weights.collect_gradients()
             loss += float(total.detach())

@@ -1,4 +1,4 @@
-"""What is measured to decide, before step 0 and on throw-away copies: the type to compute in, and how many steps fit."""
+"""What is found out before step 0: how long a step takes, on throw-away copies, and what the processor can do."""
 
 from collections.abc import Callable
 from statistics import median

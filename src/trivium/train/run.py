@@ -12,7 +12,7 @@ from torch import nn
 
 from trivium.core.batch import Batch
 from trivium.core.config import parse, read_toml, write_toml
-from trivium.core.errors import CheckpointError, ConfigError
+from trivium.core.errors import CheckpointError, ConfigError, Interrupted
 from trivium.core.files import new_folder, refuse_existing, write_json, write_text
 from trivium.core.progress import Progress
 from trivium.core.random import Key
@@ -38,16 +38,6 @@ from trivium.train.validate import validation_terms
 
 CONFIG, LOG, RESULTS, MODEL = "config.toml", "log.jsonl", "results.json", "model"
 DEFAULT_STEPS = 1000
-
-
-class Interrupted(Exception):
-    """A signal asked the run to stop; it is saved and can be resumed."""
-
-    def __init__(self, signal_number: int, step: int, out: Path) -> None:
-        self.signal_number = signal_number
-        super().__init__(
-            f"stopped by a signal and saved at step {step}: the same command with --resume goes on."
-        )
 
 
 class Material(NamedTuple):
@@ -147,7 +137,7 @@ def _train(
         rate = report.tokens / max(sum(report.seconds_by_phase.values()), 1e-9)
         progress.advance(report.step, f"loss {report.loss:.3f}{normal}  {rate:,.0f} tokens/s")
         if signal_number is not None and report.step < steps:
-            raise Interrupted(signal_number, report.step, out)
+            raise Interrupted(signal_number, report.step)
     return _finish(config, data, material, network, out, state)
 
 
@@ -176,9 +166,7 @@ def _finish(
     return results
 
 
-def _begin(
-    config: RunConfig, material: Material, out: Path, progress: Progress
-) -> tuple[nn.Module, Any, TrainState]:
+def _begin(config: RunConfig, material: Material, out: Path, progress: Progress) -> tuple[nn.Module, Any, TrainState]:
     """Return network, optimiser and state as they were, or as they begin."""
     network = material.objective.network(config.model)
     optimiser = build_optimiser(config.optimiser, network)
@@ -201,9 +189,7 @@ def _material(config: RunConfig, data: PreparedData) -> Material:
     """Build the objective, the function from a step to its batch, and the held-out rows."""
     special, key = data.tokenizer.special, Key(config.seed)
     objective = build_objective(config.objective, special, config.model.vocabulary_size)
-    objective.network(
-        config.model.model_copy(update={"vocabulary_size": 8})
-    )  # refuses a family it cannot train
+    objective.network(config.model.model_copy(update={"vocabulary_size": 8}))  # refuses a family it cannot train
     length = config.data.row_length
     reader = RowReader(data.split("train"), row_length=length, key=key.child("data"), pad=special.pad)
     held_out = RowReader(data.split("validation"), row_length=length, key=None, pad=special.pad)
@@ -259,9 +245,7 @@ def _settle(
         # Ten validations with their checkpoints, one at the end, and a little for what nobody foresees.
         left = 0.97 * seconds - (perf_counter() - begun) - 12 * validating
         steps = max(1, int(left / (step_seconds * 1.03)))
-        progress.line(
-            f"measured {step_seconds * 1000:.0f} ms a step: {steps} steps in {seconds / 60:.3g} minutes"
-        )
+        progress.line(f"measured {step_seconds * 1000:.0f} ms a step: {steps} steps in {seconds / 60:.3g} minutes")
     tenth = max(1, steps // 10)
     settled = {
         "steps": steps,
@@ -274,32 +258,22 @@ def _settle(
 
 def _same_run(asked: RunConfig, saved: RunConfig) -> RunConfig:
     """Return the saved run; raise ConfigError naming the first setting that was asked for and is another."""
-    pairs = [("", asked.model_dump(mode="json"), saved.model_dump(mode="json"))]
+    pairs: list[tuple[str, Any, Any]] = [("", asked.model_dump(mode="json"), saved.model_dump(mode="json"))]
     while pairs:
         path, new, old = pairs.pop(0)
         if isinstance(new, dict) and isinstance(old, dict):
             pairs += [(f"{path}.{key}".lstrip("."), new[key], old.get(key)) for key in new]
         elif path == "data.fingerprint" and new != old:
-            raise ConfigError(
-                f"--resume: the data has changed: its fingerprint is {new}, the run began with {old}."
-            )
+            raise ConfigError(f"--resume: the data has changed: its fingerprint is {new}, the run began with {old}.")
         elif new is not None and new != old and path != "train.prefetch":
-            raise ConfigError(
-                f"--resume: `{path}` was {old!r} when the run began, now {new!r}; leave it as it was."
-            )
-    return saved.model_copy(
-        update={"train": saved.train.model_copy(update={"prefetch": asked.train.prefetch})}
-    )
+            raise ConfigError(f"--resume: `{path}` was {old!r} when the run began, now {new!r}; leave it as it was.")
+    return saved.model_copy(update={"train": saved.train.model_copy(update={"prefetch": asked.train.prefetch})})
 
 
-def _validate(
-    config: RunConfig, material: Material, network: nn.Module, log: Log, state: TrainState
-) -> float:
+def _validate(config: RunConfig, material: Material, network: nn.Module, log: Log, state: TrainState) -> float:
     terms = _held_out_terms(config, material, network)
     loss = sum(terms.values())
-    log.write(
-        step=state.step, split="validation", loss=loss, tokens=state.tokens, seconds=state.seconds, **terms
-    )
+    log.write(step=state.step, split="validation", loss=loss, tokens=state.tokens, seconds=state.seconds, **terms)
     return loss
 
 

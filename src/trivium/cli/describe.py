@@ -1,0 +1,88 @@
+"""Prepared data and models in a few lines, for eyes or as JSON; and how a run's model is opened."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from trivium.data.normal import Normal
+    from trivium.data.shards import PreparedData
+    from trivium.model.config import ModelConfig
+    from trivium.tasks.speak import Speaker
+
+
+def open_speaker(run: Path) -> "Speaker":
+    """Open the pretrained model of a run; raise CheckpointError when the folder holds none."""
+    from trivium.core.errors import CheckpointError
+    from trivium.model.folder import load_model
+    from trivium.tasks.speak import Speaker
+
+    if not run.is_dir():
+        raise CheckpointError(f"{run}: no such run folder.")
+    if not (run / "model").is_dir():
+        raise CheckpointError(f"{run}: no model/ in it; an unfinished run is gone on with by `pretrain --resume`.")
+    if (run / "model" / "task.toml").is_file():
+        raise CheckpointError(f"{run}: a fine-tuned run answers to `trivium predict`; expected a pretrained one.")
+    return Speaker.of(load_model(run / "model"))
+
+
+def show_data(folder: Path, data: "PreparedData", normal: "Normal", *, as_json: bool) -> None:
+    """Print what prepared data holds and what was dropped."""
+    import numpy as np
+
+    manifest = data.manifest
+    quantiles = np.quantile(data.split("train").lengths_S, (0.05, 0.5, 0.95)).astype(int).tolist()
+    if as_json:
+        described = {**manifest.model_dump(mode="json"), "length_quantiles": quantiles, "normal": normal._asdict()}
+        typer.echo(json.dumps(described, ensure_ascii=False))
+        return
+    typer.echo(f"{folder}: {manifest.tokenizer.kind} tokenizer of {manifest.vocabulary_size:,} tokens")
+    for name, split in manifest.splits.items():
+        ratio = split.bytes / max(split.tokens, 1)
+        typer.echo(
+            f"  {name:<11}{split.documents:>10,} documents {split.tokens:>13,} tokens {split.bytes:>14,} bytes"
+            f"  {ratio:.2f} bytes a token"
+        )
+    typer.echo(f"  lengths    5 % under {quantiles[0]:,}, half under {quantiles[1]:,}, 95 % under {quantiles[2]:,} tokens")
+    ledger = manifest.ledger
+    typer.echo(
+        f"  in         {ledger.documents_in:,} documents, {ledger.bytes_in:,} bytes"
+        f" = kept {ledger.kept_documents:,}, {ledger.kept_bytes:,}"
+    )
+    for reason, dropped in ledger.dropped.items():
+        typer.echo(f"             + {reason}: {dropped.documents:,} documents, {dropped.bytes:,} bytes")
+    typer.echo(f"  normal     {normal} nats a token on the validation split")
+
+
+def show_model(name: str, config: "ModelConfig", *, as_json: bool) -> None:
+    """Print parameters and FLOPs by part."""
+    from trivium.model.count import count_parts
+
+    counts = count_parts(config)
+    if as_json:
+        parts = [count._asdict() for count in counts]
+        typer.echo(json.dumps({"name": name, "config": config.model_dump(mode="json"), "parts": parts}))
+        return
+    family = config.family.kind.replace("_", "-")
+    typer.echo(
+        f"{name}: {family}, hidden {config.hidden_size}, vocabulary {config.vocabulary_size:,}, "
+        f"up to {config.max_length:,} tokens"
+    )
+    typer.echo(f"  {'part':<36}{'parameters':>14}{'forward GFLOP':>16}")
+    for count in counts:
+        typer.echo(f"  {count.part:<36}{count.parameters:>14,}{count.forward_flops / 1e9:>16.3f}")
+    typer.echo(f"  FLOPs of one row of {config.max_length:,} tokens, every place predicted.")
+
+
+def show_scores(title: str, metrics: dict[str, float], baselines: dict[str, dict[str, float | str]]) -> None:
+    """Print a model's scores with the baselines below them."""
+    names = list(metrics)
+    typer.echo(f"{title:<36}" + "".join(f"{name:>12}" for name in names))
+    typer.echo(f"{'  the model':<36}" + "".join(f"{metrics[name]:>12.4f}" for name in names))
+    for baseline, values in baselines.items():
+        cells = [values.get(name, "") for name in names]
+        shown = "".join(f"{cell:>12.4f}" if isinstance(cell, float) else f"{'':>12}" for cell in cells)
+        remarks = [value for value in values.values() if isinstance(value, str)]
+        typer.echo(f"  {baseline:<34}{shown}{'  '.join(remarks)}".rstrip())

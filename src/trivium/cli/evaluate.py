@@ -1,0 +1,82 @@
+"""trivium evaluate and trivium predict: how good a model is, and its answers."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trivium.cli.options import Json, Quiet
+
+
+def command(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    data: Annotated[
+        Path, typer.Option("--data", help="Prepared data for a pretrained run, a labelled file for a fine-tuned one.")
+    ],
+    split: Annotated[str, typer.Option(help="Split of the prepared data.")] = "validation",
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Score a model on held-out data, beside what counting alone reaches."""
+    import json
+
+    from trivium.cli.environment import tune_allocator
+    from trivium.core.errors import CheckpointError
+
+    tune_allocator()
+    if not run.is_dir():
+        raise CheckpointError(f"{run}: no such run folder.")
+    if (run / "model" / "task.toml").is_file():
+        metrics = _task_metrics(run, data)
+        typer.echo(json.dumps(metrics) if as_json else "\n".join(f"{name:<12}{value:.4f}" for name, value in metrics.items()))
+        return
+    from trivium.cli.progress import shown
+    from trivium.evaluate.perplexity import evaluate_run
+
+    quality = evaluate_run(run, data, split, progress=shown(quiet=quiet))
+    if as_json:
+        typer.echo(json.dumps(quality._asdict()))
+        return
+    known = "" if quality.baseline_accuracy is None else f" ({quality.baseline_name}: {quality.baseline_accuracy:.2%})"
+    typer.echo(f"{quality.unit}: {quality.model:.4f} ({quality.baseline_name}: {quality.baseline:.4f})")
+    typer.echo(f"accuracy: {quality.accuracy:.2%}{known}")
+    typer.echo(f"{quality.predicted:,} tokens predicted, {quality.coverage:.0%} of split `{split}` read")
+
+
+def predict_command(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a fine-tuned run.")],
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="[TEXT...]", help="Texts; none = a text a line from standard input.")
+    ] = None,
+) -> None:
+    """Answer each text with a line of JSON."""
+    import json
+
+    from trivium.tasks.folder import load_tuned
+    from trivium.tasks.predict import predict_texts
+
+    tuned = load_tuned(run)
+    for answer in predict_texts(tuned, texts or _lines()):
+        typer.echo(json.dumps(answer, ensure_ascii=False))
+
+
+def _lines() -> Iterator[str]:
+    for line in sys.stdin:
+        if line.strip():
+            yield line.rstrip("\n")
+
+
+def _task_metrics(run: Path, file: Path) -> dict[str, float]:
+    from trivium.core.errors import DataError
+    from trivium.tasks.answers import score
+    from trivium.tasks.build import check_labels
+    from trivium.tasks.folder import load_tuned
+
+    if file.is_dir():
+        raise DataError(f"--data {file}: a fine-tuned run is scored on a labelled file, found a folder.")
+    tuned = load_tuned(run)
+    examples = tuned.task.read(file, min_classes=1)
+    check_labels(tuned.task, examples, str(file))
+    return score(tuned.model, tuned.task.labels, tuned.task.encode(examples, tuned.reading)).metrics

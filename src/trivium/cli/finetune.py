@@ -1,0 +1,78 @@
+"""trivium finetune: a pretrained model to one that does a task."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trivium.cli.options import Json, Out, Quiet, Set
+
+if TYPE_CHECKING:
+    from trivium.tasks.start import Start
+
+
+def command(
+    start: Annotated[
+        str, typer.Argument(metavar="RUN|PRESET", help="A pretrained run; a preset's name = from random weights.")
+    ],
+    task: Annotated[str, typer.Option(help="classify or label.")],
+    train: Annotated[Path, typer.Option(help="Labelled file to learn from.")],
+    valid: Annotated[Path, typer.Option(help="Labelled file that chooses the best epoch.")],
+    out: Out,
+    test: Annotated[Path | None, typer.Option(help="Labelled file that is scored once, at the end.")] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="For a preset: a tokenizer.json, or prepared data or a run that has one.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training examples.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of all random choices.")] = None,
+    settings: Set = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune a model on labelled examples and compare it with simple baselines."""
+    import json
+
+    from trivium.cli.environment import tune_allocator
+
+    tune_allocator()
+    from trivium.cli.describe import show_scores
+    from trivium.cli.progress import shown
+    from trivium.tasks.config import finetune_config
+    from trivium.tasks.finetune import finetune
+
+    assignments = list(settings or [])
+    assignments += [f"epochs={epochs}"] * (epochs is not None)
+    assignments += [f"seed={seed}"] * (seed is not None)
+    config = finetune_config(task, assignments)
+    results = finetune(
+        _start(start, tokenizer), config, train=train, valid=valid, test=test, out=out, progress=shown(quiet=quiet)
+    )
+    if as_json:
+        typer.echo(json.dumps(results, ensure_ascii=False))
+        return
+    split = "test" if "test" in results else "valid"
+    show_scores(f"{out} on {split}", results[split], results["baselines"])
+    typer.echo(f"`trivium predict {out} TEXT` uses it; `trivium report {out}` draws it.")
+
+
+def _start(start: str, tokenizer: Path | None) -> "Start":
+    from trivium.core.errors import ConfigError, nearest
+    from trivium.data.tokenizer import Tokenizer
+    from trivium.model.presets import PRESETS
+    from trivium.tasks.start import open_run, random_start
+
+    if start in PRESETS:
+        if tokenizer is None:
+            raise ConfigError(
+                f"`{start}` begins with random weights and needs --tokenizer: a tokenizer.json, prepared data or a run."
+            )
+        files = (tokenizer, tokenizer / "tokenizer.json", tokenizer / "model" / "tokenizer.json")
+        found = next((file for file in files if file.is_file()), None)
+        if found is None:
+            raise ConfigError(f"--tokenizer {tokenizer}: no tokenizer.json there.")
+        return random_start(start, Tokenizer.from_file(found))
+    if not Path(start).is_dir():
+        raise ConfigError(f"{start}: no such run folder, and no preset of that name.{nearest(start, list(PRESETS))}")
+    if tokenizer is not None:
+        raise ConfigError("--tokenizer goes with a preset: a run brings its own.")
+    return open_run(Path(start))

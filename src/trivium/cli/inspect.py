@@ -1,0 +1,41 @@
+"""trivium inspect: what a run, a preset or a prepared data set is."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trivium.cli.options import Json
+
+
+def command(
+    what: Annotated[str, typer.Argument(metavar="RUN|PRESET|DATA", help="A folder, or a preset's name.")],
+    as_json: Json = False,
+) -> None:
+    """Show parameters and FLOPs by part, or documents, tokens, lengths and what was dropped."""
+    from trivium.cli.describe import show_data, show_model
+    from trivium.core.errors import ConfigError, nearest
+
+    path = Path(what)
+    if (path / "manifest.json").is_file():
+        from trivium.data.normal import normal_losses
+        from trivium.data.shards import PreparedData
+
+        data = PreparedData.open(path)
+        show_data(path, data, normal_losses(path, data), as_json=as_json)
+        return
+    from trivium.model.config import ModelConfig
+    from trivium.model.presets import PRESETS, preset
+
+    if what in PRESETS:
+        show_model(what, preset(what), as_json=as_json)
+        return
+    saved = path / "model" / "model.toml"
+    if saved.is_file():
+        from trivium.core.config import parse, read_toml
+
+        show_model(what, parse(ModelConfig, read_toml(saved), str(saved)), as_json=as_json)
+        return
+    if path.exists():
+        raise ConfigError(f"{what}: expected a run with a finished model/, or prepared data; found neither in it.")
+    raise ConfigError(f"{what}: no such folder, and no preset of that name.{nearest(what, list(PRESETS))}")

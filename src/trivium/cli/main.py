@@ -1,0 +1,84 @@
+"""The verbs, and what happens to errors: the user's are one line and exit code 2, ours a traceback and 1."""
+
+import errno
+import sys
+
+import typer
+
+from trivium.cli import compare, doctor, evaluate, finetune, inspect, prepare, pretrain, quickstart, report, speak
+
+app = typer.Typer(
+    name="trivium",
+    help="Pretrain, fine-tune and compare BERT-, GPT- and T5-family language models on your own text.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("quickstart")(quickstart.command)
+app.command("prepare")(prepare.command)
+app.command("pretrain")(pretrain.command)
+app.command("finetune")(finetune.command)
+app.command("evaluate")(evaluate.command)
+app.command("predict")(evaluate.predict_command)
+app.command("generate")(speak.generate_command)
+app.command("fill")(speak.fill_command)
+app.command("compare")(compare.command)
+app.command("report")(report.command)
+app.command("inspect")(inspect.command)
+app.command("doctor")(doctor.command)
+
+
+def run() -> None:
+    """Run the command line and exit: 0 done, 2 the user's mistake, 1 ours, 128 + n stopped by signal n."""
+    raise SystemExit(_run(sys.argv[1:]))
+
+
+def _run(arguments: list[str]) -> int:
+    from trivium.core.errors import Interrupted, UserError
+
+    try:
+        result = app(args=arguments, standalone_mode=False)
+    except UserError as error:
+        return _say(str(error))
+    except Interrupted as stop:
+        _say(str(stop))
+        return 128 + stop.signal_number
+    except KeyboardInterrupt:
+        _say("interrupted.")
+        return 130
+    except BrokenPipeError:
+        return 0
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _say(f"no space left on the device{_where(error)}; what was complete before is untouched.")
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            return _say(f"not allowed to write or read{_where(error)}: {error.strerror}.")
+        raise
+    except Exception as error:
+        # typer brings its own copy of click from some version on, so its errors are known by what they have.
+        message = getattr(error, "format_message", None)
+        if message is None:
+            raise
+        return _say(_usage(message(), arguments))
+    return result if isinstance(result, int) else 0
+
+
+def _say(text: str) -> int:
+    sys.stderr.write(f"trivium: {text}\n")
+    return 2
+
+
+def _where(error: OSError) -> str:
+    return f" ({error.filename})" if error.filename else ""
+
+
+def _usage(message: str, arguments: list[str]) -> str:
+    """Return a usage error as one line that says where help is."""
+    from trivium.core.errors import nearest
+
+    verbs = [command.name or "" for command in app.registered_commands]
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in verbs:
+        return f"`{arguments[0]}` is no verb.{nearest(arguments[0], verbs)}"
+    verb = f" {arguments[0]}" if arguments and arguments[0] in verbs else ""
+    return f"{' '.join(message.split())} See `trivium{verb} --help`."

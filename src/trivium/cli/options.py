@@ -1,0 +1,14 @@
+"""Options that several verbs share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Out = Annotated[Path, typer.Option("--out", help="Folder to make; an existing one is refused.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, dotted; may be repeated.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, results only.")]
+Json = Annotated[bool, typer.Option("--json", help="Results as JSON, for programs.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of all random choices.")]

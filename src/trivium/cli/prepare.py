@@ -1,0 +1,72 @@
+"""trivium prepare: raw text to shards."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trivium.cli.options import Json, Out, Quiet
+
+
+class Boundary(StrEnum):
+    """What separates documents in a text file."""
+
+    BLANK_LINE = "blank-line"
+    LINE = "line"
+    FILE = "file"
+
+
+def command(
+    texts: Annotated[
+        list[str], typer.Argument(metavar="TEXT...", help="Text files, JSON lines, folders, globs; .gz of any.")
+    ],
+    out: Out,
+    tokenizer: Annotated[
+        str, typer.Option(help="bpe, wordpiece or unigram to train one; or the path of a tokenizer.json.")
+    ] = "bpe",
+    vocabulary_size: Annotated[int, typer.Option(min=110, help="Tokens of a tokenizer that is trained.")] = 8192,
+    boundary: Annotated[
+        Boundary, typer.Option(help="What separates documents in a text file.")
+    ] = Boundary.BLANK_LINE,
+    field: Annotated[str, typer.Option(help="Name of the text in JSON lines.")] = "text",
+    encoding: Annotated[str, typer.Option(help="Encoding of the files, e.g. gb18030.")] = "utf-8",
+    validation_share: Annotated[float, typer.Option(min=0.0, max=0.5, help="Share held out for validation.")] = 0.05,
+    test_share: Annotated[float, typer.Option(min=0.0, max=0.5, help="Share held out for testing.")] = 0.0,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Clean, split and tokenise your text once, for all three families."""
+    from trivium.cli.describe import show_data
+    from trivium.cli.progress import shown
+    from trivium.core.config import parse
+    from trivium.data.normal import normal_losses
+    from trivium.data.prepare import PrepareOptions, prepare
+
+    options = parse(
+        PrepareOptions,
+        {
+            "tokenizer": tokenizer,
+            "vocabulary_size": vocabulary_size,
+            "boundary": boundary.value,
+            "field": field,
+            "encoding": encoding,
+            "validation_share": validation_share,
+            "test_share": test_share,
+        },
+        "prepare",
+    )
+    progress = shown(quiet=quiet)
+    started: set[str] = set()
+
+    def report(phase: str, done: float, total: float) -> None:
+        if phase not in started:
+            started.add(phase)
+            progress.start(phase, total, "bytes")
+        progress.advance(done)
+
+    data = prepare([Path(text) for text in texts], out, options, report=report)
+    progress.start("count", 1, "model")
+    normal = normal_losses(out, data)
+    progress.advance(1)
+    show_data(out, data, normal, as_json=as_json)

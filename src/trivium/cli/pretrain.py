@@ -1,0 +1,61 @@
+"""trivium pretrain: shards to a model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trivium.cli.options import Out, Quiet, Set
+
+
+def command(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe (.toml) or a preset's name.")],
+    data: Annotated[Path, typer.Option("--data", help="Folder that `trivium prepare` made.")],
+    out: Out,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.05, help="Train for about this long: steps are measured first.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Train for so many steps.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run was.")] = False,
+    start_from: Annotated[
+        Path | None, typer.Option("--from", help="A run whose weights this one begins with.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of all random choices.")] = None,
+    settings: Set = None,
+    quiet: Quiet = False,
+) -> None:
+    """Pretrain an encoder, a decoder or an encoder-decoder."""
+    from trivium.cli.environment import tune_allocator
+    from trivium.core.errors import ConfigError
+
+    if minutes is not None and steps is not None:
+        raise ConfigError("expected --minutes or --steps, found both.")
+    tune_allocator()
+    from trivium.cli.progress import shown
+    from trivium.data.normal import normal_losses
+    from trivium.data.shards import PreparedData
+    from trivium.train.config import load_recipe
+    from trivium.train.run import pretrain
+
+    assignments = list(settings or [])
+    assignments += [f"train.steps={steps}"] * (steps is not None)
+    assignments += [f"seed={seed}"] * (seed is not None)
+    assignments += [f'start_from="{start_from}"'] * (start_from is not None)
+    config = load_recipe(recipe, assignments)
+    opened = PreparedData.open(data)
+    progress = shown(quiet=quiet)
+    normal = normal_losses(data, opened)
+    progress.line(f"normal losses of this text, nats a token: {normal}")
+    results = pretrain(
+        config,
+        opened,
+        out,
+        progress=progress,
+        minutes=minutes,
+        resume=resume,
+        normal=f" (unigram {normal.unigram:.2f})",
+    )
+    progress.line(
+        f"done: held-out loss {results['valid']['loss']:.3f} ({normal}); {results['tokens']:,} tokens in "
+        f"{results['seconds']:.0f} s. {out / 'model'} is the model; `trivium report {out}` draws the curves."
+    )

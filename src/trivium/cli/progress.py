@@ -1,0 +1,88 @@
+"""Progress on the terminal: a bar where somebody looks, plain lines where nobody does, on standard error."""
+
+import sys
+from time import monotonic
+
+from trivium.core.progress import Progress, Silent
+
+
+class PlainLines:
+    """A line at most every few seconds, for logs and pipes."""
+
+    def __init__(self, every_seconds: float = 10.0) -> None:
+        self._every = every_seconds
+        self._phase, self._total, self._unit = "", 0.0, ""
+        self._began = self._said = monotonic()
+
+    def start(self, phase: str, total: float, unit: str) -> None:
+        """Begin a phase."""
+        self._phase, self._total, self._unit = phase, total, unit
+        self._began = self._said = monotonic()
+
+    def advance(self, done: float, note: str = "") -> None:
+        """Say how far it is, if the last word was some seconds ago or the phase is done."""
+        now = monotonic()
+        if now - self._said >= self._every or (done >= self._total and now - self._began >= self._every):
+            self._said = now
+            left = (now - self._began) / max(done, 1e-9) * max(self._total - done, 0.0)
+            self.line(f"{self._phase}: {done:,.0f} of {self._total:,.0f} {self._unit}, {left:.0f} s left  {note}")
+
+    def line(self, text: str) -> None:
+        """Write a line."""
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+class Bar:
+    """One bar a phase, with rate and time left."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TaskID,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        self._bars = Progress(
+            TextColumn("{task.description:<12}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[note]}"),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task: TaskID | None = None
+
+    def start(self, phase: str, total: float, unit: str) -> None:
+        """Begin a phase with a fresh bar."""
+        if self._task is None:
+            self._bars.start()
+        else:
+            self._bars.remove_task(self._task)
+        self._task = self._bars.add_task(phase, total=total, unit=unit, note="")
+
+    def advance(self, done: float, note: str = "") -> None:
+        """Move the bar."""
+        if self._task is not None:
+            self._bars.update(self._task, completed=done, note=note)
+
+    def line(self, text: str) -> None:
+        """Write a line above the bar."""
+        self._bars.console.print(text, highlight=False, markup=False)
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        self._bars.stop()
+
+
+def shown(*, quiet: bool) -> Progress:
+    """Return what shows progress here: nothing if quiet, a bar on a terminal, plain lines elsewhere."""
+    if quiet:
+        return Silent()
+    return Bar() if sys.stderr.isatty() else PlainLines()

@@ -1,0 +1,32 @@
+"""trivium quickstart: the main job on text that every Python has."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trivium.cli.options import Quiet, Seed
+
+
+def command(
+    out: Annotated[Path, typer.Option("--out", help="Folder to make; an existing one is refused.")] = Path(
+        "runs/quickstart"
+    ),
+    seed: Seed = 0,
+    minutes: Annotated[float, typer.Option(min=0.5, help="Time to fit everything into.")] = 6.0,
+    quiet: Quiet = False,
+) -> None:
+    """Pretrain all three families, fine-tune and compare them, in about six minutes and without a download."""
+    from trivium.cli.environment import tune_allocator
+
+    tune_allocator()
+    from rich.console import Console
+
+    from trivium.cli.progress import shown
+    from trivium.evaluate.quickstart import quickstart, quickstart_table
+
+    summary = quickstart(out, seed=seed, minutes=minutes, progress=shown(quiet=quiet))
+    Console().print(quickstart_table(summary))
+    for line in summary["verdict"]:
+        typer.echo(line)
+    typer.echo(f"{out / 'report.html'} shows it in pictures.")

@@ -1,0 +1,57 @@
+"""What loss is normal: what counts alone reach on the held-out text, said beside every run's loss."""
+
+import json
+import math
+from itertools import takewhile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from trivium.core.files import write_json
+from trivium.data.ngram import KneserNey
+from trivium.data.shards import PreparedData, Split
+
+FILE = "normal.json"
+_ORDER, _MAX_TRAIN_TOKENS, _MAX_VALIDATION_TOKENS = 5, 4_000_000, 400_000
+
+
+class Normal(NamedTuple):
+    """Nats a token of the validation split, by what is known of the training split."""
+
+    uniform: float
+    unigram: float
+    ngram: float
+
+    def __str__(self) -> str:
+        return f"uniform {self.uniform:.2f}, unigram {self.unigram:.2f}, 5-gram {self.ngram:.2f}"
+
+
+def normal_losses(folder: Path, data: PreparedData) -> Normal:
+    """Return the losses of count models on prepared data; they are kept in its folder.
+
+    At most 4 million training tokens are counted, so the 5-gram of a large text would do better than is said here.
+    """
+    kept = folder / FILE
+    if kept.is_file():
+        found = json.loads(kept.read_text(encoding="utf-8"))
+        if found.pop("fingerprint", None) == data.fingerprint:
+            return Normal(**found)
+    size = data.tokenizer.vocabulary_size
+    train = _some(data.split("train"), _MAX_TRAIN_TOKENS)
+    held_out = _some(data.split("validation"), _MAX_VALIDATION_TOKENS)
+    model = KneserNey.fit(train, order=_ORDER, vocabulary_size=size)
+    counts_V = np.bincount(np.concatenate([document[1:] for document in train]), minlength=size) + 0.5
+    targets = np.concatenate([document[1:] for document in held_out])
+    unigram = float(-np.log(counts_V / counts_V.sum())[targets].mean())
+    bits = np.concatenate(model.log2_probabilities_of(held_out))
+    normal = Normal(math.log(size), unigram, float(-bits.mean() * math.log(2.0)))
+    write_json(kept, {**normal._asdict(), "fingerprint": data.fingerprint})
+    return normal
+
+
+def _some(split: Split, max_tokens: int) -> list[np.ndarray]:
+    """Return the first documents of a split, together up to about `max_tokens`."""
+    ends = np.cumsum(split.lengths_S)
+    wanted = max(1, int(np.searchsorted(ends, max_tokens)))
+    return [document for _, document in takewhile(lambda pair: pair[0] < wanted, enumerate(split.documents()))]

@@ -1,0 +1,138 @@
+"""What a pretrained model says to a text: its continuation, or what stands at hidden places."""
+
+from typing import NamedTuple
+
+import torch
+
+from trivium.core.batch import Batch, reading
+from trivium.core.errors import ConfigError, DataError
+from trivium.core.layout import TokenLayout
+from trivium.core.random import Key
+from trivium.data.tokenizer import Tokenizer
+from trivium.model.config import Decoder, Encoder, EncoderDecoder, Learned, ModelConfig
+from trivium.model.folder import SavedModel
+from trivium.model.generate import Sampling, generate, greedy, sampler
+from trivium.model.heads import Network, at_places
+
+
+class Speaker(NamedTuple):
+    """A pretrained model with the tokenizer it reads and writes by."""
+
+    config: ModelConfig
+    network: Network
+    tokenizer: Tokenizer
+
+    @staticmethod
+    def of(saved: SavedModel) -> "Speaker":
+        """Return the speaker of a loaded model folder."""
+        return Speaker(saved.config, saved.network, Tokenizer.from_bytes(saved.tokenizer))
+
+
+class Guess(NamedTuple):
+    """What may stand at a hidden place."""
+
+    text: str
+    probability: float
+
+
+def continue_text(
+    speaker: Speaker, prompt: str, *, max_new_tokens: int, sampling: Sampling | None, seed: int = 0
+) -> tuple[str, list[int]]:
+    """Return the continuation of a prompt as text and as tokens.
+
+    A decoder goes on after the prompt; an encoder-decoder writes the span that is missing at the prompt's end.
+
+    Args:
+        speaker: the model.
+        prompt: text, may be empty.
+        max_new_tokens: at most this many tokens are added.
+        sampling: how tokens are drawn; None = always the most probable.
+        seed: of the drawing.
+
+    Raises:
+        ConfigError: the model is an encoder, or prompt and continuation do not fit its positions.
+    """
+    special = speaker.tokenizer.special
+    choose = greedy if sampling is None else sampler(sampling, Key(seed))
+    ids = [special.bos, *speaker.tokenizer.encode(prompt)]
+    match speaker.config.family:
+        case Encoder():
+            raise ConfigError("an encoder does not write texts: `trivium fill` shows what it says, or use a decoder.")
+        case Decoder():
+            prompts, source, stop = [ids], None, frozenset((special.eos,))
+        case EncoderDecoder():
+            source = _one_row([*ids, special.sentinels[0], special.eos])
+            prompts, stop = [[special.bos, special.sentinels[0]]], special.all() - {special.bos}
+    _require_room(speaker.config, len(ids) + max_new_tokens)
+    [new] = generate(
+        speaker.network,
+        prompts,
+        choose=choose,
+        max_new_tokens=max_new_tokens,
+        stop=stop,
+        forbidden=sorted(special.all() - stop),
+        source=source,
+    )
+    return speaker.tokenizer.decode(new), new
+
+
+def fill_masks(speaker: Speaker, text: str, *, top: int) -> list[list[Guess]]:
+    """Return the `top` guesses for each [MASK] of a text, the most probable first.
+
+    An encoder names the token of each mask; an encoder-decoder the first token of the span it would write there.
+
+    Raises:
+        DataError: the text has no [MASK].
+        ConfigError: the model is a decoder, or the text does not fit its positions.
+    """
+    special = speaker.tokenizer.special
+    ids = [special.bos, *speaker.tokenizer.encode_with_special(text), special.eos]
+    places = [place for place, token in enumerate(ids) if token == special.mask]
+    if not places:
+        raise DataError(f"expected a text with [MASK] where something is to be filled in, found {text!r}.")
+    _require_room(speaker.config, len(ids))
+    match speaker.config.family:
+        case Encoder():
+            hidden_places = torch.tensor([places])
+            batch = _one_row(ids)
+            with torch.inference_mode():
+                hidden_ND = at_places(speaker.network(batch), hidden_places)
+                logits_NV = speaker.network.head(hidden_ND).float()
+        case EncoderDecoder():
+            logits_NV = torch.stack([_span_start(speaker, ids, place) for place in places])
+        case Decoder():
+            raise ConfigError("a decoder does not look ahead, so it fills no masks: use `trivium generate`.")
+    logits_NV[:, sorted(special.all())] = float("-inf")
+    best = logits_NV.softmax(-1).topk(min(top, logits_NV.shape[-1] - len(special.all())), dim=-1)
+    texts = speaker.tokenizer.token_texts
+    return [
+        [Guess(name, float(p)) for name, p in zip(texts(row.tolist()), values, strict=True)]
+        for row, values in zip(best.indices, best.values, strict=True)
+    ]
+
+
+@torch.inference_mode()
+def _span_start(speaker: Speaker, ids: list[int], place: int) -> torch.Tensor:
+    """Return logits_V of the first token that the decoder writes for the mask at `place`; others stay masks."""
+    special = speaker.tokenizer.special
+    source = _one_row([*ids[:place], special.sentinels[0], *ids[place + 1 :]])
+    written = _one_row([special.bos, special.sentinels[0]])
+    layout = TokenLayout.causal(written.layout.document_BL, written.layout.position_BL)
+    batch = Batch(
+        written.tokens_BL, layout, written.labels_BN, written.places_BN, written.weights_BN, source=source
+    )
+    return speaker.network.head(speaker.network(batch)[:, -1])[0].float()
+
+
+def _one_row(ids: list[int]) -> Batch:
+    tokens_BL = torch.tensor([ids])
+    position_BL = torch.arange(len(ids), dtype=torch.int32)[None]
+    return reading(tokens_BL, TokenLayout.bidirectional(torch.zeros_like(position_BL), position_BL))
+
+
+def _require_room(config: ModelConfig, length: int) -> None:
+    for stack in config.stacks():
+        if isinstance(stack.position, Learned) and length > stack.position.max_length:
+            raise ConfigError(
+                f"text and answer take {length} tokens; this model has positions for {stack.position.max_length}."
+            )
