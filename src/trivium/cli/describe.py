@@ -45,7 +45,9 @@ def show_data(folder: Path, data: "PreparedData", normal: "Normal", *, as_json: 
             f"  {name:<11}{split.documents:>10,} documents {split.tokens:>13,} tokens {split.bytes:>14,} bytes"
             f"  {ratio:.2f} bytes a token"
         )
-    typer.echo(f"  lengths    5 % under {quantiles[0]:,}, half under {quantiles[1]:,}, 95 % under {quantiles[2]:,} tokens")
+    typer.echo(
+        f"  lengths    5 % under {quantiles[0]:,}, half under {quantiles[1]:,}, 95 % under {quantiles[2]:,} tokens"
+    )
     ledger = manifest.ledger
     typer.echo(
         f"  in         {ledger.documents_in:,} documents, {ledger.bytes_in:,} bytes"

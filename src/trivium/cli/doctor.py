@@ -1,6 +1,5 @@
 """trivium doctor: what this machine has."""
 
-
 import typer
 
 from trivium.cli.options import Json

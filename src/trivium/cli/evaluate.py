@@ -30,7 +30,9 @@ def command(
         raise CheckpointError(f"{run}: no such run folder.")
     if (run / "model" / "task.toml").is_file():
         metrics = _task_metrics(run, data)
-        typer.echo(json.dumps(metrics) if as_json else "\n".join(f"{name:<12}{value:.4f}" for name, value in metrics.items()))
+        typer.echo(
+            json.dumps(metrics) if as_json else "\n".join(f"{name:<12}{value:.4f}" for name, value in metrics.items())
+        )
         return
     from trivium.cli.progress import shown
     from trivium.evaluate.perplexity import evaluate_run

@@ -8,7 +8,10 @@ import typer
 from trivium.cli.options import Json, Out, Quiet, Set
 
 if TYPE_CHECKING:
+    from trivium.data.tokenizer import Tokenizer
     from trivium.tasks.start import Start
+
+_TRAINED_VOCABULARY = 4096
 
 
 def command(
@@ -21,7 +24,8 @@ def command(
     out: Out,
     test: Annotated[Path | None, typer.Option(help="Labelled file that is scored once, at the end.")] = None,
     tokenizer: Annotated[
-        Path | None, typer.Option(help="For a preset: a tokenizer.json, or prepared data or a run that has one.")
+        Path | None,
+        typer.Option(help="For a preset: a tokenizer.json, or data or a run that has one; none = made from the texts."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training examples.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of all random choices.")] = None,
@@ -45,7 +49,13 @@ def command(
     assignments += [f"seed={seed}"] * (seed is not None)
     config = finetune_config(task, assignments)
     results = finetune(
-        _start(start, tokenizer), config, train=train, valid=valid, test=test, out=out, progress=shown(quiet=quiet)
+        _start(start, tokenizer, task, train),
+        config,
+        train=train,
+        valid=valid,
+        test=test,
+        out=out,
+        progress=shown(quiet=quiet),
     )
     if as_json:
         typer.echo(json.dumps(results, ensure_ascii=False))
@@ -55,24 +65,31 @@ def command(
     typer.echo(f"`trivium predict {out} TEXT` uses it; `trivium report {out}` draws it.")
 
 
-def _start(start: str, tokenizer: Path | None) -> "Start":
+def _start(start: str, tokenizer: Path | None, task: str, train: Path) -> "Start":
+    """Open the run, or draw a preset for the tokenizer named or for one made from the training texts."""
     from trivium.core.errors import ConfigError, nearest
-    from trivium.data.tokenizer import Tokenizer
     from trivium.model.presets import PRESETS
     from trivium.tasks.start import open_run, random_start
 
     if start in PRESETS:
-        if tokenizer is None:
-            raise ConfigError(
-                f"`{start}` begins with random weights and needs --tokenizer: a tokenizer.json, prepared data or a run."
-            )
-        files = (tokenizer, tokenizer / "tokenizer.json", tokenizer / "model" / "tokenizer.json")
-        found = next((file for file in files if file.is_file()), None)
-        if found is None:
-            raise ConfigError(f"--tokenizer {tokenizer}: no tokenizer.json there.")
-        return random_start(start, Tokenizer.from_file(found))
+        return random_start(start, _tokenizer(tokenizer, task, train))
     if not Path(start).is_dir():
         raise ConfigError(f"{start}: no such run folder, and no preset of that name.{nearest(start, list(PRESETS))}")
     if tokenizer is not None:
         raise ConfigError("--tokenizer goes with a preset: a run brings its own.")
     return open_run(Path(start))
+
+
+def _tokenizer(path: Path | None, task: str, train: Path) -> "Tokenizer":
+    from trivium.core.errors import ConfigError
+    from trivium.data.tokenizer import Tokenizer
+    from trivium.tasks.build import build_task, texts_of
+
+    if path is None:
+        examples = build_task(task, ()).read(train, min_classes=2)
+        return Tokenizer.train(texts_of(examples), "bpe", _TRAINED_VOCABULARY)
+    files = (path, path / "tokenizer.json", path / "model" / "tokenizer.json")
+    found = next((file for file in files if file.is_file()), None)
+    if found is None:
+        raise ConfigError(f"--tokenizer {path}: no tokenizer.json there.")
+    return Tokenizer.from_file(found)

@@ -12,6 +12,7 @@ app = typer.Typer(
     help="Pretrain, fine-tune and compare BERT-, GPT- and T5-family language models on your own text.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -26,9 +26,7 @@ def command(
         str, typer.Option(help="bpe, wordpiece or unigram to train one; or the path of a tokenizer.json.")
     ] = "bpe",
     vocabulary_size: Annotated[int, typer.Option(min=110, help="Tokens of a tokenizer that is trained.")] = 8192,
-    boundary: Annotated[
-        Boundary, typer.Option(help="What separates documents in a text file.")
-    ] = Boundary.BLANK_LINE,
+    boundary: Annotated[Boundary, typer.Option(help="What separates documents in a text file.")] = Boundary.BLANK_LINE,
     field: Annotated[str, typer.Option(help="Name of the text in JSON lines.")] = "text",
     encoding: Annotated[str, typer.Option(help="Encoding of the files, e.g. gb18030.")] = "utf-8",
     validation_share: Annotated[float, typer.Option(min=0.0, max=0.5, help="Share held out for validation.")] = 0.05,

@@ -17,9 +17,7 @@ def command(
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Train for so many steps.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run was.")] = False,
-    start_from: Annotated[
-        Path | None, typer.Option("--from", help="A run whose weights this one begins with.")
-    ] = None,
+    start_from: Annotated[Path | None, typer.Option("--from", help="A run whose weights this one begins with.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of all random choices.")] = None,
     settings: Set = None,
     quiet: Quiet = False,

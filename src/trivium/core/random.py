@@ -15,10 +15,7 @@ class Key:
 
     def child(self, *parts: str | int) -> "Key":
         """Return the key of a choice within this one."""
-        return Key(
-            self.seed,
-            self.path + tuple(int(part) if isinstance(part, np.integer) else part for part in parts),
-        )
+        return Key(self.seed, self.path + parts)
 
     def integer(self) -> int:
         """Return this key as an integer in [0, 2**63), fit for `torch.manual_seed`."""
@@ -29,5 +26,7 @@ class Key:
         return np.random.Generator(np.random.Philox(key=self._digest()))
 
     def _digest(self) -> int:
-        text = repr((self.seed, self.path)).encode()
+        # NumPy's numbers and strings are equal to Python's and print otherwise.
+        path = tuple(str(part) if isinstance(part, str) else int(part) for part in self.path)
+        text = repr((int(self.seed), path)).encode()
         return int.from_bytes(hashlib.blake2b(text, digest_size=16).digest(), "big")

@@ -65,6 +65,13 @@ class RelativeBuckets(Config):
     max_distance: PositiveInt = 128
     bidirectional: bool
 
+    @model_validator(mode="after")
+    def _reaches_beyond_exact_buckets(self) -> Self:
+        exact = self.num_buckets // (4 if self.bidirectional else 2)
+        if self.max_distance <= exact:
+            raise ValueError(f"`max_distance` must exceed the {exact} exact buckets: found {self.max_distance}")
+        return self
+
 
 class NoPosition(Config):
     """No position scheme: order is seen through the causal mask only."""

@@ -36,14 +36,14 @@ class Causal:
         """Label each place with the next token of its document; nothing is drawn."""
         document_BL = rows.document_BL[:, :-1]
         follows_BL = (rows.document_BL[:, 1:] == document_BL) & (document_BL >= 0)
-        places_BL = np.broadcast_to(np.arange(document_BL.shape[1]), document_BL.shape)
+        places_BL = np.tile(np.arange(document_BL.shape[1]), (len(document_BL), 1))
         document = torch.from_numpy(np.ascontiguousarray(document_BL))
         position = torch.from_numpy(positions_of(document_BL))
         return Batch(
             tokens_BL=torch.from_numpy(np.ascontiguousarray(rows.tokens_BL[:, :-1])),
             layout=TokenLayout.causal(document, position),
             labels_BN=torch.from_numpy(np.ascontiguousarray(rows.tokens_BL[:, 1:])),
-            places_BN=torch.from_numpy(np.ascontiguousarray(places_BL)),
+            places_BN=torch.from_numpy(places_BL),
             weights_BN=torch.from_numpy(follows_BL.astype(np.float32)),
         )
 

@@ -1,11 +1,11 @@
 """Masked tokens (BERT, Devlin et al. 2019, section 3.1): some are hidden, the network names them."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 from trivium.core.batch import Batch, Rows, Term
@@ -26,6 +26,14 @@ class MaskedConfig(Config):
     rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
     mask_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.8
     random_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.1
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> Self:
+        if self.mask_share + self.random_share > 1.0 + 1e-9:
+            raise ValueError(
+                f"`mask_share` and `random_share` must not exceed 1 together: {self.mask_share} + {self.random_share}"
+            )
+        return self
 
 
 @dataclass(frozen=True)

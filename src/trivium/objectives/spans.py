@@ -34,12 +34,17 @@ class SpanCounts(NamedTuple):
     noise: int  # hidden tokens
     spans: int
 
+    def kept(self, length: int) -> int:
+        """Return the length of what the encoder reads of `length` tokens: the others, and a sentinel for each span."""
+        return length - self.noise + self.spans
+
 
 def span_counts(length: int, rate: float, mean_length: float) -> SpanCounts:
     """Return the counts for a text, rounded as T5's `random_spans_noise_mask` does; 0 if it is too short."""
     if length < 2:
         return SpanCounts(0, 0)
-    noise = min(max(round(length * rate), 1), length - 1)
+    # In float32 as T5 does it: where the product ends in a half (190 x 0.15), float64 goes the other way.
+    noise = min(max(round(float(np.float32(length) * np.float32(rate))), 1), length - 1)
     spans = max(round(noise / mean_length), 1)
     return SpanCounts(noise, min(spans, noise, length - noise))
 
@@ -67,7 +72,11 @@ class Spans:
     Hidden tokens and spans a row are fixed, so that the lengths of both stacks' rows are. No span crosses a document;
     sentinels begin anew in each. Decoder row b holds the hidden spans of the documents in encoder row b; a document
     with no hidden span is read and not written. Only when a row's documents are too short to take their share of
-    fixed spans is the end of the encoder's row cut.
+    fixed spans is the end of the encoder's row cut; nothing is hidden there, for the decoder would be asked for what
+    the encoder has not read.
+
+    Differs from T5: a document's decoder begins with bos, not with pad; the end token is part of the text, and so of
+    its last span, and none is added.
     """
 
     config: SpansConfig
@@ -83,8 +92,8 @@ class Spans:
         """Hide spans; the source is what is left with sentinels, the targets are sentinels and hidden spans."""
         tokens_BL, document_BL = rows.tokens_BL[:, :-1], rows.document_BL[:, :-1]
         num_rows, length = tokens_BL.shape
-        full = span_counts(length, self.config.rate, self.config.mean_length)
-        source = _Places(num_rows, length - full.noise + full.spans, self.special.pad)
+        full = self._counts(length)
+        source = _Places(num_rows, full.kept(length), self.special.pad)
         target = _Places(num_rows, full.noise + full.spans, self.special.pad)
         inputs_BL = np.full_like(target.tokens_BL, self.special.pad)
         hidden_BL = self.hidden(rows, key)
@@ -97,13 +106,13 @@ class Spans:
                 source.append(b, number, kept)
                 start, stop = target.append(b, number, written)
                 inputs_BL[b, start:stop] = np.concatenate(([self.special.bos], written))[: stop - start]
-        places_BN = np.broadcast_to(np.arange(inputs_BL.shape[1]), inputs_BL.shape)
+        places_BN = np.tile(np.arange(inputs_BL.shape[1]), (num_rows, 1))
         weights_BN = (target.document_BL >= 0).astype(np.float32)
         return Batch(
             tokens_BL=torch.from_numpy(inputs_BL),
             layout=TokenLayout.causal(*target.layout()),
             labels_BN=torch.from_numpy(target.tokens_BL),
-            places_BN=torch.from_numpy(np.ascontiguousarray(places_BN)),
+            places_BN=torch.from_numpy(places_BN),
             weights_BN=torch.from_numpy(weights_BN),
             source=reading(torch.from_numpy(source.tokens_BL), TokenLayout.bidirectional(*source.layout())),
         )
@@ -127,13 +136,17 @@ class Spans:
         for b in range(len(document_BL)):
             rng = key.child("spans", rows.epoch_B[b], rows.row_B[b]).numpy()
             lengths = _document_lengths(document_BL[b])
-            start = 0
-            for length, counts in zip(
-                lengths, share_out(np.array(lengths), self.config, len(self.special.sentinels), rng), strict=True
-            ):
-                hidden_BL[b, start : start + length] = noise_mask(length, counts, rng)
+            shares = share_out(np.array(lengths), self.config, len(self.special.sentinels), rng)
+            start, room = 0, self._counts(document_BL.shape[1]).kept(document_BL.shape[1])
+            for length, counts in zip(lengths, shares, strict=True):
+                room -= counts.kept(length)
+                if room >= 0:
+                    hidden_BL[b, start : start + length] = noise_mask(length, counts, rng)
                 start += length
         return hidden_BL
+
+    def _counts(self, length: int) -> SpanCounts:
+        return span_counts(length, self.config.rate, self.config.mean_length)
 
 
 def _document_lengths(document_L: np.ndarray) -> list[int]:

@@ -102,7 +102,8 @@ def fill_masks(speaker: Speaker, text: str, *, top: int) -> list[list[Guess]]:
             logits_NV = torch.stack([_span_start(speaker, ids, place) for place in places])
         case Decoder():
             raise ConfigError("a decoder does not look ahead, so it fills no masks: use `trivium generate`.")
-    logits_NV[:, sorted(special.all())] = float("-inf")
+    forbidden = torch.tensor(sorted(special.all()))
+    logits_NV = logits_NV.index_fill(1, forbidden, float("-inf"))
     best = logits_NV.softmax(-1).topk(min(top, logits_NV.shape[-1] - len(special.all())), dim=-1)
     texts = speaker.tokenizer.token_texts
     return [
@@ -118,9 +119,7 @@ def _span_start(speaker: Speaker, ids: list[int], place: int) -> torch.Tensor:
     source = _one_row([*ids[:place], special.sentinels[0], *ids[place + 1 :]])
     written = _one_row([special.bos, special.sentinels[0]])
     layout = TokenLayout.causal(written.layout.document_BL, written.layout.position_BL)
-    batch = Batch(
-        written.tokens_BL, layout, written.labels_BN, written.places_BN, written.weights_BN, source=source
-    )
+    batch = Batch(written.tokens_BL, layout, written.labels_BN, written.places_BN, written.weights_BN, source=source)
     return speaker.network.head(speaker.network(batch)[:, -1])[0].float()
 
 

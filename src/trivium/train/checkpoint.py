@@ -22,14 +22,17 @@ def checkpoint_path(run: Path, step: int) -> Path:
 
 
 def save_checkpoint(run: Path, network: nn.Module, optimiser: torch.optim.Optimizer, state: TrainState) -> None:
-    """Write a checkpoint and remove those that are neither of the last two nor the best."""
+    """Write a checkpoint and remove those that are neither of the last two nor the best.
+
+    Later ones go too: a run that has come here again went on from before them because they were damaged.
+    """
     path = checkpoint_path(run, state.step)
     with new_folder(path) as folder:
         save_tensors(folder / "weights.safetensors", unique_tensors(network))
         save_tensors(folder / "optimiser.safetensors", optimiser_tensors(optimiser, network))
         write_json(folder / "state.json", state._asdict())
         write_checksums(folder)
-    kept = set(checkpoints(run)[-NUM_KEPT:])
+    kept = set([old for old in checkpoints(run) if _step_of(old) <= state.step][-NUM_KEPT:])
     if state.best_step is not None:
         kept.add(checkpoint_path(run, state.best_step))
     for old in checkpoints(run):
@@ -40,7 +43,11 @@ def save_checkpoint(run: Path, network: nn.Module, optimiser: torch.optim.Optimi
 def checkpoints(run: Path) -> list[Path]:
     """Return the run's checkpoints, the oldest first."""
     found = [path for path in (run / "checkpoints").glob("step-*") if path.name[5:].isdecimal()]
-    return sorted(found, key=lambda path: int(path.name[5:]))
+    return sorted(found, key=_step_of)
+
+
+def _step_of(path: Path) -> int:
+    return int(path.name[5:])
 
 
 def latest_good(run: Path) -> tuple[Path | None, list[str]]:

@@ -12,6 +12,7 @@ from trivium.model.presets import preset
 from trivium.objectives.build import ObjectiveConfig, usual_objective
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class DataConfig(Config):
@@ -26,8 +27,8 @@ class AdamWConfig(Config):
 
     kind: Literal["adamw"] = "adamw"
     lr: PositiveFloat = 1e-3
-    beta1: Share = 0.9
-    beta2: Share = 0.98
+    beta1: Decay = 0.9
+    beta2: Decay = 0.98
     eps: PositiveFloat = 1e-8
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.1
 
@@ -100,20 +101,20 @@ def load_recipe(recipe: str, assignments: Sequence[str] = ()) -> RunConfig:
     Raises:
         ConfigError: no such file or preset, an unknown key, a value that does not fit.
     """
-    if recipe.endswith(".toml"):
-        tree = read_toml(Path(recipe))
-    else:
-        tree = {"model": preset(recipe).model_dump(mode="json", exclude_none=True)}
-    return parse(RunConfig, complete(override(complete(tree), assignments)), recipe)
+    tree = read_toml(Path(recipe)) if recipe.endswith(".toml") else {"model": {"preset": recipe}}
+    # Another preset comes first: the rest is changed in what it gives.
+    presets = [text for text in assignments if text.partition("=")[0].strip() == "model.preset"]
+    others = [text for text in assignments if text not in presets]
+    return parse(RunConfig, override(complete(override(tree, presets)), others), recipe)
 
 
 def complete(tree: Mapping[str, Any]) -> Tree:
     """Fill in what a recipe leaves to its preset: the architecture, and the objective usual for the family."""
     result = dict(tree)
-    model = dict(result.get("model", {}))
-    name = model.pop("preset", None)
-    if name is not None:
-        model = _merge(preset(str(name)).model_dump(mode="json", exclude_none=True), model)
+    model = result.get("model", {})
+    if isinstance(model, Mapping) and "preset" in model:
+        changes = {key: value for key, value in model.items() if key != "preset"}
+        model = _merge(preset(str(model["preset"])).model_dump(mode="json", exclude_none=True), changes)
     result["model"] = model
     if "objective" not in result:
         result["objective"] = usual_objective(parse(ModelConfig, model, "model")).model_dump(mode="json")

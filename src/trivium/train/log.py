@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from trivium.core.files import write_text
+
 
 class Log:
     """Appends lines to a run's log; every line is on disk when the call returns."""
@@ -15,11 +17,11 @@ class Log:
         """Remove the lines of later steps, and what was left of a line when a run was killed."""
         if self.path.exists():
             kept = [line for line in read_log(self.path) if line["step"] <= step]
-            self.path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+            write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def write(self, **values: Any) -> None:
-        """Append one line."""
-        rounded = {key: round(value, 6) if isinstance(value, float) else value for key, value in values.items()}
+        """Append one line, its numbers to 8 digits."""
+        rounded = {key: float(f"{value:.8g}") if isinstance(value, float) else value for key, value in values.items()}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(rounded) + "\n")
 

@@ -43,11 +43,16 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer, network: nn.Module) -> d
 def load_optimiser_tensors(
     optimiser: torch.optim.Optimizer, network: nn.Module, tensors: Mapping[str, Tensor], source: str
 ) -> None:
-    """Give the optimiser the state that `optimiser_tensors` returned."""
+    """Give the optimiser the state that `optimiser_tensors` returned; raise CheckpointError if it is of another model."""
     parameters = dict(network.named_parameters())
     for key, value in tensors.items():
         name, _, what = key.partition("|")
         if name not in parameters:
             raise CheckpointError(f"{source}: optimiser state for `{name}`, which this model does not have.")
+        if value.ndim and value.shape != parameters[name].shape:
+            raise CheckpointError(
+                f"{source}: optimiser state for `{name}` should be of shape {tuple(parameters[name].shape)}, "
+                f"found {tuple(value.shape)}."
+            )
         # A clone: tensors of a mapped file are not aligned as those of an unbroken run are.
         optimiser.state[parameters[name]][what] = value.clone()

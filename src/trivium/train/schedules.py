@@ -13,7 +13,7 @@ def lr_share(config: ScheduleConfig, step: int, steps: int) -> float:
         return (step + 1) / warmup
     match config:
         case ConstantSchedule(cooldown_share=cooldown_share, final_share=final):
-            cooldown = max(1, round(cooldown_share * steps))
+            cooldown = round(cooldown_share * steps)
             return final + (1.0 - final) * min(1.0, (steps - step) / (cooldown + 1))
         case LinearSchedule(final_share=final):
             return final + (1.0 - final) * (steps - step) / max(1, steps - warmup)

@@ -1,0 +1,369 @@
+"""Raw text to a prepared folder: two passes in bounded memory, and a ledger that adds up."""
+
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from hashlib import blake2b
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple, Self, cast
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from trivium.core.config import Config
+from trivium.core.errors import ConfigError, DataError, nearest
+from trivium.core.files import new_folder, refuse_existing
+from trivium.data.manifest import DroppedEntry, Ledger
+from trivium.data.readers import (
+    Boundary,
+    Document,
+    Dropped,
+    check_encoding,
+    find_files,
+    read_documents,
+    text_bytes,
+    without_surrogates,
+)
+from trivium.data.sample import Sample
+from trivium.data.shards import DEFAULT_SHARD_TOKENS, SPLITS, DataWriter, PreparedData
+from trivium.data.tokenizer import KINDS, Tokenizer, TokenizerKind, TokenSpans, check_vocabulary_size
+from trivium.data.words import token_bits
+
+Report = Callable[[str, float, float], None]
+
+_TRAIN, _VALIDATION, _TEST, _DUPLICATE = 0, 1, 2, 3  # the first three as in SPLITS
+_UNDECIDED = -1
+_CHECKED_CHARACTERS = 1_000_000
+_BATCH_CHARACTERS, _BATCH_DOCUMENTS = 1_000_000, 4096
+_REPORT_BYTES = 1 << 20
+
+
+class PrepareOptions(Config):
+    """How text becomes prepared data.
+
+    Args:
+        tokenizer: "bpe", "wordpiece" or "unigram" to train one; or the path of a tokenizer.json or of a folder with
+            one, which brings its own vocabulary.
+        vocabulary_size: of a tokenizer that is trained, special tokens included.
+        boundary: what separates documents in a text file.
+        field: the key of a JSON line that holds the text.
+        encoding: of the files.
+        validation_share: share of the documents held out for validation, [0, 1); at least one, unless 0.
+        test_share: share held out for testing, [0, 1).
+        sample_bytes: text that a tokenizer is trained on, at most.
+        max_shard_tokens: tokens after which a new shard begins.
+    """
+
+    tokenizer: str = "bpe"
+    vocabulary_size: int = 8192
+    boundary: Boundary = "blank-line"
+    field: str = "text"
+    encoding: str = "utf-8"
+    validation_share: float = Field(0.05, ge=0, lt=1)
+    test_share: float = Field(0.0, ge=0, lt=1)
+    sample_bytes: int = Field(50_000_000, ge=100_000)
+    max_shard_tokens: int = Field(DEFAULT_SHARD_TOKENS, ge=1)
+
+    @model_validator(mode="after")
+    def _leave_some_to_train_on(self) -> Self:
+        if self.validation_share + self.test_share >= 1:
+            raise ValueError("`validation_share` and `test_share` must leave some documents to train on")
+        return self
+
+
+class _Item(NamedTuple):
+    """A document on its way; its split is a place in SPLITS, or not decided yet."""
+
+    text: str
+    num_bytes: int
+    split: int
+
+
+_Stream = Callable[[], Iterator[_Item | Dropped]]
+
+
+def prepare(paths: Sequence[Path], out: Path, options: PrepareOptions, *, report: Report | None = None) -> PreparedData:
+    """Make a prepared folder of files, folders and globs.
+
+    A document's split is a function of its text alone, so it stays where it is when others are added. Documents that
+    are the same to the byte are kept once. Memory is bounded by the tokenizer's sample, the largest document, and some
+    tens of bytes a document.
+
+    Args:
+        paths: see `readers.read_documents`.
+        out: the folder to make; it appears whole or not at all.
+        options: how.
+        report: is told (phase, done, total), phases "read", "tokenizer" and "write", in bytes of text.
+
+    Raises:
+        ConfigError: `out` is there already; options that cannot be met.
+        DataError: input that cannot be read, or too little of it; a disk that cannot be written to.
+    """
+    total = float(sum(text_bytes(file) for file in find_files(paths)))
+    check_encoding(options.encoding)
+
+    def stream() -> Iterator[_Item | Dropped]:
+        documents = read_documents(paths, boundary=options.boundary, field=options.field, encoding=options.encoding)
+        for item in documents:
+            yield _Item(item.text, item.num_bytes, _UNDECIDED) if isinstance(item, Document) else item
+
+    return _prepare(stream, out, options, options.boundary, total, report)
+
+
+def prepare_texts(
+    texts: Callable[[], Iterable[tuple[str, str]]],
+    out: Path,
+    options: PrepareOptions,
+    *,
+    report: Report | None = None,
+) -> PreparedData:
+    """Make a prepared folder of texts whose split is decided: "train", "validation" or "test".
+
+    Args:
+        texts: gives the same (text, split) pairs each time it is called; it is called twice.
+        out: the folder to make.
+        options: how; boundary, field, encoding and shares are not used.
+        report: see `prepare`; the first pass, whose length is not known, is not reported.
+
+    Raises:
+        ConfigError, DataError: see `prepare`; a split of another name; no text to train on.
+    """
+
+    def stream() -> Iterator[_Item | Dropped]:
+        for text, split in texts():
+            if split not in SPLITS:
+                raise DataError(f"split {split!r}: not known.{nearest(split, list(SPLITS))}")
+            mended = without_surrogates(text)
+            num_bytes = len(mended.encode())
+            if not mended or mended.isspace():
+                yield Dropped("empty", "", 1, num_bytes)
+            else:
+                yield _Item(mended, num_bytes, SPLITS.index(split))
+
+    return _prepare(stream, out, options, "given", 0.0, report)
+
+
+def _prepare(
+    stream: _Stream, out: Path, options: PrepareOptions, boundary: str, total: float, report: Report | None
+) -> PreparedData:
+    report = report or (lambda phase, done, total: None)
+    refuse_existing(out)
+    tokenizer = _given_tokenizer(options)
+    survey = _Survey(options.sample_bytes if tokenizer is None else _CHECKED_CHARACTERS)
+    survey.read(stream, total, report)
+    plan = survey.plan(options)
+    sample = survey.sample.texts(survey.digests(plan, _TRAIN))
+    if tokenizer is None:
+        size = float(sum(map(len, sample)))
+        report("tokenizer", 0.0, size)
+        tokenizer = Tokenizer.train(sample, cast("TokenizerKind", options.tokenizer), options.vocabulary_size)
+        report("tokenizer", size, size)
+    ends = accumulate(map(len, sample))
+    lossless = tokenizer.is_lossless(text for text, end in zip(sample, ends, strict=True) if end <= _CHECKED_CHARACTERS)
+    try:
+        with (
+            new_folder(out) as folder,
+            DataWriter(folder, tokenizer, max_shard_tokens=options.max_shard_tokens) as writer,
+        ):
+            ledger = _write(stream, survey, plan, tokenizer, writer, report)
+            requested = options.vocabulary_size if options.tokenizer in KINDS else None
+            writer.finish(ledger=ledger, lossless=lossless, boundary=boundary, vocabulary_requested=requested)
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written: {error.strerror or error}. Nothing was kept.") from None
+    return PreparedData.open(out)
+
+
+def _given_tokenizer(options: PrepareOptions) -> Tokenizer | None:
+    """Return the tokenizer that the options point to, or None when one is to be trained."""
+    name = options.tokenizer
+    if name in KINDS:
+        check_vocabulary_size(name, options.vocabulary_size)
+        return None
+    if not Path(name).exists():
+        raise ConfigError(
+            f"--tokenizer {name}: expected a kind or the path of a tokenizer.json, found neither."
+            + nearest(name, list(KINDS))
+        )
+    return Tokenizer.from_file(Path(name))
+
+
+class _Survey:
+    """What the first pass learns: a digest a document, how much there is, and a sample of the text."""
+
+    def __init__(self, sample_bytes: int) -> None:
+        self.sample = Sample(sample_bytes)
+        self.documents_in = self.bytes_in = 0
+        self._digests = array("Q")
+        self._splits = array("b")
+
+    def read(self, stream: _Stream, total: float, report: Report) -> None:
+        """Read the stream once."""
+        reported = 0
+        for item in stream():
+            self.bytes_in += item.num_bytes
+            if isinstance(item, Dropped):
+                self.documents_in += item.documents
+            else:
+                self.documents_in += 1
+                digest = _digest(item.text)
+                self._digests.append(digest)
+                self._splits.append(item.split)
+                if item.split in (_TRAIN, _UNDECIDED):
+                    self.sample.add(item.text, digest)
+            if total and self.bytes_in - reported >= _REPORT_BYTES:
+                reported = self.bytes_in
+                report("read", float(reported), max(total, float(reported)))
+        if total:
+            report("read", float(self.bytes_in), float(self.bytes_in))
+
+    def plan(self, options: PrepareOptions) -> np.ndarray:
+        """Return where each document goes; uint8 [documents], a place in SPLITS or `_DUPLICATE`."""
+        if not self._digests:
+            raise DataError("expected documents with text, found none.")
+        unique, first = np.unique(np.frombuffer(self._digests, dtype=np.uint64), return_index=True)
+        given = np.frombuffer(self._splits, dtype=np.int8)[first]
+        plan = np.full(len(self._digests), _DUPLICATE, dtype=np.uint8)
+        plan[first] = _splits(unique, options) if given[0] == _UNDECIDED else given
+        if not (plan == _TRAIN).any():
+            raise DataError("expected documents of the split `train`, found none.")
+        return plan
+
+    def digests(self, plan: np.ndarray, split: int) -> frozenset[int]:
+        """Return the digests of the documents of a split, when a document of the sample may be of another."""
+        chosen = np.frombuffer(self._digests, dtype=np.uint64)[plan == split]
+        return frozenset(chosen[np.isin(chosen, np.array(self.sample.digests(), dtype=np.uint64))].tolist())
+
+    def digest(self, number: int) -> int | None:
+        """Return the digest of a document, None past the last."""
+        return self._digests[number] if number < len(self._digests) else None
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+
+def _splits(unique: np.ndarray, options: PrepareOptions) -> np.ndarray:
+    """Return the split of each distinct document, by the place of its digest among all that there could be.
+
+    Args:
+        unique: uint64 [documents], sorted.
+        options: the shares.
+    """
+    count = len(unique)
+    wants_validation = options.validation_share > 0
+    if count == 1 and wants_validation:
+        raise DataError(
+            f"expected at least 2 different documents, one of them to be held out, found 1; what separates documents "
+            f"is --boundary, now {options.boundary}: try line or blank-line."
+        )
+    wants_test = options.test_share > 0 and count >= 2 + wants_validation
+    bounds = (options.validation_share, options.validation_share + options.test_share)
+    validation, test = np.searchsorted(unique, np.array([int(bound * 2**64) for bound in bounds], dtype=np.uint64))
+    num_validation = min(max(int(validation), 1), count - 1 - wants_test) if wants_validation else 0
+    num_test = min(max(int(test - validation), 1), count - 1 - num_validation) if wants_test else 0
+    splits = np.full(count, _TRAIN, dtype=np.uint8)
+    splits[:num_validation] = _VALIDATION
+    splits[num_validation : num_validation + num_test] = _TEST
+    return splits
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def _write(
+    stream: _Stream, survey: _Survey, plan: np.ndarray, tokenizer: Tokenizer, writer: DataWriter, report: Report
+) -> Ledger:
+    """Tokenise and write in a second pass, and return what became of all that came in."""
+    dropped = _Tally()
+    kept_documents = kept_bytes = 0
+    total = float(max(survey.bytes_in, 1))
+    report("write", 0.0, total)
+    for items, spans in _tokenised(tokenizer, _batches(stream, survey, plan, dropped)):
+        for item, span, bits in zip(items, spans, _bits(items, spans), strict=True):
+            if len(span.ids) == 0:
+                dropped.add("no tokens", 1, item.num_bytes)
+                continue
+            writer.add(SPLITS[item.split], span.ids, bits, len(item.text.encode()))
+            kept_documents += 1
+            kept_bytes += item.num_bytes
+        report("write", min(float(kept_bytes + sum(dropped.num_bytes.values())), total), total)
+    report("write", total, total)
+    ledger = Ledger(
+        documents_in=survey.documents_in,
+        bytes_in=survey.bytes_in,
+        kept_documents=kept_documents,
+        kept_bytes=kept_bytes,
+        dropped=dropped.entries(),
+    )
+    if not ledger.adds_up():
+        raise RuntimeError(f"the ledger does not add up: {ledger}")
+    return ledger
+
+
+class _Tally:
+    """Documents and bytes that were dropped, by reason."""
+
+    def __init__(self) -> None:
+        self.documents: Counter[str] = Counter()
+        self.num_bytes: Counter[str] = Counter()
+
+    def add(self, reason: str, documents: int, num_bytes: int) -> None:
+        self.documents[reason] += documents
+        self.num_bytes[reason] += num_bytes
+
+    def entries(self) -> dict[str, DroppedEntry]:
+        return {
+            reason: DroppedEntry(documents=self.documents[reason], bytes=self.num_bytes[reason])
+            for reason in sorted(self.num_bytes)
+        }
+
+
+def _batches(stream: _Stream, survey: _Survey, plan: np.ndarray, dropped: _Tally) -> Iterator[list[_Item]]:
+    """Yield the documents to keep, with their splits, in batches of bounded size."""
+    batch: list[_Item] = []
+    characters = number = 0
+    for item in stream():
+        if isinstance(item, Dropped):
+            dropped.add(item.reason, item.documents, item.num_bytes)
+            continue
+        if _digest(item.text) != survey.digest(number):
+            raise DataError("the text changed while it was being read; run again when nothing writes to it.")
+        split = int(plan[number])
+        number += 1
+        if split == _DUPLICATE:
+            dropped.add("duplicate", 1, item.num_bytes)
+            continue
+        batch.append(item._replace(split=split))
+        characters += len(item.text)
+        if characters >= _BATCH_CHARACTERS or len(batch) >= _BATCH_DOCUMENTS:
+            yield batch
+            batch, characters = [], 0
+    if number != len(survey):
+        raise DataError("the text changed while it was being read; run again when nothing writes to it.")
+    if batch:
+        yield batch
+
+
+def _tokenised(tokenizer: Tokenizer, batches: Iterable[list[_Item]]) -> Iterator[tuple[list[_Item], list[TokenSpans]]]:
+    """Yield each batch with its tokens; the next one is tokenised meanwhile, in native code beside this thread."""
+    with ThreadPoolExecutor(1) as worker:
+        waiting: tuple[list[_Item], Future[list[TokenSpans]]] | None = None
+        for batch in batches:
+            following = batch, worker.submit(tokenizer.encode_batch, [item.text for item in batch])
+            if waiting is not None:
+                yield waiting[0], waiting[1].result()
+            waiting = following
+        if waiting is not None:
+            yield waiting[0], waiting[1].result()
+
+
+def _bits(items: list[_Item], spans: list[TokenSpans]) -> list[np.ndarray]:
+    """Return the bits of each document's tokens, found in one go: a blank line parts them as the text's ends do."""
+    gap = "\n\n"
+    shifts = np.cumsum([0] + [len(item.text) + len(gap) for item in items[:-1]])
+    starts = np.concatenate([span.starts + shift for span, shift in zip(spans, shifts, strict=True)])
+    ends = np.concatenate([span.ends + shift for span, shift in zip(spans, shifts, strict=True)])
+    bits = token_bits(gap.join(item.text for item in items), starts, ends)
+    return np.split(bits, np.cumsum([len(span.ids) for span in spans])[:-1])

@@ -1,0 +1,292 @@
+"""Where words and sentences begin, so that whole words and spans are right for every tokenizer and script.
+
+Words follow Unicode's UAX #29 (default word boundaries): each Han character is a word, so is each punctuation sign,
+white space never begins one. Scripts without spaces that need a dictionary (Thai, Lao, Khmer) get what UAX #29
+gives: a word a character cluster. The properties come from the `regex` package, so that they follow its version of
+Unicode; the rules are written out in numpy because a match object a word costs more than tokenising the text.
+"""
+
+import re
+from functools import cache
+
+import numpy as np
+import regex  # type: ignore[import-untyped]
+
+WORD_BIT = 1
+SENTENCE_BIT = 2
+
+# UAX #29 property values that take part in a rule; 0 = any other.
+_CLASSES = (
+    "Other",
+    "CR",
+    "LF",
+    "Newline",
+    "Extend",
+    "ZWJ",
+    "Format",
+    "Katakana",
+    "Hebrew_Letter",
+    "ALetter",
+    "Single_Quote",
+    "Double_Quote",
+    "MidNumLet",
+    "MidLetter",
+    "MidNum",
+    "Numeric",
+    "ExtendNumLet",
+    "Regional_Indicator",
+)
+_NUMBER = {name: number for number, name in enumerate(_CLASSES)}
+_CLASS = 0x1F
+_PICTOGRAPH = 0x20
+_SPACE = 0x40
+
+
+def word_starts(text: str) -> np.ndarray:
+    """Return bool [characters], True where a word begins (UAX #29; punctuation does, white space does not)."""
+    return _word_starts(_properties(text))
+
+
+def sentence_starts(text: str) -> np.ndarray:
+    """Return bool [characters], True where a sentence begins.
+
+    A sentence begins at the first character that is not a space: of the text; after a blank line; after
+    `. ! ? …` with closing quotes or brackets and white space; after `。！？` and their like with or without it.
+    It does not begin after a full stop that is followed by a small letter, or that ends an abbreviation
+    or an initial ("Dr. Smith", "J. S. Bach", "e.g. this"), nor after `?"` followed by a small letter.
+    """
+    starts_C = np.zeros(len(text), dtype=bool)
+    first = len(text) - len(text.lstrip())
+    if first < len(text):
+        starts_C[first] = True
+    for match in _SENTENCE_END.finditer(text):
+        place = match.end()
+        if place < len(text) and not (match["gap"] and _goes_on(text, match)):
+            starts_C[place] = True
+    return starts_C
+
+
+def token_bits(text: str, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Return uint8 [tokens]: bit 0 where a word begins, bit 1 where a sentence does.
+
+    Judged at the token's first character that is not a space, so that "Ġthe", "▁the" and "the" agree. A token that
+    continues a character which an earlier token began is never a start. Where a sentence begins, so does a word.
+
+    Args:
+        text: what was tokenised.
+        starts: integer [tokens], the first character of each token.
+        ends: integer [tokens], one past its last character.
+    """
+    length = len(text)
+    properties_C = _properties(text)
+    # For each character the next one that is not a space; the text's length where there is none.
+    seen_C = np.full(length + 1, length, dtype=np.int32)
+    np.copyto(seen_C[:length], np.arange(length, dtype=np.int32), where=(properties_C & _SPACE) == 0)
+    seen_C = np.minimum.accumulate(seen_C[::-1])[::-1]
+    place_T = seen_C[starts]
+    begun_T = np.zeros(len(place_T), dtype=np.int64)
+    if len(place_T):
+        begun_T[1:] = np.maximum.accumulate(ends)[:-1]
+    fresh_T = (place_T < ends) & (place_T >= begun_T)
+    bits_C = np.zeros(length + 1, dtype=np.uint8)
+    bits_C[:length] = _word_starts(properties_C)
+    bits_C[:length][sentence_starts(text)] *= np.uint8(WORD_BIT | SENTENCE_BIT)
+    return np.where(fresh_T, bits_C[place_T], np.uint8(0))
+
+
+def _word_starts(properties_C: np.ndarray) -> np.ndarray:
+    kind_C = properties_C & _CLASS
+    line_C = _member("CR", "LF", "Newline")[kind_C]
+    attached_C = _member("Extend", "Format", "ZWJ")[kind_C]
+    attached_C[:1] = False
+    attached_C[1:] &= ~line_C[:-1]  # WB4 does not reach over the end of a line
+    bases = np.flatnonzero(~attached_C)
+    starts_C = np.zeros(len(kind_C), dtype=bool)
+    starts_C[bases] = ~_joined(kind_C[bases])
+    emoji_C = ((properties_C[1:] & _PICTOGRAPH) != 0) & (kind_C[:-1] == _NUMBER["ZWJ"])
+    starts_C[1:][emoji_C] = False  # WB3c
+    starts_C[(properties_C & _SPACE) != 0] = False
+    return starts_C
+
+
+def _properties(text: str) -> np.ndarray:
+    return _table()[np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")]
+
+
+@cache
+def _table() -> np.ndarray:
+    everything = np.arange(0x110000, dtype="<u4").tobytes().decode("utf-32-le", "surrogatepass")
+    table = np.zeros(len(everything), dtype=np.uint8)
+    for name, number in _NUMBER.items():
+        if name != "Other":
+            for match in regex.finditer(rf"\p{{Word_Break={name}}}+", everything):
+                table[match.start() : match.end()] = number
+    for flag, pattern in ((_PICTOGRAPH, r"\p{Extended_Pictographic}+"), (_SPACE, r"\p{White_Space}+")):
+        for match in regex.finditer(pattern, everything):
+            table[match.start() : match.end()] |= flag
+    return table
+
+
+@cache
+def _member(*names: str) -> np.ndarray:
+    member = np.zeros(_CLASS + 1, dtype=bool)
+    member[[_NUMBER[name] for name in names]] = True
+    return member
+
+
+@cache
+def _pairs() -> np.ndarray:
+    """Return bool [left, right]: no word boundary between the two, whatever is around them."""
+    letters, numbers = ("ALetter", "Hebrew_Letter"), ("Numeric",)
+    rules = (
+        (("CR",), ("LF",)),  # WB3
+        (letters + numbers, letters + numbers),  # WB5, WB8, WB9, WB10
+        (("Hebrew_Letter",), ("Single_Quote",)),  # WB7a
+        (("Katakana",), ("Katakana",)),  # WB13
+        ((*letters, *numbers, "Katakana", "ExtendNumLet"), ("ExtendNumLet",)),  # WB13a
+        (("ExtendNumLet",), (*letters, *numbers, "Katakana")),  # WB13b
+    )
+    table = np.zeros((_CLASS + 1, _CLASS + 1), dtype=bool)
+    for left, right in rules:
+        table |= _member(*left)[:, None] & _member(*right)[None, :]
+    return table
+
+
+def _joined(kind_I: np.ndarray) -> np.ndarray:
+    """Return bool [characters]: True where a character belongs to the word of the one before it."""
+    joined_I = np.zeros(len(kind_I), dtype=bool)
+    joined_I[1:] = _pairs()[kind_I[:-1], kind_I[1:]]
+    letters = ("ALetter", "Hebrew_Letter")
+    between = (
+        (letters, ("MidLetter", "MidNumLet", "Single_Quote")),  # WB6, WB7
+        (("Hebrew_Letter",), ("Double_Quote",)),  # WB7b, WB7c
+        (("Numeric",), ("MidNum", "MidNumLet", "Single_Quote")),  # WB11, WB12
+    )
+    middles = np.flatnonzero(_member(*{name for _, middle in between for name in middle})[kind_I])
+    middles = middles[(middles > 0) & (middles < len(kind_I) - 1)]
+    for around, middle in between:
+        outer = _member(*around)
+        hits = middles[_member(*middle)[kind_I[middles]] & outer[kind_I[middles - 1]] & outer[kind_I[middles + 1]]]
+        joined_I[hits] = True
+        joined_I[hits + 1] = True
+    flags = np.flatnonzero(kind_I == _NUMBER["Regional_Indicator"])
+    if len(flags):  # WB15, WB16: flags are pairs, counted from where their run begins
+        first_F = np.append(True, np.diff(flags) > 1)
+        place_F = np.arange(len(flags))
+        place_F -= np.maximum.accumulate(np.where(first_F, place_F, 0))
+        joined_I[flags[place_F % 2 == 1]] = True
+    return joined_I
+
+
+_STOPS, _FULL_WIDTH_STOPS = ".!?…؟۔", "。！？｡．।॥։።။។"
+_CLOSING = r"[\"'”’»›)\]}」』）】》〉｣]*+"
+# One set of signs first, which is what the search skips to; possessive (`+`) so that a page of dots costs its length
+# and not its square.
+_SENTENCE_END = re.compile(
+    rf"[{_STOPS}{_FULL_WIDTH_STOPS}\n](?:"
+    rf"(?<=[{_STOPS}])(?<![{_STOPS}][{_STOPS}])[{_STOPS}]*+(?P<closing>{_CLOSING})(?P<gap>\s++)"
+    rf"|(?<=[{_FULL_WIDTH_STOPS}])[{_FULL_WIDTH_STOPS}]*+{_CLOSING}\s*+"
+    r"|(?<=\n)[^\S\n]*+\n\s*+)"
+)
+_LAST_WORD = re.compile(r"[^\W\d_]+(?:\.[^\W\d_]+)*\Z")
+_ABBREVIATIONS = frozenset(
+    [
+        "mr",
+        "mrs",
+        "ms",
+        "dr",
+        "prof",
+        "rev",
+        "hon",
+        "st",
+        "sr",
+        "jr",
+        "gen",
+        "col",
+        "capt",
+        "lt",
+        "sgt",
+        "gov",
+        "sen",
+        "rep",
+        "vs",
+        "etc",
+        "cf",
+        "al",
+        "ca",
+        "approx",
+        "no",
+        "nos",
+        "vol",
+        "vols",
+        "ch",
+        "chap",
+        "sec",
+        "fig",
+        "figs",
+        "eq",
+        "eqs",
+        "ref",
+        "refs",
+        "ed",
+        "eds",
+        "p",
+        "pp",
+        "tab",
+        "dept",
+        "inc",
+        "ltd",
+        "co",
+        "corp",
+        "bros",
+        "est",
+        "jan",
+        "feb",
+        "mar",
+        "apr",
+        "jun",
+        "jul",
+        "aug",
+        "sep",
+        "sept",
+        "oct",
+        "nov",
+        "dec",
+        "mon",
+        "tue",
+        "wed",
+        "thu",
+        "fri",
+        "sat",
+        "sun",
+        "z",
+        "bzw",
+        "usw",
+        "nr",
+        "str",
+        "abb",
+        "bd",
+        "hrsg",
+        "ggf",
+        "inkl",
+        "vgl",
+        "ff",
+    ]
+)
+
+
+def _goes_on(text: str, match: re.Match[str]) -> bool:
+    stop = text[match.start() : match.start("closing")]
+    if match["gap"].count("\n") > 1:
+        return False
+    full_stop = not stop.strip(".…")
+    if text[match.end()].islower() and (full_stop or match["closing"]):
+        return True
+    if stop != ".":
+        return False
+    before = text[max(0, match.start() - 24) : match.start()]
+    word = _LAST_WORD.search(before)
+    if word is None:
+        return False
+    # "e.g", "U.S", or one capital letter, which is more often an initial than a sentence's last word.
+    return "." in word[0] or (len(word[0]) == 1 and word[0].isupper()) or word[0].lower() in _ABBREVIATIONS

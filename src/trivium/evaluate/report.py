@@ -1,0 +1,222 @@
+"""report.html of a run: what it was, how it learned, how good it is; and the page of the main job."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from trivium.core.files import write_text
+from trivium.evaluate.axes import HALF, THIRD
+from trivium.evaluate.charts import Series, line_chart
+from trivium.evaluate.formatting import (
+    NumberText,
+    compact_text,
+    is_number,
+    metric_text,
+    number_text,
+    seconds_text,
+    short_text,
+)
+from trivium.evaluate.markup import Markup
+from trivium.evaluate.page import (
+    Cell,
+    Column,
+    card,
+    code_block,
+    figure,
+    folded,
+    grid,
+    key_values,
+    page,
+    paragraph,
+    section,
+    statements,
+    table,
+)
+from trivium.evaluate.quickstart_page import quickstart_report
+from trivium.evaluate.run_files import RunFiles, lower_is_better, main_metric, metrics_of, read_run
+from trivium.evaluate.run_files import table as subtree
+from trivium.evaluate.run_words import architecture_words, article, objective_words, run_words
+from trivium.evaluate.sections import FAMILY_COLOURS, LIKE, loss_chart, smoothed
+from trivium.evaluate.tuned_sections import tuned_sections
+
+__all__ = ["REPORT", "quickstart_report", "run_report", "write_report"]
+
+REPORT = "report.html"
+_NO_METRIC = frozenset({"step", "loss", "tokens", "seconds", "lr", "gradient_norm", "split", "epoch"})
+
+
+def write_report(run: Path) -> Path:
+    """Write report.html into a run's folder, whole or not at all, and return its path; raises as `run_report` does."""
+    path = run / REPORT
+    write_text(path, run_report(run))
+    return path
+
+
+def run_report(run: Path) -> str:
+    """Return the page that shows a pretrained or fine-tuned run; one that still goes on is shown as far as it is.
+
+    Raises:
+        CheckpointError: the folder is no run's, or a file of it is damaged.
+        ConfigError: its config cannot be read.
+    """
+    files = read_run(run)
+    kind = f"a run fine-tuned on {files.task}" if files.is_tuned else "a pretraining run"
+    opening = [paragraph(_lead(files), "lead"), statements(_verdict(files)), _results(files)]
+    content = [_curves(files), *tuned_sections(files.results or {}), _settings(files)]
+    return page(
+        title=run.resolve().name,
+        overline=f"trivium \u00b7 {kind}",
+        opening=[part for part in opening if part is not None],
+        content=[part for part in content if part is not None],
+        footer=f"Made by trivium report from {run}. This page is one file and needs nothing else.",
+    )
+
+
+def _lead(files: RunFiles) -> str:
+    """Return in one sentence what the run is."""
+    results, last = files.results or {}, files.log[-1] if files.log else {}
+    size = results.get("parameters")
+    of = f" of {compact_text(size)} parameters" if is_number(size) else ""
+    like = f", like {LIKE[files.family]}," if files.family else ""
+    who = f"{article(files.family or 'network')}{of}{like}"
+    if files.is_tuned:
+        begin = files.config.get("start_from") or results.get("from")
+        what = f"fine-tuned on the task \u201c{files.task}\u201d" + (f", starting from {begin}" if begin else "")
+    else:
+        what = f"pretrained on {objective_words(files.config)}"
+    tokens, seconds = results.get("tokens", last.get("tokens")), results.get("seconds", last.get("seconds"))
+    took = f" in {seconds_text(seconds)}" if is_number(seconds) else ""
+    read = f": {compact_text(tokens)} tokens{took}" if is_number(tokens) else took
+    return f"{who} {what}{read}."
+
+
+def _verdict(files: RunFiles) -> list[str]:
+    """Return what the results say, the most important first."""
+    if files.results is None:
+        step = max((line["step"] for line in files.log if is_number(line.get("step"))), default=0)
+        steps = subtree(files.config, "train").get("steps")
+        done = f"step {number_text(step)}" + (f" of {number_text(steps)}" if is_number(steps) else "")
+        return [f"Not finished: {done}. The command that began it goes on with --resume."]
+    split = "test" if subtree(files.results, "test") else "valid"
+    scores = metrics_of(subtree(files.results, split))
+    metric = main_metric(list(scores))
+    if metric is None:
+        return []
+    text = metric_text(metric)
+    said = f"{metric} on {'held-out text' if not files.is_tuned else split}: {text(scores[metric])}"
+    rivals = {
+        name: float(values[metric])
+        for name, values in subtree(files.results, "baselines").items()
+        if isinstance(values, Mapping) and is_number(values.get(metric))
+    }
+    if rivals:
+        choose = min if lower_is_better(metric) else max
+        best = choose(rivals, key=lambda name: rivals[name])
+        better = scores[metric] < rivals[best] if lower_is_better(metric) else scores[metric] > rivals[best]
+        said += f", {'better' if better else 'not better'} than the best baseline ({best}: {text(rivals[best])})"
+    elif not files.is_tuned and metric == "loss":
+        said += " nats a token"
+        size = files.model.get("vocabulary_size")
+        said += f"; knowing nothing gives {number_text(math.log(size))}" if is_number(size) and size > 1 else ""
+    return [f"{said[0].upper()}{said[1:]}."]
+
+
+def _results(files: RunFiles) -> Markup | None:
+    """Return the scores as a table, the baselines under them."""
+    results = files.results or {}
+    splits = {split: metrics_of(subtree(results, split)) for split in ("valid", "test")}
+    if not files.is_tuned:  # a single term is the loss itself
+        splits = {split: {"loss": scores["loss"]} if len(scores) == 2 else scores for split, scores in splits.items()}
+    splits = {split: scores for split, scores in splits.items() if scores}
+    if not splits:
+        return None
+    shown = [(split, metric) for split, scores in splits.items() for metric in scores]
+    columns = [Column("", numeric=False), *(Column(metric.replace("_", " "), group=split) for split, metric in shown)]
+    name = files.path.resolve().name
+    rows = [[Cell(name, colour=FAMILY_COLOURS.get(files.family)), *(_score(splits[s][m], m) for s, m in shown)]]
+    scored = "test" if "test" in splits else "valid"
+    for baseline, values in subtree(results, "baselines").items():
+        known = values if isinstance(values, Mapping) else {}
+        missing = [known["missing"]] if known.get("missing") else []
+        cells = [_score(known.get(m) if s == scored else None, m) for s, m in shown]
+        rows.append([Cell(baseline, notes=missing), *cells])
+    return table(columns, rows, quiet=range(1, len(rows)))
+
+
+def _score(value: object, metric: str) -> Cell:
+    return Cell(metric_text(metric)(value), value) if is_number(value) else Cell("")
+
+
+def _curves(files: RunFiles) -> Markup | None:
+    """Draw the loss, the scores on held-out examples, and how the optimiser fared."""
+    training = [line for line in files.log if "split" not in line]
+    if not files.log:
+        return None
+    held_out: dict[str, list[dict[str, Any]]] = {}
+    for entry in files.log:
+        if "split" in entry:
+            held_out.setdefault(str(entry["split"]), []).append(entry)
+    colour = FAMILY_COLOURS.get(files.family, 0)
+    validation = next((lines for split, lines in held_out.items() if split.startswith("valid")), [])
+    reference = metrics_of(subtree(files.results, "normal"))
+    size = files.model.get("vocabulary_size")
+    if not files.is_tuned and not reference and is_number(size) and size > 1:
+        reference = {"uniform": math.log(size)}
+    wide = THIRD if files.is_tuned else HALF
+    drawn = figure(
+        lambda width: loss_chart(
+            _curve(training, "loss"),
+            _curve(validation, "loss"),
+            reference,
+            title="Loss over steps",
+            colour=colour,
+            y_label="loss, nats an answer" if files.is_tuned else "loss, nats a token",
+            width=width,
+            height=340,
+        ),
+        "Training is smoothed for display." + (" Dashed: what is normal without a network." if reference else ""),
+        width=wide,
+    )
+    cards = [card(drawn, heading="Loss")]
+    for split, lines in held_out.items():
+        metric = main_metric([name for name in metrics_of(lines[-1]) if name not in _NO_METRIC])
+        if files.is_tuned and metric is not None:
+            series = [Series(split, _curve(lines, metric), colour)]
+            drawn = _small(series, metric, wide, height=340, text=metric_text(metric))
+            cards.append(card(drawn, heading=f"{metric} on {split}".capitalize()))
+    optimiser = [
+        _small([Series("", smoothed(_curve(training, key)), 3, "faint")], name, wide)
+        for key, name in (("lr", "learning rate"), ("gradient_norm", "gradient norm"))
+        if _curve(training, key)
+    ]
+    if optimiser:
+        cards.append(card(*optimiser, heading="Optimiser"))
+    return section("How it learned", grid(*cards, pairs=not files.is_tuned))
+
+
+def _small(
+    series: Sequence[Series], name: str, wide: float, *, height: float = 180, text: NumberText = short_text
+) -> Markup:
+    title = f"{name} over steps"
+    return figure(
+        lambda width: line_chart(
+            series, title=title, x_label="step", y_label=name, y_text=text, width=width, height=height
+        ),
+        width=wide,
+    )
+
+
+def _curve(lines: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:
+    return [(line["step"], line[key]) for line in lines if is_number(line.get("step")) and is_number(line.get(key))]
+
+
+def _settings(files: RunFiles) -> Markup:
+    words = architecture_words(files.model)
+    cards = [card(key_values(run_words(files)), heading="The run")]
+    if words:
+        cards.insert(0, card(key_values(words), heading="The network"))
+    whole = folded("config.toml, whole", code_block(tomli_w.dumps(files.config)))
+    return section("Settings", grid(*cards, pairs=True), whole)

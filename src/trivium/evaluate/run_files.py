@@ -1,0 +1,92 @@
+"""What a run's folder says about the run, read without its weights."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from trivium.core.config import Tree, read_toml
+from trivium.core.errors import CheckpointError
+from trivium.evaluate.formatting import is_number
+from trivium.model.folder import CONFIG as MODEL_CONFIG
+from trivium.train.log import read_log
+from trivium.train.run import CONFIG, LOG, MODEL, RESULTS
+
+FAMILIES = {"encoder": "encoder", "decoder": "decoder", "encoder_decoder": "seq2seq"}
+LOWER_IS_BETTER = frozenset({"loss", "perplexity", "bits", "error"})
+
+
+class RunFiles(NamedTuple):
+    """A run as its files tell it; the run may still be going on."""
+
+    path: Path
+    config: Tree
+    log: list[dict[str, Any]]
+    results: Tree | None  # None = not finished
+    model: Tree  # the architecture; empty when it is not known
+
+    @property
+    def task(self) -> str:
+        """What it learned: an objective's kind, or a task's name."""
+        task = (
+            (self.results or {}).get("task") or self.config.get("task") or table(self.config, "objective").get("kind")
+        )
+        return str(task or "unknown")
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether it learned a task, not a language."""
+        return "objective" not in self.config
+
+    @property
+    def family(self) -> str:
+        """Return encoder, decoder or seq2seq, or an empty string when it is not known."""
+        return FAMILIES.get(str(table(self.model, "family").get("kind")), "")
+
+
+def read_run(run: Path) -> RunFiles:
+    """Read the files of a run's folder.
+
+    Raises:
+        CheckpointError: it is no run's folder, or its results are damaged.
+        ConfigError: its config cannot be read.
+    """
+    if not (run / CONFIG).is_file():
+        raise CheckpointError(f"{run}: not a run's folder: it has no {CONFIG}.")
+    config = read_toml(run / CONFIG)
+    log = read_log(run / LOG) if (run / LOG).is_file() else []
+    results = None
+    if (run / RESULTS).is_file():
+        try:
+            results = json.loads((run / RESULTS).read_text(encoding="utf-8"))
+        except ValueError:
+            raise CheckpointError(f"{run / RESULTS}: damaged: not JSON.") from None
+        if not isinstance(results, dict):
+            raise CheckpointError(f"{run / RESULTS}: damaged: expected a table of results.")
+    model = table(config, "model")
+    if not model and (run / MODEL / MODEL_CONFIG).is_file():
+        model = read_toml(run / MODEL / MODEL_CONFIG)
+    return RunFiles(run, config, [line for line in log if isinstance(line, dict)], results, model)
+
+
+def table(tree: Mapping[str, Any] | None, *path: str) -> Tree:
+    """Return the table at a path, an empty one when there is none."""
+    node: Any = tree
+    for key in path:
+        node = node.get(key) if isinstance(node, Mapping) else None
+    return dict(node) if isinstance(node, Mapping) else {}
+
+
+def metrics_of(values: Mapping[str, Any]) -> dict[str, float]:
+    """Return what is a number among results."""
+    return {name: float(value) for name, value in values.items() if is_number(value)}
+
+
+def main_metric(names: list[str]) -> str | None:
+    """Return the metric that a run is judged by: accuracy where there is one, else the loss, else the first."""
+    return next((name for name in ("accuracy", "loss") if name in names), next(iter(names), None))
+
+
+def lower_is_better(metric: str) -> bool:
+    """Say whether less of a metric is better."""
+    return not LOWER_IS_BETTER.isdisjoint(metric.lower().split("_"))

@@ -1,0 +1,94 @@
+"""Tasks by their names, and the networks that learn them."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+
+from trivium.core.errors import ConfigError, DataError, nearest
+from trivium.core.random import Key
+from trivium.data.labelled import LabelExample
+from trivium.model.build import build_network
+from trivium.model.config import ModelConfig
+from trivium.model.initialise import initialise
+from trivium.model.kernels import default_kernel
+from trivium.model.stack import Stack
+from trivium.tasks.base import Example, Task, TaskModel
+from trivium.tasks.classify import Classify
+from trivium.tasks.label import Label
+
+TASKS = ("classify", "label")
+
+
+def build_task(name: str, labels: Iterable[str]) -> Task:
+    """Return the task of this name with these classes; raise ConfigError when there is none of that name."""
+    match name:
+        case "classify":
+            return Classify(tuple(labels))
+        case "label":
+            return Label(tuple(labels))
+        case _:
+            raise ConfigError(f"`{name}` is no task.{nearest(name, list(TASKS))}")
+
+
+def learned_task(name: str, examples: Sequence[Example]) -> Task:
+    """Return the task of this name whose classes are those of the examples, in alphabetical order."""
+    reader = build_task(name, ())
+    return build_task(name, sorted({label for example in examples for label in reader.gold(example)}))
+
+
+def check_labels(task: Task, examples: Sequence[Example], source: str) -> None:
+    """Raise DataError naming the first label of the examples that is no class of the task."""
+    known = set(task.labels)
+    for number, example in enumerate(examples, start=1):
+        for label in task.gold(example):
+            if label not in known:
+                raise DataError(
+                    f"{source}: example {number}: the label `{label}` is not in the training file, "
+                    f"so it cannot be learned.{nearest(label, list(task.labels))}"
+                )
+
+
+def build_model(task: Task, config: ModelConfig, reader: Stack, *, dropout: float, key: Key) -> TaskModel:
+    """Return the network that learns a task: the stack that reads, and a head drawn anew.
+
+    Args:
+        task: says what the head sees, and how many classes there are.
+        config: the architecture that the stack is part of.
+        reader: the stack; it is trained in place.
+        dropout: before the head.
+        key: of the head's weights.
+    """
+    model = TaskModel(
+        reader=reader,
+        pick=task.pick,
+        hidden_size=config.hidden_size,
+        num_classes=len(task.labels),
+        dropout=dropout,
+    )
+    initialise(model.head, config, key.child("head"))
+    return model
+
+
+def empty_model(task: Task, config: ModelConfig) -> TaskModel:
+    """Return the network of a fine-tuned model, its parameters still to be loaded."""
+    # The kernel is named: the usual one is chosen for the device that a network is built on, here none yet.
+    network = build_network(config, kernel=default_kernel(torch.device("cpu")), device="meta")
+    with torch.device("meta"):
+        model = TaskModel(
+            reader=network.reader,
+            pick=task.pick,
+            hidden_size=config.hidden_size,
+            num_classes=len(task.labels),
+            dropout=0.0,
+        )
+    return model.to_empty(device="cpu")
+
+
+def texts_of(examples: Sequence[Example]) -> list[str]:
+    """Return the raw text of each example, for a tokenizer to be made of."""
+    return [
+        " ".join(example.tokens)
+        if isinstance(example, LabelExample)
+        else " ".join(filter(None, (example.text, example.text_pair)))
+        for example in examples
+    ]

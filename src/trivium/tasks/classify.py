@@ -1,0 +1,103 @@
+"""A class for each text, or pair of texts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from trivium.core.batch import Batch, Term
+from trivium.core.errors import DataError
+from trivium.core.random import Key
+from trivium.data.labelled import ClassifyExample, read_classify
+from trivium.tasks.base import class_numbers, class_term, document_means
+from trivium.tasks.pieces import Encoded, Piece, Reading, window_starts
+
+
+@dataclass(frozen=True)
+class Classify:
+    """One class a text, read off the mean of its hidden states.
+
+    A text longer than a row is read in windows; their log-probabilities are averaged. Of a pair every window shows
+    both texts, the shorter one whole where half a row holds it.
+
+    Args:
+        labels: the classes.
+    """
+
+    labels: tuple[str, ...]
+    name: str = "classify"
+
+    def read(self, path: Path, *, min_classes: int) -> Sequence[ClassifyExample]:
+        """Read texts and their classes."""
+        return read_classify(path, min_classes=min_classes)
+
+    def gold(self, example: ClassifyExample) -> Sequence[str]:
+        """Return the example's class."""
+        return (example.label,)
+
+    def unlabelled(self, value: str | Sequence[str]) -> ClassifyExample:
+        """Return a text, or a list of a text and its pair, as an example."""
+        texts = (value,) if isinstance(value, str) else tuple(value)
+        if len(texts) not in (1, 2):
+            raise DataError(f"classify reads a text, or a list of two; found a list of {len(texts)}.")
+        return ClassifyExample(texts[0], "", texts[1] if len(texts) == 2 else None)
+
+    def encode(self, examples: Sequence[ClassifyExample], reading: Reading, *, known: bool = True) -> Encoded:
+        """Return examples as pieces, each of which answers for the whole example."""
+        firsts = reading.tokenizer.encode_batch([example.text for example in examples])
+        seconds = iter(reading.tokenizer.encode_batch([e.text_pair for e in examples if e.text_pair is not None]))
+        gold = [class_numbers(self.gold(e), self.labels) if known else np.zeros(1, np.int64) for e in examples]
+        pieces: list[Piece] = []
+        for number, (example, first) in enumerate(zip(examples, firsts, strict=True)):
+            parts = [first.ids] if example.text_pair is None else [first.ids, next(seconds).ids]
+            windows = _windows(parts, reading)
+            pieces += [
+                Piece(tokens_L, _ZERO, gold[number], _ZERO, number, weight=1.0 / len(windows)) for tokens_L in windows
+            ]
+        return Encoded(pieces, gold, reading)
+
+    def pick(self, hidden_BLD: Tensor, batch: Batch) -> Tensor:
+        """Return the mean hidden state of each text."""
+        return document_means(hidden_BLD, batch)
+
+    def row(self, example: ClassifyExample, log_probabilities_AC: np.ndarray) -> dict[str, Any]:
+        """Return the text, its most probable class, and the probability of each class."""
+        probabilities_C = np.exp(log_probabilities_AC[0])
+        probabilities = {name: round(float(p), 6) for name, p in zip(self.labels, probabilities_C, strict=True)}
+        text = {"text": example.text} | ({} if example.text_pair is None else {"text_pair": example.text_pair})
+        return {**text, "label": self.labels[int(probabilities_C.argmax())], "probabilities": probabilities}
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        """Return the number of texts; a window counts as its share of one."""
+        return {self.name: float(batch.weights_BN.sum())}
+
+    def loss(self, network: nn.Module, batch: Batch, key: Key) -> tuple[Term, ...]:
+        """Return the cross-entropy of the classes."""
+        return (class_term(self.name, network, batch),)
+
+
+_ZERO = np.zeros(1, dtype=np.int64)
+
+
+def _windows(parts: list[np.ndarray], reading: Reading) -> list[np.ndarray]:
+    """Return the windows over a text or a pair, as few as show all of it, with their special tokens."""
+    special = reading.tokenizer.special
+    room = reading.row_length - 1 - len(parts)
+    sizes = [room]
+    if len(parts) == 2:
+        shorter = int(len(parts[1]) < len(parts[0]))
+        held = min(len(parts[shorter]), room // 2)
+        sizes = [held, room - held] if shorter == 0 else [room - held, held]
+    starts = [window_starts(len(ids), size, overlap=0) for ids, size in zip(parts, sizes, strict=True)]
+    count = max(len(each) for each in starts)
+    windows = []
+    for number in range(count):
+        window: list[np.ndarray] = []
+        for ids, size, begins in zip(parts, sizes, starts, strict=True):
+            begin = int(begins[number * len(begins) // count])
+            window += [np.array([special.sep if window else special.bos]), ids[begin : begin + size]]
+        windows.append(np.concatenate([*window, [special.eos]]).astype(np.int64))
+    return windows

@@ -1,0 +1,65 @@
+"""A fine-tuning run as a value, and what the file beside a fine-tuned model says."""
+
+from collections.abc import Sequence
+from typing import Annotated, Self
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from trivium.core.config import Config, override, parse
+from trivium.model.config import Probability
+from trivium.tasks.build import build_task
+from trivium.train.config import AdamWConfig, LinearSchedule, Precision, ScheduleConfig
+
+
+class FinetuneConfig(Config):
+    """Everything a fine-tuning run depends on besides the files and the weights it names.
+
+    `rows` is the most a step has: the packed rows of an epoch are spread evenly over its steps. `row_length` None =
+    that of the pretraining run. Training ends after `epochs`, or after `max_steps` when they are fewer.
+    """
+
+    task: str
+    seed: NonNegativeInt = 0
+    start_from: str | None = None  # a run whose weights this one begins with, or a preset's name
+    train: str | None = None
+    valid: str | None = None
+    test: str | None = None
+    epochs: PositiveInt = 10
+    max_steps: PositiveInt | None = None
+    rows: PositiveInt = 8
+    row_length: Annotated[int, Field(ge=8)] | None = None
+    accumulation: PositiveInt = 1
+    dropout: Probability = 0.1  # before the head
+    precision: Precision = "float32"
+    max_gradient_norm: PositiveFloat = 1.0
+    optimiser: AdamWConfig = AdamWConfig(lr=5e-4, weight_decay=0.1)
+    schedule: ScheduleConfig = LinearSchedule(warmup_share=0.1)
+
+    @model_validator(mode="after")
+    def _rows_divide(self) -> Self:
+        if self.rows % self.accumulation:
+            raise ValueError(f"`accumulation` must divide `rows`: {self.accumulation} does not divide {self.rows}")
+        return self
+
+
+class TaskFile(Config):
+    """task.toml: the task a model was fine-tuned for."""
+
+    task: str
+    labels: tuple[str, ...]
+    row_length: PositiveInt
+
+
+def finetune_config(task: str, assignments: Sequence[str] = ()) -> FinetuneConfig:
+    """Return the usual settings for a task, changed as asked.
+
+    Args:
+        task: its name.
+        assignments: `dotted.key=value` to change.
+
+    Raises:
+        ConfigError: an unknown task or key, a value that does not fit.
+    """
+    build_task(task, ())
+    tree = FinetuneConfig(task=task).model_dump(mode="json", exclude_none=True)
+    return parse(FinetuneConfig, override(tree, assignments), "finetune")

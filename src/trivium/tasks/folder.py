@@ -1,0 +1,60 @@
+"""A fine-tuned model on disk: what reads, its head, its tokenizer and its task, checksummed, never pickled."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from trivium.core.config import parse, read_toml, write_toml
+from trivium.core.errors import CheckpointError
+from trivium.core.files import verify_checksums, write_checksums, write_text
+from trivium.data.tokenizer import Tokenizer
+from trivium.model.config import ModelConfig
+from trivium.model.folder import CONFIG, TOKENIZER, WEIGHTS, load_tensors, read_tensors, save_model
+from trivium.tasks.base import Task, TaskModel, reads_both_ways
+from trivium.tasks.build import build_task, empty_model
+from trivium.tasks.config import TaskFile
+from trivium.tasks.pieces import Reading
+
+TASK, MODEL = "task.toml", "model"
+
+
+class TunedModel(NamedTuple):
+    """A model that does a task."""
+
+    model: TaskModel
+    config: ModelConfig  # of the network whose reading part it has
+    task: Task
+    reading: Reading
+
+
+def save_tuned(folder: Path, tuned: TunedModel) -> None:
+    """Write a fine-tuned model into an existing, empty folder (see `core.files.new_folder`)."""
+    save_model(folder, tuned.model, tuned.config, tuned.reading.tokenizer.to_bytes())
+    task = TaskFile(task=tuned.task.name, labels=tuned.task.labels, row_length=tuned.reading.row_length)
+    write_text(folder / TASK, write_toml(task))
+    write_checksums(folder)
+
+
+def load_tuned(path: Path) -> TunedModel:
+    """Open a fine-tuned run, or its `model` folder.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or not fine-tuned.
+    """
+    folder = model_folder(path)
+    if not (folder / CONFIG).is_file():
+        raise CheckpointError(f"{path}: expected a fine-tuned run, found no {MODEL}/{CONFIG} in it.")
+    if not (folder / TASK).is_file():
+        raise CheckpointError(f"{path}: a pretrained run, not a fine-tuned one: run `trivium finetune {path}` first.")
+    verify_checksums(folder)
+    config = parse(ModelConfig, read_toml(folder / CONFIG), str(folder / CONFIG))
+    file = parse(TaskFile, read_toml(folder / TASK), str(folder / TASK))
+    task = build_task(file.task, file.labels)
+    model = empty_model(task, config)
+    load_tensors(model, read_tensors(folder / WEIGHTS), str(folder / WEIGHTS))
+    tokenizer = Tokenizer.from_bytes((folder / TOKENIZER).read_bytes())
+    return TunedModel(model.eval(), config, task, Reading(tokenizer, file.row_length, reads_both_ways(config)))
+
+
+def model_folder(path: Path) -> Path:
+    """Return the model folder of a run; a model folder is its own."""
+    return path / MODEL if (path / MODEL).is_dir() else path

@@ -1,0 +1,123 @@
+"""A label for each word."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from trivium.core.batch import Batch, Term
+from trivium.core.random import Key
+from trivium.data.labelled import UNSCORED, LabelExample, read_label
+from trivium.data.words import word_starts
+from trivium.model.heads import at_places
+from trivium.tasks.base import class_numbers, class_term
+from trivium.tasks.pieces import Encoded, Piece, Reading, best_windows, window_starts
+
+
+@dataclass(frozen=True)
+class Label:
+    """One label a word: read off its first token both ways, off its last token from left to right.
+
+    Words are joined by single spaces and tokenised together. An example longer than a row is read in windows that
+    overlap by half; each word is answered once, in the window that shows most around it.
+
+    Args:
+        labels: the classes.
+    """
+
+    labels: tuple[str, ...]
+    name: str = "label"
+
+    def read(self, path: Path, *, min_classes: int) -> Sequence[LabelExample]:
+        """Read words and their labels."""
+        return read_label(path, min_classes=min_classes)
+
+    def gold(self, example: LabelExample) -> Sequence[str]:
+        """Return the labels of the words that are scored."""
+        return [label for label in example.labels if label != UNSCORED]
+
+    def unlabelled(self, value: str | Sequence[str]) -> LabelExample:
+        """Return words, or a string cut into them, as an example; see `split_words`."""
+        words = split_words(value) if isinstance(value, str) else value
+        return LabelExample(tuple(words), ("",) * len(words))
+
+    def encode(self, examples: Sequence[LabelExample], reading: Reading, *, known: bool = True) -> Encoded:
+        """Return examples as pieces; UNSCORED words are context only."""
+        encodings = reading.tokenizer.encode_batch([" ".join(example.tokens) for example in examples])
+        pieces: list[Piece] = []
+        gold: list[np.ndarray] = []
+        for number, (example, spans) in enumerate(zip(examples, encodings, strict=True)):
+            token_W = align(example.tokens, spans.starts, spans.ends, both_ways=reading.both_ways)
+            if known:
+                token_A = token_W[[label != UNSCORED for label in example.labels]]
+                gold.append(class_numbers(self.gold(example), self.labels))
+            else:
+                token_A = token_W
+                gold.append(np.zeros(len(token_W), dtype=np.int64))
+            pieces += _pieces(spans.ids, token_A, gold[-1], number, reading)
+        return Encoded(pieces, gold, reading)
+
+    def pick(self, hidden_BLD: Tensor, batch: Batch) -> Tensor:
+        """Return the hidden state at each word's place."""
+        return at_places(hidden_BLD, batch.places_BN)
+
+    def row(self, example: LabelExample, log_probabilities_AC: np.ndarray) -> dict[str, Any]:
+        """Return the words and the most probable label of each."""
+        labels = [self.labels[number] for number in log_probabilities_AC.argmax(axis=1)]
+        return {"tokens": list(example.tokens), "labels": labels}
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        """Return the number of labelled words."""
+        return {self.name: float(batch.weights_BN.sum())}
+
+    def loss(self, network: nn.Module, batch: Batch, key: Key) -> tuple[Term, ...]:
+        """Return the cross-entropy of the labels."""
+        return (class_term(self.name, network, batch),)
+
+
+def split_words(text: str) -> list[str]:
+    """Return the words of a text: apart by white space, or where it has none, by the rules of Unicode (UAX #29)."""
+    words = text.split()
+    if len(words) != 1:
+        return words
+    starts = np.flatnonzero(word_starts(words[0]))
+    cuts = [0, *(int(start) for start in starts if start > 0), len(words[0])]
+    return [words[0][begin:end] for begin, end in pairwise(cuts)]
+
+
+def align(words: Sequence[str], starts_T: np.ndarray, ends_T: np.ndarray, *, both_ways: bool) -> np.ndarray:
+    """Return the token that answers for each word, int64 [words]; -1 = the begin token.
+
+    It is the first (both ways) or last (left to right) token that holds a character of the word. A word of which the
+    tokenizer keeps nothing (a control character) is answered by the last token that begins before its end.
+
+    Args:
+        words: of the text in which they are joined by single spaces.
+        starts_T, ends_T: the characters of each token, from its first to one past its last; neither ever decreases.
+        both_ways: how the text is read.
+    """
+    holds = np.flatnonzero(ends_T > starts_T)  # tokens without characters hold none of any word
+    end_W = np.cumsum([len(word) + 1 for word in words], dtype=np.int64) - 1
+    start_W = end_W - np.array([len(word) for word in words], dtype=np.int64)
+    first_W = np.searchsorted(ends_T[holds], start_W, side="right")
+    last_W = np.searchsorted(starts_T[holds], end_W, side="left") - 1
+    chosen_W = np.where(first_W <= last_W, first_W, last_W) if both_ways else last_W
+    return np.append(holds, -1)[chosen_W]
+
+
+def _pieces(ids: np.ndarray, token_A: np.ndarray, gold_A: np.ndarray, example: int, reading: Reading) -> list[Piece]:
+    special, size = reading.tokenizer.special, reading.row_length - 2
+    starts_W = window_starts(len(ids), size, overlap=size // 2)
+    window_A = best_windows(token_A, starts_W, size=size, length=len(ids), both_ways=reading.both_ways)
+    pieces = []
+    for window, start in enumerate(starts_W):
+        answers = np.flatnonzero(window_A == window)
+        if not len(answers):
+            continue
+        tokens_L = np.concatenate([[special.bos], ids[start : start + size], [special.eos]]).astype(np.int64)
+        pieces.append(Piece(tokens_L, token_A[answers] - start + 1, gold_A[answers], answers, example, weight=1.0))
+    return pieces

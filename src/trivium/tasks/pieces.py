@@ -1,0 +1,194 @@
+"""Labelled examples as pieces of tokens: windows over what is longer than a row, packed rows, batches by step."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from trivium.core.batch import Batch
+from trivium.core.errors import DataError
+from trivium.core.layout import TokenLayout, positions_of
+from trivium.core.random import Key
+from trivium.data.order import document_order
+from trivium.data.packing import first_fit
+from trivium.data.tokenizer import Tokenizer
+
+
+class Reading(NamedTuple):
+    """How a model reads texts for a task."""
+
+    tokenizer: Tokenizer
+    row_length: int  # tokens a row, begin and end tokens included
+    both_ways: bool  # False: every token sees only what comes before it
+
+
+class Piece(NamedTuple):
+    """What one window shows of an example, and which of the example's answers are given there."""
+
+    tokens_L: np.ndarray  # int64, begin and end tokens included
+    places_N: np.ndarray  # int64, where in the piece an answer is given
+    classes_N: np.ndarray  # int64, the right answer there, 0 where it is not known
+    answers_N: np.ndarray  # int64, which of the example's answers it is
+    example: int
+    weight: float  # of each answer in training: 1 / windows that give it
+
+
+class Encoded(NamedTuple):
+    """Examples of a task as one reading sees them."""
+
+    pieces: list[Piece]  # in the order of their examples
+    gold: list[np.ndarray]  # int64, the right answers of each example; 0 where they are not known
+    reading: Reading
+
+    @property
+    def num_answers(self) -> int:
+        """Number of answers to give: what coverage is measured against."""
+        return sum(len(gold) for gold in self.gold)
+
+
+class Packed(NamedTuple):
+    """A batch of pieces, and whose answer is given at each of its places."""
+
+    batch: Batch
+    example_BN: np.ndarray  # int64, -1 = the place is not used
+    answer_BN: np.ndarray  # int64
+
+
+def window_starts(length: int, size: int, *, overlap: int) -> np.ndarray:
+    """Return where windows over a text begin, int64: as few as give the overlap, evenly spread, none reaching out.
+
+    Args:
+        length: tokens in the text.
+        size: tokens a window, more than `overlap`.
+        overlap: tokens that neighbouring windows share at least.
+    """
+    if length <= size:
+        return np.zeros(1, dtype=np.int64)
+    count = -(-(length - overlap) // (size - overlap))
+    return np.arange(count, dtype=np.int64) * (length - size) // (count - 1)
+
+
+def best_windows(tokens_N: np.ndarray, starts_W: np.ndarray, *, size: int, length: int, both_ways: bool) -> np.ndarray:
+    """Return the window that shows most context of each token, int64 [N].
+
+    Read both ways it is the window whose nearer edge is farthest away (the text's own ends are no edges); read from
+    left to right, the one that begins earliest.
+
+    Args:
+        tokens_N: places in the text; -1 stands for the begin token.
+        starts_W: where the windows begin.
+        size: tokens a window.
+        length: tokens in the text.
+        both_ways: how the text is read.
+    """
+    places_N1 = np.maximum(tokens_N, 0)[:, None]
+    left_NW, right_NW = places_N1 - starts_W, starts_W + size - 1 - places_N1
+    inside_NW = (left_NW >= 0) & (right_NW >= 0)
+    left_NW = np.where(starts_W == 0, length, left_NW)
+    right_NW = np.where(starts_W + size >= length, length, right_NW)
+    context_NW = np.minimum(left_NW, right_NW) if both_ways else left_NW
+    chosen: np.ndarray = np.where(inside_NW, context_NW, -1).argmax(axis=1)
+    return chosen
+
+
+def pack(rows: Sequence[Sequence[Piece]], reading: Reading, *, num_rows: int, capacity: int) -> Packed:
+    """Lay pieces into a batch of static shape; what is not used has document -1 and weight 0.
+
+    Args:
+        rows: the pieces of each row, at most `num_rows` of them.
+        reading: gives the length of a row, the padding, and who sees whom.
+        num_rows: B.
+        capacity: N, answers a row at most.
+    """
+    tokens_BL = np.full((num_rows, reading.row_length), reading.tokenizer.special.pad, dtype=np.int64)
+    document_BL = np.full(tokens_BL.shape, -1, dtype=np.int32)
+    places_BN, labels_BN, answer_BN = (np.zeros((num_rows, capacity), dtype=np.int64) for _ in range(3))
+    weights_BN = np.zeros((num_rows, capacity), dtype=np.float32)
+    example_BN = np.full((num_rows, capacity), -1, dtype=np.int64)
+    for b, row in enumerate(rows):
+        filled, given = 0, 0
+        for number, piece in enumerate(row):
+            place = slice(filled, filled + len(piece.tokens_L))
+            tokens_BL[b, place], document_BL[b, place] = piece.tokens_L, number
+            answers = slice(given, given + len(piece.places_N))
+            places_BN[b, answers] = piece.places_N + filled
+            labels_BN[b, answers], weights_BN[b, answers] = piece.classes_N, piece.weight
+            example_BN[b, answers], answer_BN[b, answers] = piece.example, piece.answers_N
+            filled, given = place.stop, answers.stop
+    document, position = torch.from_numpy(document_BL), torch.from_numpy(positions_of(document_BL))
+    layout = TokenLayout.bidirectional if reading.both_ways else TokenLayout.causal
+    batch = Batch(
+        tokens_BL=torch.from_numpy(tokens_BL),
+        layout=layout(document, position),
+        labels_BN=torch.from_numpy(labels_BN),
+        places_BN=torch.from_numpy(places_BN),
+        weights_BN=torch.from_numpy(weights_BN),
+    )
+    return Packed(batch, example_BN, answer_BN)
+
+
+def row_capacity(pieces: Sequence[Piece], row_length: int) -> int:
+    """Return how many answers a row of these pieces can hold at most, however they are packed."""
+    densest = max((len(piece.places_N) / len(piece.tokens_L) for piece in pieces), default=0.0)
+    return int(densest * row_length + 1e-9)
+
+
+class TrainingRows:
+    """The batch of any step, directly: each epoch's pieces in an order of its own, packed, spread evenly over steps.
+
+    Args:
+        encoded: the training examples.
+        rows: rows a step at most; as many are used as the evenly spread epochs need.
+        accumulation: the rows of a step are a multiple of this.
+        epochs: passes over the examples.
+        key: of the epochs' orders.
+
+    Raises:
+        DataError: there is no answer to learn from.
+    """
+
+    def __init__(self, encoded: Encoded, *, rows: int, accumulation: int, epochs: int, key: Key) -> None:
+        self._pieces = [piece for piece in encoded.pieces if len(piece.places_N)]
+        if not self._pieces:
+            raise DataError("the training examples hold no label to learn from.")
+        self._reading = encoded.reading
+        self._key = key
+        self._plan = lru_cache(maxsize=2)(self._make_plan)
+        rows_E = np.array([len(self._plan(epoch)) for epoch in range(epochs)])
+        steps_E = -(-rows_E // rows)
+        self._ends_E = np.cumsum(steps_E)
+        needed = int((-(-rows_E // steps_E)).max())
+        self.rows = -(-needed // accumulation) * accumulation
+        self.capacity = row_capacity(self._pieces, encoded.reading.row_length)
+
+    @property
+    def steps(self) -> int:
+        """Number of steps of all epochs."""
+        return int(self._ends_E[-1])
+
+    @property
+    def epoch_ends(self) -> list[int]:
+        """How many steps are done when each epoch ends."""
+        return [int(end) for end in self._ends_E]
+
+    @property
+    def share_of_real_tokens(self) -> float:
+        """Tokens there are over places that are computed, over all epochs."""
+        tokens = sum(len(piece.tokens_L) for piece in self._pieces) * len(self._ends_E)
+        return tokens / (self.steps * self.rows * self._reading.row_length)
+
+    def batch(self, step: int) -> Batch:
+        """Return the whole batch of one step, counted from 0."""
+        epoch = int(np.searchsorted(self._ends_E, step, side="right"))
+        begin = int(self._ends_E[epoch - 1]) if epoch else 0
+        plan, steps = self._plan(epoch), int(self._ends_E[epoch]) - begin
+        first, stop = ((step - begin + more) * len(plan) // steps for more in (0, 1))
+        chosen = [[self._pieces[number] for number in row] for row in plan[first:stop]]
+        return pack(chosen, self._reading, num_rows=self.rows, capacity=self.capacity).batch
+
+    def _make_plan(self, epoch: int) -> list[list[int]]:
+        order = document_order(len(self._pieces), self._key, epoch)
+        rows = first_fit([len(self._pieces[number].tokens_L) for number in order], self._reading.row_length)
+        return [[int(order[place]) for place in row] for row in rows]

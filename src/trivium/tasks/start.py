@@ -1,0 +1,98 @@
+"""What fine-tuning begins with: a pretrained model, or the random weights of a preset."""
+
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import torch
+
+from trivium.core.config import parse, read_toml
+from trivium.core.errors import CheckpointError, ConfigError
+from trivium.core.random import Key
+from trivium.data.tokenizer import Tokenizer
+from trivium.model.build import build_network
+from trivium.model.config import ModelConfig, with_max_length, with_vocabulary
+from trivium.model.folder import SavedModel, load_model
+from trivium.model.heads import Network
+from trivium.model.initialise import initialise
+from trivium.model.kernels import default_kernel
+from trivium.model.presets import preset
+from trivium.model.stack import Stack
+from trivium.tasks.base import reads_both_ways
+from trivium.tasks.folder import TASK, model_folder
+from trivium.tasks.pieces import Reading
+from trivium.train.config import DataConfig, RunConfig
+
+
+class Start(NamedTuple):
+    """An architecture, its tokenizer, and its weights where it has been pretrained."""
+
+    config: ModelConfig
+    tokenizer: Tokenizer
+    network: Network | None  # None: drawn anew for every seed
+    row_length: int  # tokens of the rows that it was, or would be, pretrained on
+    name: str  # what results say it is
+
+    @classmethod
+    def of(cls, saved: SavedModel, *, row_length: int, name: str) -> Self:
+        """Return the start of a loaded model; raise CheckpointError when its tokenizer is another model's."""
+        tokenizer = Tokenizer.from_bytes(saved.tokenizer)
+        if tokenizer.vocabulary_size != saved.config.vocabulary_size:
+            raise CheckpointError(
+                f"{name}: the tokenizer has {tokenizer.vocabulary_size} ids, the model "
+                f"{saved.config.vocabulary_size}; they do not belong together."
+            )
+        return cls(saved.config, tokenizer, saved.network, row_length, name)
+
+    def reader(self, seed: int) -> Stack:
+        """Return the stack that reads text: the pretrained one itself, or one drawn from this seed."""
+        if self.network is not None:
+            return self.network.reader
+        network = build_network(self.config)
+        initialise(network, self.config, Key(seed))
+        return network.reader
+
+    def reading(self) -> Reading:
+        """Return how this model reads texts."""
+        return Reading(self.tokenizer, self.row_length, reads_both_ways(self.config))
+
+    def for_rows(self, row_length: int) -> Self:
+        """Return the start with rows of this length; raise ConfigError when the model cannot read as far."""
+        config = self.config
+        if row_length > config.max_length:
+            config = with_max_length(config, row_length)
+        return self._replace(config=config, row_length=row_length)
+
+
+def open_run(run: Path) -> Start:
+    """Return the start that a pretrained run is, or its `model` folder.
+
+    Raises:
+        ConfigError: the run is fine-tuned already.
+        CheckpointError: it is missing or damaged, or its tokenizer does not fit.
+    """
+    folder = model_folder(run)
+    if (folder / TASK).is_file():
+        raise ConfigError(f"{run}: a fine-tuned run; expected a pretrained one, whose weights know no task yet.")
+    # The kernel is named: the usual one is chosen for the device that a network is built on, here none yet.
+    saved = load_model(folder, kernel=default_kernel(torch.device("cpu")))
+    row_length = DataConfig().row_length
+    if folder != run and (run / "config.toml").is_file():
+        row_length = parse(RunConfig, read_toml(run / "config.toml"), str(run / "config.toml")).data.row_length
+    return Start.of(saved, row_length=min(row_length, saved.config.max_length), name=str(run))
+
+
+def random_start(architecture: str | ModelConfig, tokenizer: Tokenizer, *, row_length: int | None = None) -> Start:
+    """Return the random weights of a preset, drawn anew for each seed, for texts cut by this tokenizer.
+
+    Args:
+        architecture: a preset's name, or its configuration; its vocabulary becomes the tokenizer's.
+        tokenizer: cuts the texts.
+        row_length: tokens a row; None = as pretraining has.
+
+    Raises:
+        ConfigError: there is no preset of that name.
+    """
+    config = preset(architecture) if isinstance(architecture, str) else architecture
+    config = with_vocabulary(config, tokenizer.vocabulary_size)
+    name = f"{architecture if isinstance(architecture, str) else 'model'}, random weights"
+    return Start(config, tokenizer, None, row_length or min(DataConfig().row_length, config.max_length), name)

@@ -1,0 +1,14 @@
+"""Fixtures that several tests use."""
+
+import pytest
+import torch
+from support import MadeUpSplit, made_up_text
+
+# The networks are so small that a second thread costs more than it does, many times more beside other work.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def made_up_split() -> MadeUpSplit:
+    """Some thousand tokens of made-up text in memory."""
+    return made_up_text(120, seed=5)

@@ -1,0 +1,157 @@
+"""The masked objective: how much is hidden, what becomes of it, and that a row alone decides."""
+
+import numpy as np
+import pytest
+import torch
+from support import FIRST_WORD, NUM_WORDS, SPECIAL, VOCABULARY_SIZE, made_up_text, random_rows, shrink
+
+from trivium.core.batch import Batch, Rows
+from trivium.core.errors import ConfigError
+from trivium.core.random import Key
+from trivium.data.packing import RowReader
+from trivium.model.presets import preset
+from trivium.objectives.masked import Masked, MaskedConfig
+
+LENGTH = 128
+
+
+def objective(config: MaskedConfig | None = None) -> Masked:
+    return Masked(config or MaskedConfig(), SPECIAL, VOCABULARY_SIZE)
+
+
+def many_rows(number: int = 400) -> Rows:
+    return random_rows([[LENGTH + 1]] * number, LENGTH)
+
+
+def chosen(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+    """(row, place) of every hidden token."""
+    row_K, slot_K = np.nonzero(batch.weights_BN.numpy())
+    return row_K, batch.places_BN.numpy()[row_K, slot_K]
+
+
+def test_special_tokens_are_never_hidden() -> None:
+    rows = random_rows([[30, 40, 59]] * 50, LENGTH)
+    rng = np.random.default_rng(0)
+    special = np.array(sorted(SPECIAL.all()))
+    rows.tokens_BL[:, ::3] = rng.choice(special, rows.tokens_BL[:, ::3].shape)
+    batch = objective().make(rows, Key(0))
+    row_K, place_K = chosen(batch)
+    assert len(row_K) == 50 * round(0.15 * LENGTH)
+    assert not np.isin(rows.tokens_BL[row_K, place_K], special).any()
+    assert not set(batch.labels_BN[batch.weights_BN > 0].tolist()) & SPECIAL.all()
+
+
+def test_unused_places_are_never_hidden() -> None:
+    rows = random_rows([[40], [7], [3], [1]], LENGTH)
+    batch = objective(MaskedConfig(rate=0.5)).make(rows, Key(0))
+    row_K, place_K = chosen(batch)
+    assert len(row_K) > 20
+    assert (rows.document_BL[row_K, place_K] >= 0).all()
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.15, 0.4])
+def test_the_rate_of_a_full_row_is_hidden_and_a_short_one_in_proportion(rate: float) -> None:
+    rows = random_rows([[LENGTH + 1], [60], [20], [4], []], LENGTH)
+    batch = objective(MaskedConfig(rate=rate)).make(rows, Key(0))
+    assert batch.places_BN.shape == (5, max(1, round(rate * LENGTH)))
+    assert batch.weights_BN.sum(1).tolist() == [round(rate * length) for length in (LENGTH, 60, 20, 4, 0)]
+
+
+def test_a_row_with_too_few_words_hides_those_it_has() -> None:
+    rows = random_rows([[LENGTH + 1]], LENGTH)
+    rows.tokens_BL[0, 5:] = SPECIAL.sep
+    batch = objective().make(rows, Key(0))
+    assert sorted(batch.places_BN[batch.weights_BN > 0].tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_no_place_is_hidden_twice() -> None:
+    row_K, place_K = chosen(objective().make(many_rows(), Key(0)))
+    assert len(set(zip(row_K.tolist(), place_K.tolist(), strict=True))) == len(row_K) > 5000
+
+
+def test_labels_are_the_tokens_that_were_there_and_the_others_stay() -> None:
+    rows = many_rows()
+    before = rows.tokens_BL.copy()
+    batch = objective().make(rows, Key(0))
+    assert np.array_equal(rows.tokens_BL, before)  # `make` leaves the rows as they are
+    row_K, place_K = chosen(batch)
+    assert np.array_equal(batch.labels_BN[batch.weights_BN > 0].numpy(), before[row_K, place_K])
+    restored = batch.tokens_BL.numpy().copy()
+    assert not np.array_equal(restored, before[:, :-1])
+    restored[row_K, place_K] = before[row_K, place_K]
+    assert np.array_equal(restored, before[:, :-1])
+
+
+def test_eighty_ten_ten() -> None:
+    rows = many_rows()
+    batch = objective().make(rows, Key(0))
+    row_K, place_K = chosen(batch)
+    was, now = rows.tokens_BL[row_K, place_K], batch.tokens_BL.numpy()[row_K, place_K]
+    # A random token may be the one that was there.
+    random = 0.1 * (1 - 1 / NUM_WORDS)
+    for share, expected in (
+        ((now == SPECIAL.mask).mean(), 0.8),
+        (((now != SPECIAL.mask) & (now != was)).mean(), random),
+        ((now == was).mean(), 0.2 - random),
+    ):
+        assert len(now) > 7000
+        assert share == pytest.approx(expected, abs=4.5 * np.sqrt(expected * (1 - expected) / len(now)))
+
+
+def test_random_tokens_are_any_word_and_no_special_token() -> None:
+    rows = many_rows()
+    batch = objective(MaskedConfig(mask_share=0.0, random_share=1.0)).make(rows, Key(0))
+    row_K, place_K = chosen(batch)
+    now = batch.tokens_BL.numpy()[row_K, place_K]
+    counts = np.bincount(now - FIRST_WORD, minlength=NUM_WORDS)
+    assert len(counts) == NUM_WORDS
+    expected = len(now) / NUM_WORDS
+    assert np.abs(counts - expected).max() < 4.5 * np.sqrt(expected)
+
+
+def test_every_place_is_hidden_equally_often() -> None:
+    _, place_K = chosen(objective().make(many_rows(1000), Key(0)))
+    counts = np.bincount(place_K, minlength=LENGTH)
+    expected = len(place_K) / LENGTH
+    assert np.abs(counts - expected).max() < 4.5 * np.sqrt(expected)
+
+
+def test_a_row_is_hidden_alike_whatever_rows_are_with_it() -> None:
+    reader = RowReader(made_up_text(60), row_length=64, key=Key(0), pad=SPECIAL.pad)
+    number = reader.rows_per_epoch + 5
+    together = objective().make(reader.rows(0, number), Key(1))
+    for row in range(number):
+        single = objective().make(reader.rows(row, row + 1), Key(1))
+        assert torch.equal(single.tokens_BL[0], together.tokens_BL[row])
+        assert torch.equal(single.places_BN[0], together.places_BN[row])
+
+
+def test_epochs_rows_and_keys_hide_differently() -> None:
+    rows = random_rows([[LENGTH + 1]], LENGTH)
+    first = objective().make(rows, Key(0)).places_BN
+    others = (
+        objective().make(rows._replace(epoch_B=rows.epoch_B + 1), Key(0)),
+        objective().make(rows._replace(row_B=rows.row_B + 1), Key(0)),
+        objective().make(rows, Key(1)),
+        objective().make(rows, Key(0).child("make")),
+    )
+    for other in others:
+        assert not torch.equal(first, other.places_BN)
+
+
+def test_every_token_sees_its_whole_document() -> None:
+    batch = objective().make(random_rows([[30, 40, 59]], LENGTH), Key(0))
+    assert batch.layout.kind == "all"
+    assert not batch.layout.rank_BL.any()
+    assert batch.layout.position_BL[0, [0, 29, 30, 69, 70]].tolist() == [0, 29, 0, 39, 0]
+
+
+def test_shares_over_one_are_refused() -> None:
+    with pytest.raises(ValueError, match="must not exceed 1 together"):
+        MaskedConfig(mask_share=0.9, random_share=0.2)
+    MaskedConfig(mask_share=0.9, random_share=0.1)
+
+
+def test_two_stacks_are_refused() -> None:
+    with pytest.raises(ConfigError, match="encoder-decoder"):
+        objective().network(shrink(preset("seq2seq-tiny")))

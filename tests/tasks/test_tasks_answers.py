@@ -1,0 +1,151 @@
+"""Packed batches answer as each example alone does; coverage and scores count every answer once."""
+
+import numpy as np
+import pytest
+import torch
+from task_support import FAMILIES, classify_examples, label_examples, lively_model, reading
+
+from trivium.core.batch import Batch
+from trivium.core.layout import TokenLayout
+from trivium.core.random import Key
+from trivium.data.labelled import UNSCORED, LabelExample
+from trivium.data.packing import first_fit
+from trivium.tasks.answers import answers, score
+from trivium.tasks.base import Example, Task, class_logits, document_means
+from trivium.tasks.build import learned_task
+from trivium.tasks.pieces import Piece, pack, row_capacity
+
+
+def _examples(task: str, count: int, *, seed: int, longest: int = 20) -> list[Example]:
+    make = label_examples if task == "label" else classify_examples
+    return [*make(count, seed=seed, lengths=(1, longest))]
+
+
+@pytest.mark.parametrize("task_name", ["label", "classify"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_packed_rows_give_each_example_the_logits_it_gets_alone(family: str, task_name: str) -> None:
+    examples = _examples(task_name, 24, seed=1, longest=20)
+    task = learned_task(task_name, examples)
+    model = lively_model(family, task)
+    encoded = task.encode(examples, reading(family))
+    packed = first_fit([len(piece.tokens_L) for piece in encoded.pieces], 64)
+    rows = [[encoded.pieces[number] for number in row] for row in packed]
+    capacity = row_capacity(encoded.pieces, 64)
+    batch, example_BN, _ = pack(rows, encoded.reading, num_rows=len(rows) + 1, capacity=capacity)
+    with torch.inference_mode():
+        packed_BNC = class_logits(model, batch).unflatten(0, example_BN.shape)
+        differences = []
+        for b, row in enumerate(rows):
+            first = 0
+            for piece in row:
+                alone_NC = class_logits(model, _alone(piece, both_ways=encoded.reading.both_ways))
+                here_NC = packed_BNC[b, first : first + len(piece.places_N)]
+                differences.append(float((here_NC - alone_NC).abs().max()) if len(alone_NC) else 0.0)
+                first += len(piece.places_N)
+    assert len(differences) > 20 and max(map(len, rows)) > 2
+    assert max(differences) < 1e-5
+    assert float(packed_BNC.std()) > 1e-3
+
+
+def test_a_text_is_read_off_the_mean_of_its_own_hidden_states() -> None:
+    examples = classify_examples(10, seed=8)
+    encoded = learned_task("classify", examples).encode(examples, reading())
+    batch = pack([encoded.pieces[:2], encoded.pieces[2:3]], encoded.reading, num_rows=3, capacity=4).batch
+    hidden_BLD = torch.randn(3, 64, 5, generator=torch.Generator().manual_seed(0))
+    means_BND = document_means(hidden_BLD, batch).unflatten(0, (3, 4))
+    for b, n, document in ((0, 0, 0), (0, 1, 1), (1, 0, 0)):
+        expected_D = hidden_BLD[b, batch.layout.document_BL[b] == document].mean(0)
+        torch.testing.assert_close(means_BND[b, n], expected_D)
+    assert torch.isfinite(means_BND).all()
+
+
+def _alone(piece: Piece, *, both_ways: bool) -> Batch:
+    zeros_BL = torch.zeros(1, len(piece.tokens_L), dtype=torch.int32)
+    layout = TokenLayout.bidirectional if both_ways else TokenLayout.causal
+    position_BL = torch.arange(len(piece.tokens_L), dtype=torch.int32)[None]
+    places_BN = torch.from_numpy(piece.places_N)[None]
+    return Batch(
+        torch.from_numpy(piece.tokens_L)[None], layout(zeros_BL, position_BL), places_BN, places_BN, places_BN.float()
+    )
+
+
+@pytest.mark.parametrize("task_name", ["label", "classify"])
+def test_answers_come_in_order_and_do_not_depend_on_what_they_are_read_with(task_name: str) -> None:
+    examples = _examples(task_name, 300, seed=2, longest=60)
+    task = learned_task(task_name, examples)
+    model = lively_model("encoder", task)
+    encoded = task.encode(examples, reading(row_length=32))
+    together = list(answers(model, encoded, num_classes=len(task.labels), rows=7))
+    assert len(together) == len(examples) > 256  # more than are read at a time
+    for number in range(0, 300, 23):
+        alone = task.encode([examples[number]], reading(row_length=32))
+        [single] = answers(model, alone, num_classes=len(task.labels))
+        np.testing.assert_allclose(single.log_probabilities_AC, together[number].log_probabilities_AC, atol=1e-5)
+        np.testing.assert_allclose(np.exp(single.log_probabilities_AC).sum(axis=1), 1.0, atol=1e-9)
+
+
+def test_the_windows_of_a_text_are_averaged() -> None:
+    examples = classify_examples(6, seed=3, lengths=(50, 70))
+    task = learned_task("classify", examples)
+    model = lively_model("decoder", task)
+    encoded = task.encode(examples, reading("decoder", 32))
+    given = list(answers(model, encoded, num_classes=3))
+    for number, answer in enumerate(given):
+        pieces = [piece for piece in encoded.pieces if piece.example == number]
+        assert answer.windows_A[0] == len(pieces) > 2
+        with torch.inference_mode():
+            each = [class_logits(model, _alone(piece, both_ways=False)).log_softmax(-1) for piece in pieces]
+        mean_C = torch.stack(each).mean(0)[0]
+        expected_C = (mean_C - mean_C.logsumexp(-1)).numpy()
+        np.testing.assert_allclose(answer.log_probabilities_AC[0], expected_C, atol=1e-5)
+
+
+@pytest.mark.parametrize("task_name", ["label", "classify"])
+@pytest.mark.parametrize("row_length", [8, 64])
+def test_every_answer_is_counted_once(task_name: str, row_length: int) -> None:
+    examples = _examples(task_name, 80, seed=4, longest=60)
+    task = learned_task(task_name, examples)
+    model = lively_model("encoder", task).train()
+    scores = score(model, task.labels, task.encode(examples, reading(row_length=row_length)))
+    assert model.training  # as it was
+    gold = [label for example in examples for label in task.gold(example)]
+    assert scores.metrics["coverage"] == 1.0
+    assert scores.confusion.total == len(gold) > 50
+    counts = {label: row["count"] for label, row in scores.confusion.by_label().items()}
+    assert {label: gold.count(label) for label in set(gold)} == {k: v for k, v in counts.items() if v}
+    assert set(scores.metrics) == {"accuracy", "macro_f1", "matthews", "loss", "coverage"}
+
+
+def test_words_that_are_not_scored_are_neither_learned_nor_counted() -> None:
+    examples = label_examples(30, seed=5)
+    task = learned_task("label", examples)
+    scored = sum(label != UNSCORED for example in examples for label in example.labels)
+    assert scored < sum(len(example.labels) for example in examples)
+    encoded = task.encode(examples, reading())
+    batch = pack([[p] for p in encoded.pieces], encoded.reading, num_rows=len(encoded.pieces), capacity=64).batch
+    assert task.counts(batch) == {"label": scored}
+    [term] = task.loss(lively_model("encoder", task), batch, Key(0))
+    assert term.name == "label" and term.count == scored
+    assert UNSCORED not in task.labels
+    nothing = task.encode([LabelExample(("ba", "ke"), (UNSCORED, UNSCORED))], reading())
+    [answer] = answers(lively_model("encoder", task), nothing, num_classes=len(task.labels))
+    assert answer.log_probabilities_AC.shape == (0, len(task.labels))
+    assert score(lively_model("encoder", task), task.labels, nothing).metrics["coverage"] == 0.0
+
+
+def test_an_answer_that_is_not_given_lowers_the_coverage() -> None:
+    examples = label_examples(20, seed=6)
+    task = learned_task("label", examples)
+    encoded = task.encode(examples, reading())
+    without = encoded._replace(pieces=[piece for piece in encoded.pieces if piece.example != 3])
+    scores = score(lively_model("encoder", task), task.labels, without)
+    missing = len(encoded.gold[3])
+    assert missing and scores.metrics["coverage"] == pytest.approx(1 - missing / encoded.num_answers)
+
+
+def test_known_labels_are_not_looked_at_when_answers_are_asked_for() -> None:
+    examples = label_examples(5, seed=7)
+    task: Task = learned_task("label", examples)
+    blank = [task.unlabelled(example.tokens) for example in examples]
+    encoded = task.encode(blank, reading(), known=False)
+    assert [len(gold) for gold in encoded.gold] == [len(example.tokens) for example in examples]

@@ -1,0 +1,121 @@
+"""Learning a task: three families, the same bytes for the same seed, the same losses for any accumulation."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from task_support import FAMILIES, classify_examples, label_examples, start, tokenizer
+
+from support import equal, parameters_of, tiny
+from trivium.core.errors import DivergedError
+from trivium.core.random import Key
+from trivium.data.labelled import ClassifyExample, LabelExample
+from trivium.model.build import build_network
+from trivium.model.initialise import initialise
+from trivium.tasks.answers import score
+from trivium.tasks.build import learned_task
+from trivium.tasks.config import FinetuneConfig, finetune_config
+from trivium.tasks.finetune import Fitted, fit
+from trivium.tasks.start import Start
+from trivium.train.log import Log, read_log
+
+
+def _fit(config: FinetuneConfig, begin: Start, *, count: int = 60, log: Log | None = None) -> Fitted:
+    make = {"label": label_examples, "classify": classify_examples}[config.task]
+    train: list[LabelExample] | list[ClassifyExample] = make(count, seed=1)
+    valid = make(20, seed=2)
+    task = learned_task(config.task, train)
+    reading = begin.reading()
+    return fit(begin, task, task.encode(train, reading), task.encode(valid, reading), config, log=log)
+
+
+@pytest.mark.parametrize("task", ["label", "classify"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_small_network_learns_an_easy_task(family: str, task: str) -> None:
+    config = finetune_config(task, ["optimiser.lr=0.01", "epochs=20", "rows=4"])
+    fitted = _fit(config, start(family), count=120)
+    assert fitted.best.metrics["accuracy"] > 0.9
+    assert fitted.best.metrics["coverage"] == 1.0
+    assert len(fitted.epochs) == 20 and fitted.best in fitted.epochs
+    make = {"label": label_examples, "classify": classify_examples}[task]
+    fresh = fitted.tuned.task.encode(make(40, seed=3), fitted.tuned.reading)
+    assert score(fitted.tuned.model, fitted.tuned.task.labels, fresh).metrics["accuracy"] > 0.9
+
+
+def test_the_best_epochs_weights_are_kept() -> None:
+    train, valid = label_examples(40, seed=1), label_examples(12, seed=2)
+    rng = np.random.default_rng(0)
+    # Labels that nothing tells: the best epoch is whichever chance favours.
+    valid = [e._replace(labels=tuple(rng.choice(["low", "high", "top"], len(e.labels)).tolist())) for e in valid]
+    begin, task = start(), learned_task("label", train)
+    encoded = task.encode(valid, begin.reading())
+    config = finetune_config("label", ["epochs=8", "optimiser.lr=0.01"])
+    fitted = fit(begin, task, task.encode(train, begin.reading()), encoded, config)
+    assert fitted.best.step < fitted.epochs[-1].step
+    assert fitted.best.metrics["accuracy"] == max(epoch.metrics["accuracy"] for epoch in fitted.epochs)
+    assert score(fitted.tuned.model, task.labels, encoded).metrics == pytest.approx(fitted.best.metrics)
+    assert fitted.epochs[-1].metrics["loss"] != pytest.approx(fitted.best.metrics["loss"])
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(precision: str) -> None:
+    config = finetune_config("label", ["epochs=2", f"precision={precision}"])
+    first, again = _fit(config, start()), _fit(config, start())
+    other = _fit(config.model_copy(update={"seed": 1}), start())
+    assert equal(parameters_of(first.tuned.model), parameters_of(again.tuned.model))
+    assert first.epochs == again.epochs
+    assert not equal(parameters_of(first.tuned.model), parameters_of(other.tuned.model))
+    assert all(parameter.dtype == torch.float32 for parameter in first.tuned.model.parameters())
+
+
+@pytest.mark.parametrize("task", ["label", "classify"])
+def test_accumulation_changes_nothing_but_memory(tmp_path: Path, task: str) -> None:
+    losses = []
+    for accumulation in (1, 4):
+        log = Log(tmp_path / f"{accumulation}.jsonl")
+        assignments = ["epochs=2", "rows=4", "dropout=0.0", f"accumulation={accumulation}"]
+        _fit(finetune_config(task, assignments), start("encoder_decoder"), log=log)
+        losses.append([line["loss"] for line in read_log(log.path) if "split" not in line])
+    assert len(losses[0]) == len(losses[1]) > 5
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+def test_training_ends_after_max_steps_and_is_scored_there(tmp_path: Path) -> None:
+    log = Log(tmp_path / "log.jsonl")
+    fitted = _fit(finetune_config("label", ["epochs=5", "max_steps=3"]), start(), log=log)
+    assert [epoch.step for epoch in fitted.epochs] == [3]
+    lines = [json.loads(line) for line in log.path.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 3]
+    assert {"loss", "tokens", "seconds", "lr", "gradient_norm", "label"} <= set(lines[0])
+    assert lines[-1]["split"] == "validation" and lines[-1]["coverage"] == 1.0
+    assert 0.0 < fitted.share_of_real_tokens <= 1.0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pretrained_weights_are_read_and_left_as_they_are(family: str) -> None:
+    begin = start(family)
+    network = build_network(begin.config)
+    initialise(network, begin.config, Key(77))
+    before = parameters_of(network)
+    fitted = _fit(finetune_config("classify", ["max_steps=2", "optimiser.lr=1e-9"]), begin._replace(network=network))
+    assert equal(before, parameters_of(network))
+    read = parameters_of(fitted.tuned.model.reader)
+    for name, parameter in parameters_of(network.reader).items():
+        torch.testing.assert_close(read[name], parameter, atol=1e-6, rtol=0)
+    assert fitted.tuned.reading.both_ways == (family != "decoder")
+    assert fitted.tuned.model.head.weight.shape == (3, 32)
+
+
+def test_a_loss_that_is_not_finite_stops_training() -> None:
+    with pytest.raises(DivergedError, match="must be finite"):
+        _fit(finetune_config("label", ["optimiser.lr=1e30", "epochs=3"]), start())
+
+
+def test_random_weights_follow_the_seed() -> None:
+    begin = start()
+    assert begin.config.vocabulary_size == tokenizer().vocabulary_size
+    one, same, other = (parameters_of(begin.reader(seed)) for seed in (1, 1, 2))
+    assert equal(one, same) and not equal(one, other)
+    assert tiny("encoder").vocabulary_size != begin.config.vocabulary_size

@@ -1,0 +1,345 @@
+"""A whole run on text in memory: killed, resumed, signalled and repeated, it ends with the same bits."""
+
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+from support import SPECIAL, VOCABULARY_SIZE, MadeUpSplit, equal, made_up_text, parameters_of, shrink
+from training import run_config
+
+from trivium.core.config import parse, read_toml
+from trivium.core.errors import CheckpointError, ConfigError, DivergedError, Interrupted
+from trivium.core.progress import Silent
+from trivium.core.special import SpecialTokens
+from trivium.model.folder import load_model
+from trivium.model.presets import preset
+from trivium.train.checkpoint import checkpoints
+from trivium.train.config import RunConfig
+from trivium.train.log import read_log
+from trivium.train.run import pretrain
+
+STEPS = 12
+
+
+@dataclass(frozen=True)
+class MadeUpTokenizer:
+    name: bytes = b"made up"
+    special: SpecialTokens = SPECIAL
+    vocabulary_size: int = VOCABULARY_SIZE
+
+    def to_bytes(self) -> bytes:
+        return self.name
+
+
+@dataclass(frozen=True)
+class MadeUpData:
+    """What `train.run` asks of `data.shards.PreparedData`."""
+
+    seed: int = 5
+    tokenizer: MadeUpTokenizer = field(default_factory=MadeUpTokenizer)
+
+    @property
+    def fingerprint(self) -> str:
+        return f"made up from {self.seed}"
+
+    def split(self, name: str) -> MadeUpSplit:
+        number = {"train": 80, "validation": 20}[name]
+        return made_up_text(number, seed=self.seed + (name != "train"), name=name)
+
+
+class Killed(BaseException):
+    """Nothing in the library may catch this: as if the process were gone."""
+
+
+class KilledAt(Silent):
+    def __init__(self, *steps: int) -> None:
+        self.steps = steps
+
+    def advance(self, done: float, note: str = "") -> None:
+        if done in self.steps:
+            raise Killed
+
+
+class Lines(Silent):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def config_of(name: str = "decoder-tiny", **train: object) -> RunConfig:
+    config = run_config(name, dropout=0.1 if name in ("bert-tiny", "t5-small") else 0.0)
+    settings: dict[str, object] = {
+        "steps": STEPS,
+        "log_steps": 1,
+        "validate_steps": 4,
+        "validate_rows": 6,
+        "checkpoint_steps": 3,
+        "prefetch": 2,
+    }
+    return config.model_copy(
+        update={
+            "train": config.train.model_copy(update=settings | train),
+            "data": config.data.model_copy(update={"row_length": 48}),
+        }
+    )
+
+
+def run(config: RunConfig, out: Path, **options: object) -> dict[str, object]:
+    options = {"data": MadeUpData(), "progress": Silent()} | options
+    return pretrain(config, out=out, **options)  # type: ignore[arg-type]
+
+
+def model_bytes(out: Path) -> dict[str, bytes]:
+    found = {path.name: path.read_bytes() for path in (out / "model").iterdir()}
+    assert set(found) == {"weights.safetensors", "model.toml", "tokenizer.json", "checksums.json"}
+    return found
+
+
+def log_of(out: Path) -> list[dict[str, object]]:
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in read_log(out / "log.jsonl")]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "unbroken"
+    run(config_of(), out)
+    return out
+
+
+def test_a_run_leaves_what_the_contract_says(unbroken: Path) -> None:
+    assert {path.name for path in unbroken.iterdir()} == {
+        "config.toml",
+        "log.jsonl",
+        "checkpoints",
+        "model",
+        "results.json",
+    }
+    log = log_of(unbroken)
+    training = [line for line in log if "split" not in line]
+    assert [line["step"] for line in training] == list(range(1, STEPS + 1))
+    assert [line["step"] for line in log if line.get("split") == "validation"] == [4, 8, 12]
+    assert set(training[0]) == {"step", "loss", "tokens", "lr", "gradient_norm", "causal"}
+    assert [line["tokens"] for line in training] == sorted(line["tokens"] for line in training)  # type: ignore[type-var]
+    assert all(path.name.startswith("step-") for path in (unbroken / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize("name", ["bert-tiny", "decoder-tiny", "t5-small"])
+def test_killed_and_resumed_it_ends_with_the_same_bits(name: str, tmp_path: Path) -> None:
+    config = config_of(name)
+    results = run(config, tmp_path / "unbroken")
+    killed = 0
+    for progress in (KilledAt(2), KilledAt(7), KilledAt(11), Silent()):
+        try:
+            again = run(config, tmp_path / "broken", progress=progress, resume=True)
+        except Killed:
+            killed += 1
+    assert killed == 3
+    assert model_bytes(tmp_path / "broken") == model_bytes(tmp_path / "unbroken")
+    assert log_of(tmp_path / "broken") == log_of(tmp_path / "unbroken")
+    assert {k: v for k, v in again.items() if k != "seconds"} == {k: v for k, v in results.items() if k != "seconds"}
+
+
+@pytest.mark.parametrize("change", [{"prefetch": 0}, {"prefetch": 5}, {"log_steps": 5}, {"checkpoint_steps": 5}])
+def test_what_only_looks_on_changes_no_bit(change: dict[str, int], unbroken: Path, tmp_path: Path) -> None:
+    run(config_of(**change), tmp_path / "out")
+    assert model_bytes(tmp_path / "out") == model_bytes(unbroken)
+
+
+def test_validation_changes_no_bit_of_a_run_with_dropout(tmp_path: Path) -> None:
+    run(config_of("bert-tiny", validate_steps=1), tmp_path / "often")
+    run(config_of("bert-tiny", validate_steps=12), tmp_path / "once")
+    assert model_bytes(tmp_path / "often") == model_bytes(tmp_path / "once")
+
+
+def test_the_written_configuration_repeats_the_run(unbroken: Path, tmp_path: Path) -> None:
+    config = parse(RunConfig, read_toml(unbroken / "config.toml"), "config.toml")
+    run(config, tmp_path / "out")
+    assert model_bytes(tmp_path / "out") == model_bytes(unbroken)
+    assert (tmp_path / "out" / "config.toml").read_bytes() == (unbroken / "config.toml").read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_stops_and_the_run_goes_on(number: int, unbroken: Path, tmp_path: Path) -> None:
+    class Signalled(Silent):
+        def advance(self, done: float, note: str = "") -> None:
+            if done == 4:
+                os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted, match="step 5"):
+        run(config_of(), tmp_path / "out", progress=Signalled())
+    assert signal.getsignal(number) == before
+    assert checkpoints(tmp_path / "out")[-1].name == "step-000005"
+    assert not (tmp_path / "out" / "model").exists()
+    run(config_of(), tmp_path / "out", resume=True)
+    assert model_bytes(tmp_path / "out") == model_bytes(unbroken)
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(unbroken: Path, tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        run(config_of(), tmp_path / "out", progress=KilledAt(7))
+    newest = checkpoints(tmp_path / "out")[-1]
+    assert newest.name == "step-000006"
+    (newest / "weights.safetensors").write_bytes(b"")
+    progress = Lines()
+    run(config_of(), tmp_path / "out", progress=progress, resume=True)
+    assert any("step-000006" in line and "damaged" in line for line in progress.lines)
+    assert any("resumed at step 4" in line for line in progress.lines)
+    assert model_bytes(tmp_path / "out") == model_bytes(unbroken)
+    assert log_of(tmp_path / "out") == log_of(unbroken)
+
+
+def test_when_all_checkpoints_are_damaged_nothing_is_lost(tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        run(config_of(), tmp_path / "out", progress=KilledAt(7))
+    for path in checkpoints(tmp_path / "out"):
+        (path / "optimiser.safetensors").unlink()
+    log = (tmp_path / "out" / "log.jsonl").read_bytes()
+    with pytest.raises(CheckpointError, match="missing"):
+        run(config_of(), tmp_path / "out", resume=True)
+    assert (tmp_path / "out" / "log.jsonl").read_bytes() == log
+    assert len(checkpoints(tmp_path / "out")) >= 2
+
+
+def test_a_finished_run_is_resumed_to_the_same_end(unbroken: Path, tmp_path: Path) -> None:
+    run(config_of(), tmp_path / "out")
+    run(config_of(), tmp_path / "out", resume=True)
+    assert model_bytes(tmp_path / "out") == model_bytes(unbroken)
+    assert log_of(tmp_path / "out") == log_of(unbroken)
+
+
+def test_resuming_what_never_began_begins_it(unbroken: Path, tmp_path: Path) -> None:
+    run(config_of(), tmp_path / "out", resume=True)
+    assert model_bytes(tmp_path / "out") == model_bytes(unbroken)
+
+
+def test_an_existing_run_is_refused_and_left_alone(unbroken: Path) -> None:
+    before = model_bytes(unbroken)
+    with pytest.raises(ConfigError, match="already exists"):
+        run(config_of(), unbroken)
+    assert model_bytes(unbroken) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 3}, "`seed` was 0"),
+        ({"optimiser": run_config().optimiser.model_copy(update={"lr": 0.5})}, "`optimiser.lr` was 0.003"),
+        ({"model": shrink(preset("gpt2"))}, "model"),
+    ],
+)
+def test_resuming_with_other_settings_is_refused(change: dict[str, object], message: str, unbroken: Path) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        run(config_of().model_copy(update=change), unbroken, resume=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_resuming_on_other_data_is_refused(unbroken: Path) -> None:
+    with pytest.raises(ConfigError, match="data has changed"):
+        run(config_of(), unbroken, resume=True, data=MadeUpData(seed=6))
+
+
+def test_a_run_from_an_earlier_one_begins_with_its_weights(unbroken: Path, tmp_path: Path) -> None:
+    config = config_of(steps=1).model_copy(update={"start_from": str(unbroken)})
+    config = config.model_copy(update={"optimiser": config.optimiser.model_copy(update={"lr": 1e-12})})
+    run(config, tmp_path / "out")
+    earlier, later = load_model(unbroken / "model"), load_model(tmp_path / "out" / "model")
+    assert later.config == earlier.config
+    for one, other in zip(earlier.network.parameters(), later.network.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-8, rtol=1e-6)
+
+
+def test_a_run_from_an_earlier_one_is_resumed_exactly(unbroken: Path, tmp_path: Path) -> None:
+    config = config_of().model_copy(update={"start_from": str(unbroken), "seed": 4})
+    run(config, tmp_path / "unbroken")
+    with pytest.raises(Killed):
+        run(config, tmp_path / "broken", progress=KilledAt(5))
+    run(config, tmp_path / "broken", resume=True)
+    assert model_bytes(tmp_path / "broken") == model_bytes(tmp_path / "unbroken")
+
+
+def test_a_run_from_one_with_another_tokenizer_is_refused(unbroken: Path, tmp_path: Path) -> None:
+    config = config_of().model_copy(update={"start_from": str(unbroken)})
+    with pytest.raises(CheckpointError, match="tokenizer"):
+        run(config, tmp_path / "out", data=MadeUpData(tokenizer=MadeUpTokenizer(b"another")))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"train": config_of(accumulation=3).train}, "3 does not divide 8"),
+        ({"objective": run_config("seq2seq-tiny").objective}, "one stack"),
+        ({"data": run_config().data.model_copy(update={"row_length": 4096}), "model": preset("gpt2")}, "row_length"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(
+    change: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run(config_of().model_copy(update=change), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_diverges_keeps_its_last_checkpoint(tmp_path: Path) -> None:
+    config = config_of(checkpoint_steps=1, max_gradient_norm=1e9)
+    config = config.model_copy(update={"optimiser": config.optimiser.model_copy(update={"lr": 1e30})})
+    with pytest.raises(DivergedError, match=r"optimiser\.lr"):
+        run(config, tmp_path / "out")
+    assert not (tmp_path / "out" / "model").exists()
+
+
+def test_the_settings_left_open_are_settled_and_written(tmp_path: Path) -> None:
+    config = config_of(steps=20, log_steps=None, validate_steps=None, checkpoint_steps=None, precision="auto")
+    run(config, tmp_path / "out")
+    written = parse(RunConfig, read_toml(tmp_path / "out" / "config.toml"), "config.toml")
+    assert (written.train.log_steps, written.train.validate_steps, written.train.checkpoint_steps) == (1, 2, 2)
+    assert written.train.precision in ("float32", "bfloat16")
+    assert written.data.fingerprint == MadeUpData().fingerprint
+    assert written.model.vocabulary_size == VOCABULARY_SIZE
+
+
+def test_steps_are_chosen_to_fill_the_minutes_and_never_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trivium.train.run.seconds_a_step", lambda *arguments: 0.05)
+    config = config_of(steps=None, validate_steps=None, checkpoint_steps=None)
+    with pytest.raises(Killed):
+        run(config, tmp_path / "out", minutes=0.05, progress=KilledAt(9))
+    steps = parse(RunConfig, read_toml(tmp_path / "out" / "config.toml"), "config.toml").train.steps
+    assert steps is not None and 10 <= steps <= 3 / 0.05
+
+    def measured(*arguments: object) -> float:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr("trivium.train.run.seconds_a_step", measured)
+    run(config, tmp_path / "out", minutes=0.05, resume=True)
+    assert log_of(tmp_path / "out")[-1]["step"] == steps
+
+
+@pytest.mark.slow
+def test_a_run_of_so_many_minutes_takes_so_many(tmp_path: Path) -> None:
+    begun = time.perf_counter()
+    run(config_of(steps=None, validate_steps=None, checkpoint_steps=None), tmp_path / "out", minutes=0.5)
+    assert 20 < time.perf_counter() - begun < 1.15 * 30
+
+
+def test_measuring_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trivium.train.measure._MIN_SECONDS", 0.05)
+    run(config_of(steps=None), tmp_path / "measured", minutes=0.01)
+    steps = parse(RunConfig, read_toml(tmp_path / "measured" / "config.toml"), "config.toml").train.steps
+    run(config_of(steps=steps), tmp_path / "told")
+    assert model_bytes(tmp_path / "measured") == model_bytes(tmp_path / "told")
+
+
+def test_the_model_folder_is_the_trained_network(unbroken: Path) -> None:
+    weights = checkpoints(unbroken)[-1] / "weights.safetensors"
+    assert checkpoints(unbroken)[-1].name == "step-000012"
+    assert weights.read_bytes() == (unbroken / "model" / "weights.safetensors").read_bytes()
+    assert equal(parameters_of(load_model(unbroken / "model").network), parameters_of(load_model(unbroken / "model").network))
