@@ -162,7 +162,14 @@ def pretrained_run(folder: Path, *, family: str = "encoder", seed: int = 0, loss
         "train": {"steps": 40, "rows": 8},
     }
     log = [
-        {"step": step, "loss": 8 / step + 3, "tokens": 256 * step, "seconds": step / 10, "lr": 1e-3, "gradient_norm": 1.0}
+        {
+            "step": step,
+            "loss": 8 / step + 3,
+            "tokens": 256 * step,
+            "seconds": step / 10,
+            "lr": 1e-3,
+            "gradient_norm": 1.0,
+        }
         for step in range(1, 41)
     ]
     log += [{"step": step, "split": "validation", "loss": 8 / step + 3.2} for step in (10, 20, 30, 40)]
@@ -173,7 +180,12 @@ def pretrained_run(folder: Path, *, family: str = "encoder", seed: int = 0, loss
 
 
 def tuned_run(
-    folder: Path, *, family: str = "encoder", seed: int = 0, accuracy: float = 0.8, changes: Mapping[str, Any] | None = None
+    folder: Path,
+    *,
+    family: str = "encoder",
+    seed: int = 0,
+    accuracy: float = 0.8,
+    changes: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a fine-tuned run's folder with random weights; `changes` go into its results."""
     tokenizer, config = _parts(family)

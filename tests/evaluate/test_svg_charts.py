@@ -126,7 +126,7 @@ def test_texts_are_escaped_and_long_ones_cut() -> None:
 
 def test_a_line_goes_through_its_points() -> None:
     points = [(0.0, 8.0), (10.0, 4.0), (20.0, 3.0)]
-    [path] = [element for element in parsed(lines([points])).iter(f"{SVG}path")]
+    [path] = parsed(lines([points])).iter(f"{SVG}path")
     drawn = [float(number) for number in re.findall(r"\d+\.\d+", path.get("d", ""))]
     xs, ys = drawn[::2], drawn[1::2]
     assert len(xs) == 3
@@ -166,7 +166,10 @@ def test_names_of_points_never_lie_on_each_other(seed: int) -> None:
 
 
 def test_intervals_show_mean_deviation_and_single_scores() -> None:
-    rows = [Interval("encoder", "pretrained", 0.8, 0.1, [0.7, 0.8, 0.9]), Interval("encoder", "baseline", 0.5, mark="line")]
+    rows = [
+        Interval("encoder", "pretrained", 0.8, 0.1, [0.7, 0.8, 0.9]),
+        Interval("encoder", "baseline", 0.5, mark="line"),
+    ]
     chart = interval_chart(rows, title="t", x_label="accuracy", text=percent_text)
     root = parsed(chart)
     assert "80.0\u00a0±\u00a010.0\u00a0%" in chart and "50.0\u00a0%" in chart

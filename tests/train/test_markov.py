@@ -28,7 +28,7 @@ from trivium.train.precision import TrainedWeights
 from trivium.train.schedules import lr_share
 
 SYMBOLS = 12
-ROW_LENGTH, ROWS, STEPS = 64, 64, 500
+ROW_LENGTH, ROWS, STEPS = 64, 16, 1000
 HELD_OUT = 230_000
 
 
@@ -91,7 +91,7 @@ def test_the_decoder_comes_within_two_percent_of_the_true_source_and_not_below_i
     reader = RowReader(source.split("train", 100, 10_000, 1), row_length=ROW_LENGTH, key=Key(0), pad=0)
     network = objective.network(config)
     initialise(network, config, Key(0))
-    optimiser = AdamWConfig(lr=6e-3, weight_decay=0.01)
+    optimiser = AdamWConfig(lr=4e-3, weight_decay=0.01)
     reports = list(
         train_steps(
             TrainedWeights(network, "float32"),
@@ -120,7 +120,6 @@ def test_the_decoder_comes_within_two_percent_of_the_true_source_and_not_below_i
     assert np.isfinite(source_nats).all()
     difference = (model_nats - source_nats)[: len(model_nats) // 500 * 500].reshape(-1, 500).mean(1)
     standard_error = difference.std(ddof=1) / np.sqrt(len(difference))
-    print(f"source {source_nats.mean():.5f} model {model_nats.mean():.5f} nats, error {standard_error:.5f}")
     assert 0.5 < source_nats.mean() < 0.7 * np.log(SYMBOLS)  # worth learning
     assert model_nats.mean() <= 1.02 * source_nats.mean()
     assert difference.mean() >= -3 * standard_error

@@ -1,10 +1,18 @@
 """What is set up before torch is loaded."""
 
 import ctypes
+import os
 import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGE = 1 << 30
+
+
+def set_up_process() -> None:
+    """Set what has to be set before torch is loaded; what the user has set is left as it is."""
+    # Threads that spin at a barrier while another process has the core cost 2 to 4 times the step.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    tune_allocator()
 
 
 def tune_allocator() -> bool:

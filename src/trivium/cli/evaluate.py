@@ -22,10 +22,10 @@ def command(
     """Score a model on held-out data, beside what counting alone reaches."""
     import json
 
-    from trivium.cli.environment import tune_allocator
+    from trivium.cli.environment import set_up_process
     from trivium.core.errors import CheckpointError
 
-    tune_allocator()
+    set_up_process()
     if not run.is_dir():
         raise CheckpointError(f"{run}: no such run folder.")
     if (run / "model" / "task.toml").is_file():

@@ -36,9 +36,9 @@ def command(
     """Fine-tune a model on labelled examples and compare it with simple baselines."""
     import json
 
-    from trivium.cli.environment import tune_allocator
+    from trivium.cli.environment import set_up_process
 
-    tune_allocator()
+    set_up_process()
     from trivium.cli.describe import show_scores
     from trivium.cli.progress import shown
     from trivium.tasks.config import finetune_config

@@ -23,12 +23,12 @@ def command(
     quiet: Quiet = False,
 ) -> None:
     """Pretrain an encoder, a decoder or an encoder-decoder."""
-    from trivium.cli.environment import tune_allocator
+    from trivium.cli.environment import set_up_process
     from trivium.core.errors import ConfigError
 
     if minutes is not None and steps is not None:
         raise ConfigError("expected --minutes or --steps, found both.")
-    tune_allocator()
+    set_up_process()
     from trivium.cli.progress import shown
     from trivium.data.normal import normal_losses
     from trivium.data.shards import PreparedData

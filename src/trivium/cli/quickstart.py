@@ -17,9 +17,9 @@ def command(
     quiet: Quiet = False,
 ) -> None:
     """Pretrain all three families, fine-tune and compare them, in about six minutes and without a download."""
-    from trivium.cli.environment import tune_allocator
+    from trivium.cli.environment import set_up_process
 
-    tune_allocator()
+    set_up_process()
     from rich.console import Console
 
     from trivium.cli.progress import shown

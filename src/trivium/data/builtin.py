@@ -105,7 +105,7 @@ def classify_examples(split: Split, *, max_characters: int = 600) -> list[dict[s
 
 
 def label_examples(split: Split, *, min_tokens: int = 10, max_tokens: int = 80) -> list[dict[str, Any]]:
-    """Return rows of `tokens` (a snippet of code) and `labels` (the role of each name, see `trivium.data.roles`).
+    """Return rows of `tokens` (a snippet of code), `labels` (the role of each name) and `spaces` (after each token).
 
     Snippets are whole definitions, or the beginnings of longer ones, and runs of a module's other statements.
     Keywords, builtins, operators, numbers and strings are not scored. The order is that of a hash.
@@ -119,7 +119,7 @@ def label_examples(split: Split, *, min_tokens: int = 10, max_tokens: int = 80) 
         for example, where in _snippets(min_tokens, max_tokens)
         if where == split
     )
-    return [{"tokens": list(example.tokens), "labels": list(example.labels)} for _, example in ordered]
+    return [{name: list(values or ()) for name, values in example._asdict().items()} for _, example in ordered]
 
 
 @cache

@@ -10,9 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import regex
+
 from trivium.core.errors import DataError, nearest
 from trivium.core.files import write_text
 
+_SPACELESS = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\u3000-\u303f\uff00-\uffef]{2}")
 UNSCORED = "_"
 """The label of a word that is context only: it is neither learned nor counted."""
 
@@ -26,10 +29,31 @@ class ClassifyExample(NamedTuple):
 
 
 class LabelExample(NamedTuple):
-    """Words and the label of each; `UNSCORED` words are context only."""
+    """Words and the label of each; `UNSCORED` words are context only.
+
+    `spaces` is the white space after each word in the text they are from; None = not known, see `text_of`.
+    """
 
     tokens: tuple[str, ...]
     labels: tuple[str, ...]
+    spaces: tuple[str, ...] | None = None
+
+
+def text_of(example: LabelExample) -> tuple[str, list[int]]:
+    """Return the text that the words are from, and where in it each word begins.
+
+    A model reads it as it read its pretraining text. Where the white space is not known it is a single space, and
+    none between signs of a script that is written without (Chinese, Japanese).
+    """
+    spaces = example.spaces or [
+        "" if not following or _SPACELESS.fullmatch(word[-1:] + following[:1]) else " "
+        for word, following in zip(example.tokens, (*example.tokens[1:], ""), strict=True)
+    ]
+    starts, length = [], 0
+    for word, space in zip(example.tokens, spaces, strict=True):
+        starts.append(length)
+        length += len(word) + len(space)
+    return "".join(part for pair in zip(example.tokens, spaces, strict=True) for part in pair), starts
 
 
 def read_classify(
@@ -75,8 +99,9 @@ def read_classify(
 def read_label(path: Path, *, min_classes: int = 2) -> list[LabelExample]:
     """Read sentences whose words are labelled, from JSON lines or from a word and its label a line.
 
-    JSON lines have `tokens` and `labels`. Otherwise each line is a word first and its label last, apart by tabs or
-    spaces, with a blank line between sentences.
+    JSON lines have `tokens` and `labels`, and `spaces`, the white space after each token, if it is
+    known. Otherwise each line is a word first and its label last, apart by tabs or spaces, with a blank line between
+    sentences.
 
     Args:
         path: the file, compressed with gzip or not.
@@ -210,7 +235,7 @@ def _json_sentences(path: Path, content: str) -> Iterator[LabelExample]:
         for column, words in (("tokens", tokens), ("labels", labels)):
             for word in words:
                 _string(word, f"{path}:{line}: an entry of `{column}`")
-        yield LabelExample(tuple(tokens), tuple(labels))
+        yield LabelExample(tuple(tokens), tuple(labels), _spaces(row.get("spaces"), len(tokens), f"{path}:{line}"))
 
 
 def _column_sentences(path: Path, content: str) -> Iterator[LabelExample]:
@@ -227,6 +252,16 @@ def _column_sentences(path: Path, content: str) -> Iterator[LabelExample]:
         if len(fields) < 2 or not fields[0].strip() or not fields[-1].strip():
             raise DataError(f"{path}:{number}: expected a word and its label, found {line.strip()[:40]!r}.")
         pairs.append((fields[0], fields[-1].strip()))
+
+
+def _spaces(value: Any, count: int, where: str) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(each, str) and not each.strip() for each in value):
+        raise DataError(f"{where}: `spaces` must be a list of the white space after each token.")
+    if len(value) != count:
+        raise DataError(f"{where}: {count} tokens but {len(value)} spaces.")
+    return tuple(value)
 
 
 def _string(value: Any, where: str) -> str:

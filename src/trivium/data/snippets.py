@@ -4,7 +4,7 @@ import ast
 import io
 import tokenize
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 from trivium.data.labelled import UNSCORED, LabelExample
@@ -120,7 +120,21 @@ def _labelled(tokens: list[_Token], candidate: Candidate, roles: NamedRoles, *, 
     labels = tuple(gold.get((*token.start, token.text), UNSCORED) for token in tokens)
     if sum(label != UNSCORED for label in labels) < _MIN_SCORED:
         return None
-    return LabelExample(tuple(token.text for token in tokens), labels)
+    return LabelExample(tuple(token.text for token in tokens), labels, _spaces(tokens))
+
+
+def _spaces(tokens: Sequence[_Token]) -> tuple[str, ...]:
+    """Return the white space after each token; lines are indented from where the first token is."""
+    indent = tokens[0].start[1]
+    return (
+        *(
+            " " * (after.start[1] - before.end[1])
+            if before.end[0] == after.start[0]
+            else "\n" + " " * max(0, after.start[1] - indent)
+            for before, after in pairwise(tokens)
+        ),
+        "",
+    )
 
 
 def _tokens(region: Sequence[str], first_line: int, first_column: int) -> Iterator[_Token]:

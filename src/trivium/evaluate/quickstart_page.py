@@ -103,7 +103,7 @@ def families_table(families: Sequence[Family]) -> Markup | None:
 
 
 def _family_row(family: Family, metric: str) -> Row:
-    name = str(family.get("name") or "")
+    name = _name(family)
     quality, task = family.get("quality") or {}, _task(family)
     model, baseline = quality.get("model"), quality.get("baseline")
     right, baseline_right = quality.get("accuracy"), quality.get("baseline_accuracy")
@@ -166,70 +166,71 @@ def _lead(summary: Mapping[str, Any]) -> str:
 
 
 def _comparison(families: Sequence[Family]) -> Markup | None:
-    tasks = [(family, _task(family)) for family in families if _task(family)]
-    if not tasks:
+    """Draw the scores, pretrained and not, and the scores against what they cost."""
+    tuned = [family for family in families if _task(family)]
+    if not tuned:
         return None
-    metric = str(tasks[0][1].get("metric") or "score")
-    text, rows, bubbles = metric_text(metric), list[Interval](), list[Bubble]()
-    baselines: dict[str, float] = {}
-    for family, task in tasks:
-        name, colour = str(family.get("name")), FAMILY_COLOURS.get(str(family.get("name")), 3)
-        for key, shown, mark in (("pretrained", "pretrained", "filled"), ("scratch", "from scratch", "hollow")):
-            if scores := task.get(key):
-                row = Interval(
-                    name, shown, _float(scores.get("mean")), scores.get("sd"), scores.get("scores") or (), colour
-                )
-                rows.append(row._replace(mark="filled" if mark == "filled" else "hollow"))
-        if beaten := task.get("baseline"):
-            rows.append(Interval(name, "baseline", _float(beaten.get("score")), colour=None, mark="line"))
-            baselines[str(beaten.get("name") or "baseline")] = _float(beaten.get("score"))
-        mean = _float((task.get("pretrained") or {}).get("mean"))
-        bubbles.append(Bubble(name, _float(family.get("latency_ms")), mean, family.get("parameters"), colour))
-    label = f"{metric} on test"
-    names = ", ".join(baselines)
-    return section(
-        "The comparison",
-        grid(
-            card(
-                figure(
-                    lambda width: interval_chart(
-                        rows, title=f"{label} by family", x_label=label, text=text, width=width
-                    ),
-                    f"Marks: means over seeds. Bands: one standard deviation. Dots: single runs. Baseline: {names}.",
-                    width=HALF,
-                ),
-                heading="What pretraining is worth",
-            ),
-            card(
-                figure(
-                    lambda width: scatter_chart(
-                        bubbles,
-                        title=f"{label} against latency",
-                        x_label="latency of one row, ms",
-                        y_label=label,
-                        y_text=text,
-                        reference_lines=[ReferenceLine(name, value) for name, value in baselines.items()],
-                        x_from_zero=True,
-                        width=width,
-                        height=320,
-                    ),
-                    "Higher is better, further left is faster; areas go by the number of parameters.",
-                    width=HALF,
-                ),
-                heading="What it costs",
-            ),
-            pairs=True,
-        ),
-        note="Families are ranked on the task only: their losses count different things.",
+    metric = str(_task(tuned[0]).get("metric") or "score")
+    label, text = f"{metric} on test", metric_text(metric)
+    rows = [row for family in tuned for row in _task_rows(family)]
+    beaten = {str(each.get("name") or "baseline"): each for family in tuned if (each := _task(family).get("baseline"))}
+    scores = figure(
+        lambda width: interval_chart(rows, title=f"{label} by family", x_label=label, text=text, width=width),
+        "Marks: means over seeds. Bands: one standard deviation. Dots: single runs."
+        + (f" Baseline: {', '.join(beaten)}." if beaten else ""),
+        width=HALF,
     )
+    bubbles = [
+        Bubble(
+            _name(family),
+            _float(family.get("latency_ms")),
+            _float((_task(family).get("pretrained") or {}).get("mean")),
+            family.get("parameters"),
+            _colour(family),
+        )
+        for family in tuned
+    ]
+    costs = figure(
+        lambda width: scatter_chart(
+            bubbles,
+            title=f"{label} against latency",
+            x_label="latency of one row, ms",
+            y_label=label,
+            y_text=text,
+            reference_lines=[ReferenceLine(name, _float(each.get("score"))) for name, each in beaten.items()],
+            x_from_zero=True,
+            width=width,
+            height=320,
+        ),
+        "Higher is better, further left is faster; areas go by the number of parameters.",
+        width=HALF,
+    )
+    cards = grid(card(scores, heading="What pretraining is worth"), card(costs, heading="What it costs"), pairs=True)
+    return section(
+        "The comparison", cards, note="Families are ranked on the task only: their losses count different things."
+    )
+
+
+def _task_rows(family: Family) -> list[Interval]:
+    """Return the rows of one family: pretrained, from scratch, baseline."""
+    task, rows = _task(family), list[Interval]()
+    kept, scratch, beaten = (task.get(key) for key in ("pretrained", "scratch", "baseline"))
+    for name, scores in (("pretrained", kept), ("from scratch", scratch)):
+        if scores:
+            mean, single = _float(scores.get("mean")), scores.get("scores") or ()
+            rows.append(Interval(_name(family), name, mean, scores.get("sd"), single, _colour(family)))
+    if scratch:
+        rows[-1] = rows[-1]._replace(mark="hollow")
+    if beaten:
+        rows.append(Interval(_name(family), "baseline", _float(beaten.get("score")), colour=None, mark="line"))
+    return rows
 
 
 def _curves(families: Sequence[Family]) -> Markup | None:
     cards = []
     for family in families:
         curve = family.get("curve") or {}
-        name = str(family.get("name"))
-        colour = FAMILY_COLOURS.get(name, 3)
+        name, colour = _name(family), _colour(family)
         drawn = loss_chart(
             [(x, y) for x, y in curve.get("train") or []],
             [(x, y) for x, y in curve.get("validation") or []],
@@ -254,10 +255,10 @@ def _examples(families: Sequence[Family]) -> Markup | None:
     graded = any(each.get("gold") for _, said in spoken for each in said)
     cards = [
         card(
-            *(example_markup(each, styles, FAMILY_COLOURS.get(str(family.get("name")), 3)) for each in said),
-            heading=str(family.get("name")),
+            *(example_markup(each, styles, _colour(family)) for each in said),
+            heading=_name(family),
             note=f"like {family.get('like') or LIKE.get(str(family.get('name')), ABSENT)}",
-            colour=FAMILY_COLOURS.get(str(family.get("name")), 3),
+            colour=_colour(family),
         )
         for family, said in spoken
         if said
@@ -276,10 +277,10 @@ def _time_and_settings(summary: Mapping[str, Any]) -> Markup | None:
     phases = [phase for phase in summary.get("phases") or [] if is_number(phase.get("seconds"))]
     bars = [
         Bar(
-            str(phase.get("name")),
+            _name(phase),
             phase["seconds"],
             phase.get("planned_seconds"),
-            _phase_colour(str(phase.get("name"))),
+            _phase_colour(_name(phase)),
         )
         for phase in phases
     ]
@@ -310,7 +311,7 @@ def _settings(summary: Mapping[str, Any]) -> dict[str, object]:
             settings["vocabulary"] = f"{number_text(data['vocabulary_size'])} tokens"
     for family in summary.get("families") or []:
         steps = f", {number_text(family['steps'])} steps" if is_number(family.get("steps")) else ""
-        settings[str(family.get("name"))] = f"{family.get('preset') or ABSENT}{steps}"
+        settings[_name(family)] = f"{family.get('preset') or ABSENT}{steps}"
     settings["processor"] = machine.get("processor")
     settings["cores"] = machine.get("cores")
     versions = [
@@ -322,6 +323,14 @@ def _settings(summary: Mapping[str, Any]) -> dict[str, object]:
 
 def _phase_colour(name: str) -> int | None:
     return next((colour for family, colour in FAMILY_COLOURS.items() if family in name.lower()), None)
+
+
+def _name(part: Mapping[str, Any]) -> str:
+    return str(part.get("name") or ABSENT)
+
+
+def _colour(family: Family) -> int:
+    return FAMILY_COLOURS.get(_name(family), 3)
 
 
 def _float(value: object) -> float:

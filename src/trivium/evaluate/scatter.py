@@ -91,30 +91,32 @@ def scatter_chart(
         horizontal = linear_scale(xs, start=left, end=right, num_ticks=4, include_zero=x_from_zero)
     parts = frame(horizontal, vertical, x_label, y_label, x_text=x_text, y_text=y_text)
     parts += [reference(each, horizontal, vertical) for each in references]
-    radii = _radii(shown)
-    boxes = []
-    for each, radius in zip(shown, radii, strict=True):
-        x, y = horizontal.place(each.x), vertical.place(each.y)
-        boxes.append(_Box(x - radius, y - radius, x + radius, y + radius))
-    said = []
-    for each, box, radius in sorted(zip(shown, boxes, radii, strict=True), key=lambda item: -item[2]):
-        hint = f"{each.name}: {y_text(each.y)} at {(x_text or number_text)(each.x)}"
-        said.append(hint)
-        x, y = (box.left + box.right) / 2, (box.top + box.bottom) / 2
-        kind = "c-bubble" if each.front else "c-behind"
-        dot = marker(x, y, shape=each.colour or 0, size=radius, kind=kind, hint=hint)
-        parts.append(element("g", dot, class_=colour_class(each.colour)))
+    boxes = [
+        _Box(x - radius, y - radius, x + radius, y + radius)
+        for each, radius in zip(shown, _radii(shown), strict=True)
+        for x, y in [(horizontal.place(each.x), vertical.place(each.y))]
+    ]
+    hints = [f"{each.name}: {y_text(each.y)} at {(x_text or number_text)(each.x)}" for each in shown]
+    parts += _dots(shown, boxes, hints)
     area = _Box(left, 16, right + 8, vertical.start)
-    said += [f"{each.name}: {y_text(each.value)}" for each in references]
+    said = "; ".join([*hints, *(f"{each.name}: {y_text(each.value)}" for each in references)])
     marks = [(each, vertical.place(each.value)) for each in references]
     names = [*_reference_names(marks, boxes, area), *_names(shown, boxes, area)]
-    return drawing(
-        width,
-        height,
-        title=title,
-        description=f"{y_label} over {x_label}. {'; '.join(said)}.",
-        parts=[*parts, *names],
-    )
+    description = f"{y_label} over {x_label}. {said}."
+    return drawing(width, height, title=title, description=description, parts=[*parts, *names])
+
+
+def _dots(bubbles: Sequence[Bubble], boxes: Sequence[_Box], hints: Sequence[str]) -> list[Markup]:
+    """Draw the points, the largest first, so that none is hidden."""
+    parts = []
+    for bubble, box, hint in sorted(
+        zip(bubbles, boxes, hints, strict=True), key=lambda item: item[1].left - item[1].right
+    ):
+        x, y, radius = (box.left + box.right) / 2, (box.top + box.bottom) / 2, (box.right - box.left) / 2
+        kind = "c-bubble" if bubble.front else "c-behind"
+        dot = marker(x, y, shape=bubble.colour or 0, size=radius, kind=kind, hint=hint)
+        parts.append(element("g", dot, class_=colour_class(bubble.colour)))
+    return parts
 
 
 def _radii(bubbles: Sequence[Bubble]) -> list[float]:

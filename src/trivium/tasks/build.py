@@ -6,7 +6,7 @@ import torch
 
 from trivium.core.errors import ConfigError, DataError, nearest
 from trivium.core.random import Key
-from trivium.data.labelled import LabelExample
+from trivium.data.labelled import LabelExample, text_of
 from trivium.model.build import build_network
 from trivium.model.config import ModelConfig
 from trivium.model.initialise import initialise
@@ -87,7 +87,7 @@ def empty_model(task: Task, config: ModelConfig) -> TaskModel:
 def texts_of(examples: Sequence[Example]) -> list[str]:
     """Return the raw text of each example, for a tokenizer to be made of."""
     return [
-        " ".join(example.tokens)
+        text_of(example)[0]
         if isinstance(example, LabelExample)
         else " ".join(filter(None, (example.text, example.text_pair)))
         for example in examples

@@ -1,5 +1,6 @@
 """A label for each word."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from trivium.core.batch import Batch, Term
 from trivium.core.random import Key
-from trivium.data.labelled import UNSCORED, LabelExample, read_label
+from trivium.data.labelled import UNSCORED, LabelExample, read_label, text_of
 from trivium.data.words import word_starts
 from trivium.model.heads import at_places
 from trivium.tasks.base import class_numbers, class_term
@@ -22,8 +23,9 @@ from trivium.tasks.pieces import Encoded, Piece, Reading, best_windows, window_s
 class Label:
     """One label a word: read off its first token both ways, off its last token from left to right.
 
-    Words are joined by single spaces and tokenised together. An example longer than a row is read in windows that
-    overlap by half; each word is answered once, in the window that shows most around it.
+    Words are joined as in their text (see `data.labelled.text_of`) and tokenised together. An
+    example longer than a row is read in windows that overlap by half; each word is answered once, in the window that
+    shows most around it.
 
     Args:
         labels: the classes.
@@ -42,16 +44,19 @@ class Label:
 
     def unlabelled(self, value: str | Sequence[str]) -> LabelExample:
         """Return words, or a string cut into them, as an example; see `split_words`."""
-        words = split_words(value) if isinstance(value, str) else value
-        return LabelExample(tuple(words), ("",) * len(words))
+        if not isinstance(value, str):
+            return LabelExample(tuple(value), ("",) * len(value))
+        words, spaces = split_words(value)
+        return LabelExample(words, ("",) * len(words), spaces)
 
     def encode(self, examples: Sequence[LabelExample], reading: Reading, *, known: bool = True) -> Encoded:
         """Return examples as pieces; UNSCORED words are context only."""
-        encodings = reading.tokenizer.encode_batch([" ".join(example.tokens) for example in examples])
+        texts, starts = zip(*map(text_of, examples), strict=True) if examples else ((), ())
+        encodings = reading.tokenizer.encode_batch(texts)
         pieces: list[Piece] = []
         gold: list[np.ndarray] = []
-        for number, (example, spans) in enumerate(zip(examples, encodings, strict=True)):
-            token_W = align(example.tokens, spans.starts, spans.ends, both_ways=reading.both_ways)
+        for number, (example, start_W, spans) in enumerate(zip(examples, starts, encodings, strict=True)):
+            token_W = align(example.tokens, start_W, spans.starts, spans.ends, both_ways=reading.both_ways)
             if known:
                 token_A = token_W[[label != UNSCORED for label in example.labels]]
                 gold.append(class_numbers(self.gold(example), self.labels))
@@ -79,30 +84,37 @@ class Label:
         return (class_term(self.name, network, batch),)
 
 
-def split_words(text: str) -> list[str]:
-    """Return the words of a text: apart by white space, or where it has none, by the rules of Unicode (UAX #29)."""
-    words = text.split()
-    if len(words) != 1:
-        return words
-    starts = np.flatnonzero(word_starts(words[0]))
-    cuts = [0, *(int(start) for start in starts if start > 0), len(words[0])]
-    return [words[0][begin:end] for begin, end in pairwise(cuts)]
+def split_words(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the words of a text and the white space after each.
+
+    Words are apart by white space, or where the text has none, by the rules of Unicode (UAX #29).
+    """
+    parts = re.findall(r"(\S+)(\s*)", text)
+    if len(parts) != 1:
+        return tuple(word for word, _ in parts), tuple(space for _, space in parts)
+    [(word, space)] = parts
+    cuts = [0, *(int(start) for start in np.flatnonzero(word_starts(word)) if start > 0), len(word)]
+    words = tuple(word[begin:end] for begin, end in pairwise(cuts))
+    return words, ("",) * (len(words) - 1) + (space,)
 
 
-def align(words: Sequence[str], starts_T: np.ndarray, ends_T: np.ndarray, *, both_ways: bool) -> np.ndarray:
+def align(
+    words: Sequence[str], starts: Sequence[int], starts_T: np.ndarray, ends_T: np.ndarray, *, both_ways: bool
+) -> np.ndarray:
     """Return the token that answers for each word, int64 [words]; -1 = the begin token.
 
     It is the first (both ways) or last (left to right) token that holds a character of the word. A word of which the
     tokenizer keeps nothing (a control character) is answered by the last token that begins before its end.
 
     Args:
-        words: of the text in which they are joined by single spaces.
+        words: of the text.
+        starts: where each of them begins in it.
         starts_T, ends_T: the characters of each token, from its first to one past its last; neither ever decreases.
         both_ways: how the text is read.
     """
     holds = np.flatnonzero(ends_T > starts_T)  # tokens without characters hold none of any word
-    end_W = np.cumsum([len(word) + 1 for word in words], dtype=np.int64) - 1
-    start_W = end_W - np.array([len(word) for word in words], dtype=np.int64)
+    start_W = np.asarray(starts, dtype=np.int64)
+    end_W = start_W + np.array([len(word) for word in words], dtype=np.int64)
     first_W = np.searchsorted(ends_T[holds], start_W, side="right")
     last_W = np.searchsorted(starts_T[holds], end_W, side="left") - 1
     chosen_W = np.where(first_W <= last_W, first_W, last_W) if both_ways else last_W
@@ -112,7 +124,7 @@ def align(words: Sequence[str], starts_T: np.ndarray, ends_T: np.ndarray, *, bot
 def _pieces(ids: np.ndarray, token_A: np.ndarray, gold_A: np.ndarray, example: int, reading: Reading) -> list[Piece]:
     special, size = reading.tokenizer.special, reading.row_length - 2
     starts_W = window_starts(len(ids), size, overlap=size // 2)
-    window_A = best_windows(token_A, starts_W, size=size, length=len(ids), both_ways=reading.both_ways)
+    window_A = best_windows(token_A, starts_W, size=size, both_ways=reading.both_ways)
     pieces = []
     for window, start in enumerate(starts_W):
         answers = np.flatnonzero(window_A == window)

@@ -70,25 +70,22 @@ def window_starts(length: int, size: int, *, overlap: int) -> np.ndarray:
     return np.arange(count, dtype=np.int64) * (length - size) // (count - 1)
 
 
-def best_windows(tokens_N: np.ndarray, starts_W: np.ndarray, *, size: int, length: int, both_ways: bool) -> np.ndarray:
+def best_windows(tokens_N: np.ndarray, starts_W: np.ndarray, *, size: int, both_ways: bool) -> np.ndarray:
     """Return the window that shows most context of each token, int64 [N].
 
-    Read both ways it is the window whose nearer edge is farthest away (the text's own ends are no edges); read from
-    left to right, the one that begins earliest.
+    Read both ways it is the window whose nearer edge is farthest away; read from left to right, the one that begins
+    earliest. (An end of the text is no edge, but to count it as one never changes the choice.)
 
     Args:
         tokens_N: places in the text; -1 stands for the begin token.
-        starts_W: where the windows begin.
+        starts_W: where the windows begin, see `window_starts`.
         size: tokens a window.
-        length: tokens in the text.
         both_ways: how the text is read.
     """
-    places_N1 = np.maximum(tokens_N, 0)[:, None]
-    left_NW, right_NW = places_N1 - starts_W, starts_W + size - 1 - places_N1
-    inside_NW = (left_NW >= 0) & (right_NW >= 0)
-    left_NW = np.where(starts_W == 0, length, left_NW)
-    right_NW = np.where(starts_W + size >= length, length, right_NW)
+    left_NW = np.maximum(tokens_N, 0)[:, None] - starts_W
+    right_NW = size - 1 - left_NW
     context_NW = np.minimum(left_NW, right_NW) if both_ways else left_NW
+    inside_NW = (left_NW >= 0) & (right_NW >= 0)
     chosen: np.ndarray = np.where(inside_NW, context_NW, -1).argmax(axis=1)
     return chosen
 
