@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from support import MadeUpSplit, made_up_text
 
 # The networks are so small that a second thread costs more than it does, many times more beside other work.

@@ -86,9 +86,7 @@ def made_up_text(
     return MadeUpSplit(name, tuple(texts))
 
 
-def random_rows(
-    lengths_by_row: Sequence[Sequence[int]], row_length: int, *, seed: int = 0, first_row: int = 0
-) -> Rows:
+def random_rows(lengths_by_row: Sequence[Sequence[int]], row_length: int, *, seed: int = 0, first_row: int = 0) -> Rows:
     """Rows packed with documents of the given lengths; what is left of a row (it reads one token more) is unused."""
     rng = np.random.default_rng(seed)
     shape = (len(lengths_by_row), row_length + 1)

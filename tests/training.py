@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
-from support import SPECIAL, VOCABULARY_SIZE, MadeUpSplit, made_up_text, shrink, with_dropout
 from torch import nn
 
+from support import SPECIAL, VOCABULARY_SIZE, MadeUpSplit, made_up_text, shrink, with_dropout
 from trivium.core.batch import Batch
 from trivium.core.random import Key
 from trivium.data.loader import ahead, step_batches
@@ -73,9 +73,7 @@ def run_config(
         objective=usual_objective(model),
         optimiser=AdamWConfig(lr=3e-3),
         schedule=LinearSchedule(warmup_share=0.1),
-        train=TrainConfig(
-            steps=STEPS, rows=ROWS, accumulation=accumulation, precision=precision, prefetch=prefetch
-        ),
+        train=TrainConfig(steps=STEPS, rows=ROWS, accumulation=accumulation, precision=precision, prefetch=prefetch),
     )
 
 

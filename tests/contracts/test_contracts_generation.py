@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from support import FIRST_WORD, POSITIONS, VOCABULARY_SIZE, family_of, layout_of, lively, logits_of, shrink, tiny
 from torch import Tensor
 
+from support import FIRST_WORD, POSITIONS, VOCABULARY_SIZE, family_of, layout_of, lively, logits_of, shrink, tiny
 from trivium.core.batch import Batch, reading
 from trivium.core.random import Key
 from trivium.model.config import ModelConfig
@@ -53,9 +53,7 @@ def last_logits(network: Network, text: Sequence[int], source: Batch | None) -> 
 def check_greedy_is_arg_max(config: ModelConfig) -> None:
     network = lively(config)
     source = source_of(config)
-    generated = generate(
-        network, prompts(), choose=greedy, max_new_tokens=NEW_TOKENS, stop=frozenset(), source=source
-    )
+    generated = generate(network, prompts(), choose=greedy, max_new_tokens=NEW_TOKENS, stop=frozenset(), source=source)
     compared = 0
     for row, (prompt, continuation) in enumerate(zip(prompts(), generated, strict=True)):
         assert len(continuation) == NEW_TOKENS
@@ -95,9 +93,7 @@ def test_logits_with_a_cache_are_those_of_the_whole_forward_pass(family: str, po
         seen.append(logits_BV.clone())
         return words(len(logits_BV), seed=step)
 
-    generated = generate(
-        network, prompts(), choose=choose, max_new_tokens=NEW_TOKENS, stop=frozenset(), source=source
-    )
+    generated = generate(network, prompts(), choose=choose, max_new_tokens=NEW_TOKENS, stop=frozenset(), source=source)
     assert len(seen) == NEW_TOKENS
     for step, logits_BV in enumerate(seen):
         for row, prompt in enumerate(prompts()):
@@ -132,9 +128,7 @@ def test_forbidden_tokens_are_never_chosen() -> None:
     free = generate(network, prompts(), choose=greedy, max_new_tokens=4, stop=frozenset())
     forbidden = sorted({token for row in free for token in row})
     for choose in (greedy, sampler(Sampling(), Key(1))):
-        other = generate(
-            network, prompts(), choose=choose, max_new_tokens=4, stop=frozenset(), forbidden=forbidden
-        )
+        other = generate(network, prompts(), choose=choose, max_new_tokens=4, stop=frozenset(), forbidden=forbidden)
         assert not {token for row in other for token in row} & set(forbidden)
 
 

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from torch import nn
+
 from support import (
     FAMILIES,
     FIRST_WORD,
@@ -18,10 +20,9 @@ from support import (
     tiny,
     without_dropout,
 )
-from torch import nn
-
 from trivium.core.batch import Batch
 from trivium.core.random import Key
+from trivium.model.attention import View
 from trivium.model.build import build_network
 from trivium.model.config import AttentionConfig, BlockConfig, ModelConfig
 from trivium.model.count import count_parts, num_parameters
@@ -231,6 +232,15 @@ def test_layers_repeat_the_pattern() -> None:
     network = build_network(config.model_copy(update={"family": config.family.model_copy(update={"stack": stack})}))
     windows = [block.attention.branch.window for block in network.stack.blocks]
     assert windows == [None, 2, None, 2, None]
+    redraw(network, std=0.25, around_one=True)
+    batch, parts = packed_batch("decoder"), network.stack
+    with torch.inference_mode():
+        hidden = parts.embedding(batch)
+        rotation = parts.rotary(batch.layout.position_BL, hidden.dtype)
+        for block in parts.blocks:
+            # Each layer with masks of its own: layers that share them must not take each other's.
+            hidden = block(hidden, View(batch.layout, batch.layout, rotation=rotation, scores=None))
+        assert torch.equal(parts.final_norm(hidden), network(batch))
 
 
 def test_heads_of_one_group_share_keys_and_values() -> None:

@@ -4,6 +4,8 @@ import itertools
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from support import (
     FAMILIES,
     POSITIONS,
@@ -22,8 +24,6 @@ from support import (
     tiny,
     without_dropout,
 )
-from torch import Tensor, nn
-
 from trivium.core.batch import Batch
 from trivium.core.random import Key
 from trivium.model.config import ModelConfig

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import equal, family_of, lively, logits_of, packed_batch, parameters_of, shrink, tiny
 
+from support import equal, family_of, lively, logits_of, packed_batch, parameters_of, shrink, tiny
 from trivium.core.errors import CheckpointError
 from trivium.core.files import write_checksums
 from trivium.model.folder import CONFIG, TOKENIZER, WEIGHTS, load_model, load_tensors, save_model

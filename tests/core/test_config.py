@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from support import family_of
 
+from support import family_of
 from trivium.core.config import override, parse, read_toml, write_toml
 from trivium.core.errors import ConfigError
 from trivium.model.config import AttentionConfig, ModelConfig, RelativeBuckets

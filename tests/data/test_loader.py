@@ -6,8 +6,8 @@ import time
 import numpy as np
 import pytest
 import torch
-from support import SPECIAL, VOCABULARY_SIZE, made_up_text, packed_batch, random_rows
 
+from support import SPECIAL, VOCABULARY_SIZE, made_up_text, packed_batch, random_rows
 from trivium.core.batch import Batch
 from trivium.core.errors import ConfigError
 from trivium.core.random import Key
@@ -75,7 +75,7 @@ def test_an_error_in_make_is_raised_where_its_batch_is_due(depth: int) -> None:
     seen = []
     with pytest.raises(RuntimeError, match="no fifth"):
         for number in ahead(make, 2, 10, depth=depth):
-            seen.append(number)  # noqa: PERF402
+            seen.append(number)
     assert seen == [2, 3, 4]
     assert not loaders()
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from support import SPECIAL, MadeUpSplit, made_up_text, numbered_split
 
+from support import SPECIAL, MadeUpSplit, made_up_text, numbered_split
 from trivium.core.batch import Rows
 from trivium.core.errors import DataError
 from trivium.core.random import Key

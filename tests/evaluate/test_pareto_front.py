@@ -41,6 +41,12 @@ def test_front_with_tolerance_is_never_empty() -> None:
         assert any(pareto_front(points.tolist(), tolerances=(0.0, 0.0, 0.1)))
 
 
+def test_a_little_more_for_a_better_one_is_paid() -> None:
+    costs, qualities = [7.03, 7.08, 7.09, 20.0], [0.42, 0.4475, 0.448, 0.9]
+    assert best_by_budget(costs, qualities) == [0, 1, 2, 3]
+    assert best_by_budget(costs, qualities, tolerance=0.03) == [2, 3]
+
+
 def test_best_for_each_budget() -> None:
     rng = np.random.default_rng(2)
     for _ in range(100):

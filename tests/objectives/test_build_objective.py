@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from support import SPECIAL, VOCABULARY_SIZE, family_of, lively, logits_of, random_rows, shrink, without_dropout
 
+from support import SPECIAL, VOCABULARY_SIZE, family_of, lively, logits_of, random_rows, shrink, without_dropout
 from trivium.core.random import Key
 from trivium.model.presets import PRESETS, preset
 from trivium.objectives.base import score_labels

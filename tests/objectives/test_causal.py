@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from support import SPECIAL, made_up_text, numbered_split, random_rows, shrink
 
+from support import SPECIAL, made_up_text, numbered_split, random_rows, shrink
 from trivium.core.errors import ConfigError
 from trivium.core.random import Key
 from trivium.data.packing import RowReader

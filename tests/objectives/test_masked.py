@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from support import FIRST_WORD, NUM_WORDS, SPECIAL, VOCABULARY_SIZE, made_up_text, random_rows, shrink
 
+from support import FIRST_WORD, NUM_WORDS, SPECIAL, VOCABULARY_SIZE, made_up_text, random_rows, shrink
 from trivium.core.batch import Batch, Rows
 from trivium.core.errors import ConfigError
 from trivium.core.random import Key

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from support import FIRST_WORD, SPECIAL, VOCABULARY_SIZE, made_up_text, random_rows, shrink
 
+from support import FIRST_WORD, SPECIAL, VOCABULARY_SIZE, made_up_text, random_rows, shrink
 from trivium.core.batch import Batch, Rows
 from trivium.core.errors import ConfigError
 from trivium.core.random import Key

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 import transformers
-from support import layout_of
 from torch import Tensor, nn
 
+from support import layout_of
 from trivium.core.batch import Batch, reading
 from trivium.core.layout import TokenLayout
 from trivium.model.build import build_network
@@ -170,9 +170,7 @@ def test_bert_with_segments(seed: int) -> None:
     segments = [(torch.arange(len(text)) > len(text) // 2).long() for text in sequences]
     tokens_BL, mask_BL = padded(sequences)
     with torch.inference_mode():
-        logits_BLV = theirs(
-            input_ids=tokens_BL, attention_mask=mask_BL, token_type_ids=padded(segments)[0]
-        ).logits
+        logits_BLV = theirs(input_ids=tokens_BL, attention_mask=mask_BL, token_type_ids=padded(segments)[0]).logits
     batch = replace(packed(sequences, causal=False), segments_BL=torch.cat(segments)[None])
     compare(network, batch, logits_BLV, mask_BL)
 
@@ -208,9 +206,7 @@ def gpt2(seed: int) -> tuple[transformers.GPT2LMHeadModel, ModelConfig]:
         dropout=0.1,
     )
     stack = StackConfig(num_layers=layers, pattern=(block,), position=Learned(max_length=40), final_norm=norm)
-    config = ModelConfig(
-        vocabulary_size=VOCABULARY_SIZE, hidden_size=size, max_length=40, family=Decoder(stack=stack)
-    )
+    config = ModelConfig(vocabulary_size=VOCABULARY_SIZE, hidden_size=size, max_length=40, family=Decoder(stack=stack))
     return drawn(theirs, seed), config
 
 

@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from support import equal, parameters_of
 from training import STEPS, Trial, run_config, trial
-
 from trivium.core.errors import CheckpointError
 from trivium.model.folder import load_model
 from trivium.train.checkpoint import checkpoint_path, checkpoints, latest_good, load_checkpoint, save_checkpoint

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+
 from support import equal, parameters_of
 from training import ROWS, STEPS, run_config, trial
-
 from trivium.core.batch import Batch
 from trivium.core.errors import ConfigError, DivergedError
 from trivium.data.loader import micro_batches

@@ -1,9 +1,9 @@
-"""A decoder trained on a made-up Markov chain codes held-out text nearly as well as the true source, and no better."""
+"""A decoder trained on a made-up Markov chain codes held-out text nearly as well as its source, and no better."""
 
 import numpy as np
 import torch
-from support import MadeUpSplit
 
+from support import MadeUpSplit
 from trivium.core.random import Key
 from trivium.data.loader import ahead, step_batches
 from trivium.data.packing import RowReader

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import equal, lively, tiny
 from torch import Tensor, nn
 
+from support import equal, lively, tiny
 from trivium.core.errors import CheckpointError
 from trivium.model.folder import read_tensors, save_tensors
 from trivium.train.config import AdamWConfig

@@ -6,11 +6,12 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from support import SPECIAL, VOCABULARY_SIZE, MadeUpSplit, equal, made_up_text, parameters_of, shrink
-from training import run_config
 
+from support import SPECIAL, VOCABULARY_SIZE, MadeUpSplit, made_up_text, shrink
+from training import run_config
 from trivium.core.config import parse, read_toml
 from trivium.core.errors import CheckpointError, ConfigError, DivergedError, Interrupted
 from trivium.core.progress import Silent
@@ -105,6 +106,10 @@ def log_of(out: Path) -> list[dict[str, object]]:
     return [{key: value for key, value in line.items() if key != "seconds"} for line in read_log(out / "log.jsonl")]
 
 
+def newest_step(out: Path) -> int:
+    return max((int(path.name.removeprefix("step-")) for path in checkpoints(out)), default=0)
+
+
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "unbroken"
@@ -143,6 +148,31 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(name: str, tmp_path: Path
     assert model_bytes(tmp_path / "broken") == model_bytes(tmp_path / "unbroken")
     assert log_of(tmp_path / "broken") == log_of(tmp_path / "unbroken")
     assert {k: v for k, v in again.items() if k != "seconds"} == {k: v for k, v in results.items() if k != "seconds"}
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_killed_by_the_system_at_any_moment_it_ends_with_the_same_bits(tmp_path: Path) -> None:
+    config = config_of(steps=45, validate_steps=5, checkpoint_steps=1)
+    run(config, tmp_path / "unbroken")
+    rng, reached = np.random.default_rng(0), [0]
+    while len(reached) < 4:
+        child = os.fork()
+        if child == 0:
+            try:
+                run(config, tmp_path / "broken", resume=True)
+            finally:
+                os._exit(0)
+        goal, begun = reached[-1] + int(rng.integers(2, 8)), time.monotonic()
+        while newest_step(tmp_path / "broken") < goal and time.monotonic() - begun < 60:
+            time.sleep(0.002)
+        time.sleep(float(rng.uniform(0.0, 0.03)))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        reached.append(newest_step(tmp_path / "broken"))
+    assert reached == sorted(set(reached)) and reached[-1] < 45
+    run(config, tmp_path / "broken", resume=True)
+    assert model_bytes(tmp_path / "broken") == model_bytes(tmp_path / "unbroken")
+    assert log_of(tmp_path / "broken") == log_of(tmp_path / "unbroken")
 
 
 @pytest.mark.parametrize("change", [{"prefetch": 0}, {"prefetch": 5}, {"log_steps": 5}, {"checkpoint_steps": 5}])
@@ -342,4 +372,3 @@ def test_the_model_folder_is_the_trained_network(unbroken: Path) -> None:
     weights = checkpoints(unbroken)[-1] / "weights.safetensors"
     assert checkpoints(unbroken)[-1].name == "step-000012"
     assert weights.read_bytes() == (unbroken / "model" / "weights.safetensors").read_bytes()
-    assert equal(parameters_of(load_model(unbroken / "model").network), parameters_of(load_model(unbroken / "model").network))

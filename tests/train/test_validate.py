@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+
 from support import SPECIAL, equal, made_up_text, parameters_of
 from training import run_config, trial
-
 from trivium.core.random import Key
 from trivium.data.packing import RowReader
 from trivium.train.validate import validation_terms

@@ -9,7 +9,7 @@ from trivium.cli.options import Json, Out, Quiet
 
 
 def command(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of runs.")],
     out: Out,
     quiet: Quiet = False,
     as_json: Json = False,

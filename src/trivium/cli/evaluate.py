@@ -50,7 +50,7 @@ def command(
 def predict_command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a fine-tuned run.")],
     texts: Annotated[
-        list[str] | None, typer.Argument(metavar="[TEXT...]", help="Texts; none = a text a line from standard input.")
+        list[str] | None, typer.Argument(metavar="TEXT", help="Texts; none = a text a line from standard input.")
     ] = None,
 ) -> None:
     """Answer each text with a line of JSON."""

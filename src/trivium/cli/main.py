@@ -16,18 +16,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("quickstart")(quickstart.command)
-app.command("prepare")(prepare.command)
-app.command("pretrain")(pretrain.command)
-app.command("finetune")(finetune.command)
-app.command("evaluate")(evaluate.command)
-app.command("predict")(evaluate.predict_command)
-app.command("generate")(speak.generate_command)
-app.command("fill")(speak.fill_command)
-app.command("compare")(compare.command)
-app.command("report")(report.command)
-app.command("inspect")(inspect.command)
-app.command("doctor")(doctor.command)
+app.command("quickstart", short_help="The main job: three families, one table.")(quickstart.command)
+app.command("prepare", short_help="Text to shards, once for all families.")(prepare.command)
+app.command("pretrain", short_help="Shards to a model.")(pretrain.command)
+app.command("finetune", short_help="A model to one that does a task.")(finetune.command)
+app.command("evaluate", short_help="Score a model on held-out data.")(evaluate.command)
+app.command("predict", short_help="Answer texts with JSON lines.")(evaluate.predict_command)
+app.command("generate", short_help="Continue a text.")(speak.generate_command)
+app.command("fill", short_help="Say what may stand at each [MASK].")(speak.fill_command)
+app.command("compare", short_help="Runs side by side.")(compare.command)
+app.command("report", short_help="A run as a page, report.html.")(report.command)
+app.command("inspect", short_help="What a run, preset or data set is.")(inspect.command)
+app.command("doctor", short_help="What this machine has.")(doctor.command)
 
 
 def run() -> None:

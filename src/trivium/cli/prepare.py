@@ -19,7 +19,7 @@ class Boundary(StrEnum):
 
 def command(
     texts: Annotated[
-        list[str], typer.Argument(metavar="TEXT...", help="Text files, JSON lines, folders, globs; .gz of any.")
+        list[str], typer.Argument(metavar="TEXT", help="Text files, JSON lines, folders, globs; .gz of any.")
     ],
     out: Out,
     tokenizer: Annotated[

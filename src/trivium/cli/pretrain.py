@@ -25,6 +25,7 @@ def command(
     """Pretrain an encoder, a decoder or an encoder-decoder."""
     from trivium.cli.environment import set_up_process
     from trivium.core.errors import ConfigError
+    from trivium.core.files import refuse_existing
 
     if minutes is not None and steps is not None:
         raise ConfigError("expected --minutes or --steps, found both.")
@@ -40,6 +41,8 @@ def command(
     assignments += [f"seed={seed}"] * (seed is not None)
     assignments += [f'start_from="{start_from}"'] * (start_from is not None)
     config = load_recipe(recipe, assignments)
+    if not resume:
+        refuse_existing(out)
     opened = PreparedData.open(data)
     progress = shown(quiet=quiet)
     normal = normal_losses(data, opened)

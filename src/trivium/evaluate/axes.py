@@ -57,7 +57,13 @@ class Scale(NamedTuple):
 
 
 def linear_scale(
-    values: Iterable[float], *, start: float, end: float, num_ticks: int = 5, include_zero: bool = False
+    values: Iterable[float],
+    *,
+    start: float,
+    end: float,
+    num_ticks: int = 5,
+    include_zero: bool = False,
+    room: float = 0.05,
 ) -> Scale:
     """Return a scale that holds all finite values with a little room; ticks stand at nice numbers inside it.
 
@@ -66,12 +72,13 @@ def linear_scale(
         start, end: pixels.
         num_ticks: about how many.
         include_zero: begin at exactly zero (no value is less).
+        room: left free at both ends, as a share of the values' range.
     """
     shown = finite(values) + [0.0] * include_zero
     low, high = (min(shown), max(shown)) if shown else (0.0, 1.0)
     same = high - low <= 1e-9 * max(abs(low), abs(high), 1e-300)
-    room = (0.05 * max(abs(low), abs(high)) or 0.5) if same else 0.05 * (high - low)
-    low, high = (low if include_zero else low - room), high + room
+    free = (0.05 * max(abs(low), abs(high)) or 0.5) if same else room * (high - low)
+    low, high = (low if include_zero else low - free), high + free
     step = _nice_step((high - low) / num_ticks)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     ticks = tuple(number * step for number in range(first, last + 1))
@@ -91,8 +98,10 @@ def log_scale(values: Iterable[float], *, start: float, end: float, num_ticks: i
         ticks = [tick for tick in ticks if low <= tick <= high]
         if len(ticks) <= num_ticks + 1:
             break
-    every = -(-len(ticks) // (num_ticks + 1)) or 1
-    ticks = ticks[::every] if len(ticks) > 1 else [low * room, high / room][: 2 if len(shown) > 1 else 1]
+    if len(ticks) < 2:  # less than a factor of two or three: nice numbers of the ordinary kind
+        within = linear_scale((low, high), start=start, end=end, num_ticks=num_ticks).ticks
+        ticks = [tick for tick in within if low <= tick <= high]
+    ticks = ticks[:: -(-len(ticks) // (num_ticks + 1))]
     return Scale(low, high, start, end, tuple(ticks), log=True)
 
 
@@ -254,7 +263,7 @@ def reference(each: ReferenceLine, horizontal: Scale, vertical: Scale) -> Markup
 
 def tags_width(tags: Sequence[Tag], width: float) -> float:
     """Return the room at the right border that the tags of a chart `width` pixels wide take."""
-    return min(max((text_width(tag.text) for tag in tags), default=0.0) + 18, 0.4 * width)
+    return min(max((text_width(tag.text) for tag in tags), default=0.0) + 18, 0.45 * width)
 
 
 def tag_labels(tags: Sequence[Tag], vertical: Scale, *, x: float, width: float) -> list[Markup]:

@@ -258,8 +258,8 @@ def _result(
             entries, goodness, pareto_front(costs, tolerances=(0.0, 0.0, _LATENCY_TOLERANCE)), strict=True
         ):
             entry["front"], entry["best"] = front, good == max(goodness)
-        for cost in ("latency_ms", "bytes"):
-            chosen = best_by_budget([entry[cost] for entry in entries], goodness)
+        for cost, tolerance in (("latency_ms", _LATENCY_TOLERANCE), ("bytes", 0.0)):
+            chosen = best_by_budget([entry[cost] for entry in entries], goodness, tolerance=tolerance)
             budgets[cost] = [
                 {"up_to": entries[n][cost], "name": entries[n]["name"], "quality": entries[n]["quality"]["mean"]}
                 for n in chosen

@@ -14,15 +14,22 @@ def pareto_front(points: Sequence[Sequence[float]], *, tolerances: Sequence[floa
     return [not any(_dominates(other, point, allowed) for other in points) for point in points]
 
 
-def best_by_budget(costs: Sequence[float], qualities: Sequence[float]) -> list[int]:
+def best_by_budget(costs: Sequence[float], qualities: Sequence[float], *, tolerance: float = 0.0) -> list[int]:
     """Return which points are the best of those that cost no more, the cheapest first; more quality is better.
 
     The best choice for a budget is the last of them that it pays for.
+
+    Args:
+        costs, qualities: of the points.
+        tolerance: a better point that costs only this share more takes the place of a cheaper one.
     """
     chosen: list[int] = []
     for number in sorted(range(len(costs)), key=lambda each: (costs[each], -qualities[each])):
-        if not chosen or qualities[number] > qualities[chosen[-1]]:
-            chosen.append(number)
+        if chosen and qualities[number] <= qualities[chosen[-1]]:
+            continue
+        while chosen and costs[number] <= costs[chosen[-1]] * (1.0 + tolerance):
+            chosen.pop()
+        chosen.append(number)
     return chosen
 
 

@@ -82,7 +82,8 @@ margin:0 0 12px;font-size:14px}
 .meter .value{color:var(--muted);text-align:right;font-variant-numeric:tabular-nums}
 .blank{background:color-mix(in srgb,currentColor 14%,transparent);border-radius:4px;padding:1px 5px}
 .said{font-weight:600}
-.heat{background:color-mix(in srgb,var(--c0) calc(var(--share)*55%),transparent)}
+.heat{display:inline-block;min-width:3.2em;padding:2px 8px;margin:-2px -8px;border-radius:5px;
+background:color-mix(in srgb,var(--c0) calc(var(--share)*55%),transparent)}
 .code{font-size:14px;line-height:2}
 .role{text-decoration:underline;text-decoration-thickness:2px;text-underline-offset:4px}
 .u1{text-decoration-style:dashed}

@@ -39,19 +39,19 @@ from trivium.evaluate.sections import FAMILY_COLOURS, LIKE, example_markup, labe
 
 Family = Mapping[str, Any]
 
-_NEXT = """# your own text: files, folders, JSON lines
+_NEXT = """# let the models of this page speak
+trivium fill {out}/encoder "Return the [MASK] of the list."
+trivium generate {out}/decoder --prompt "def "
+
+# your own text: files, folders, JSON lines
 trivium prepare texts/ --out data
 trivium pretrain encoder-mini --data data --out runs/encoder --minutes 30
 
 # your own labels, and the same network from random weights beside it
 trivium finetune runs/encoder --task classify --train train.csv --valid valid.csv --out runs/task
-trivium finetune encoder-mini --task classify --train train.csv --valid valid.csv --out runs/scratch
+trivium finetune encoder-mini --tokenizer data --task classify --train train.csv --valid valid.csv --out runs/scratch
 trivium compare runs/task runs/scratch --out comparison
-
-# use it
 trivium predict runs/task "a text"
-trivium generate runs/decoder --prompt "def "
-trivium fill runs/encoder "Return the [MASK] of the list."
 """
 
 
@@ -59,7 +59,8 @@ def quickstart_report(summary: Mapping[str, Any]) -> str:
     """Return the page that shows the main job.
 
     Args:
-        summary: `title`, `machine`, `data`, `phases`, `families`, `verdict`; what is absent is left out.
+        summary: `title`, `machine`, `data`, `phases`, `families`, `verdict`, `out` (the folder, for the commands
+            at the end); what is absent is left out.
     """
     families: Sequence[Family] = summary.get("families") or []
     sections = [
@@ -67,7 +68,7 @@ def quickstart_report(summary: Mapping[str, Any]) -> str:
         _curves(families),
         _examples(families),
         _time_and_settings(summary),
-        section("What next", code_block(summary.get("next") or _NEXT)),
+        section("What next", code_block(_NEXT.format(out=summary.get("out") or "runs/quickstart"))),
     ]
     opening = [paragraph(_lead(summary), "lead"), statements(summary.get("verdict") or []), families_table(families)]
     return page(

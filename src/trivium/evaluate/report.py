@@ -88,9 +88,9 @@ def _lead(files: RunFiles) -> str:
     else:
         what = f"pretrained on {objective_words(files.config)}"
     tokens, seconds = results.get("tokens", last.get("tokens")), results.get("seconds", last.get("seconds"))
-    took = f" in {seconds_text(seconds)}" if is_number(seconds) else ""
-    read = f": {compact_text(tokens)} tokens{took}" if is_number(tokens) else took
-    return f"{who} {what}{read}."
+    details = [f"{compact_text(tokens)} tokens"] if is_number(tokens) else []
+    details += [f"in {seconds_text(seconds)}"] if is_number(seconds) else []
+    return f"{who} {what}" + (f", {' '.join(details)}" if details else "") + "."
 
 
 def _verdict(files: RunFiles) -> list[str]:
@@ -131,8 +131,8 @@ def _results(files: RunFiles) -> Markup | None:
     if not files.is_tuned:  # a single term is the loss itself
         splits = {split: {"loss": scores["loss"]} if len(scores) == 2 else scores for split, scores in splits.items()}
     splits = {split: scores for split, scores in splits.items() if scores}
-    if not splits:
-        return None
+    if not splits or (not files.is_tuned and sum(map(len, splits.values())) == 1):
+        return None  # nothing, or what was said above
     shown = [(split, metric) for split, scores in splits.items() for metric in scores]
     columns = [Column("", numeric=False), *(Column(metric.replace("_", " "), group=split) for split, metric in shown)]
     name = files.path.resolve().name

@@ -81,14 +81,14 @@ def scatter_chart(
     shown = [each for each in bubbles if is_number(each.x) and is_number(each.y) and (each.x > 0 or not log_x)]
     references = [each for each in reference_lines if is_number(each.value)]
     ys = [each.y for each in shown] + [each.value for each in references]
-    vertical = linear_scale(ys, start=height - 42, end=26 + _LARGEST)
+    vertical = linear_scale(ys, start=height - 42, end=26 + LINE_HEIGHT, room=0.1)
     left = max(map(text_width, tick_texts(vertical, y_text)), default=0.0) + 10
     right = width - 18.0
     xs = [each.x for each in shown]
     if log_x:
         horizontal = log_scale(xs, start=left, end=right, num_ticks=4)
     else:
-        horizontal = linear_scale(xs, start=left, end=right, num_ticks=4, include_zero=x_from_zero)
+        horizontal = linear_scale(xs, start=left, end=right, num_ticks=4, include_zero=x_from_zero, room=0.1)
     parts = frame(horizontal, vertical, x_label, y_label, x_text=x_text, y_text=y_text)
     parts += [reference(each, horizontal, vertical) for each in references]
     boxes = [

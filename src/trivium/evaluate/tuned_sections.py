@@ -61,15 +61,15 @@ def _mistakes(results: Mapping[str, Any]) -> Markup | None:
     mistakes = _found(results, "mistakes") or _found(results, "worst_mistakes")
     if not isinstance(mistakes, Sequence) or not all(isinstance(each, Mapping) for each in mistakes) or not mistakes:
         return None
-    columns = [Column("text", numeric=False), *(Column(name, numeric=False) for name in ("right", "given"))]
-    columns.append(Column("sure of it"))
+    columns = [Column("right", numeric=False), Column("given", numeric=False), Column("sure of it")]
+    columns.append(Column("text", numeric=False))
     rows = []
     for each in mistakes[:_MAX_MISTAKES]:
         text = each.get("text") or " ".join(map(str, each.get("tokens") or []))
         right, given = (next((each[key] for key in keys if key in each), "") for keys in (_RIGHT, _GIVEN))
         shown = text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "\u2026"
         sure = each.get("probability")
-        rows.append([Cell(shown), Cell(right), Cell(given), Cell(percent_text(sure), sure)])
+        rows.append([Cell(right), Cell(given), Cell(percent_text(sure), sure), Cell(shown)])
     return section("Its worst mistakes", table(columns, rows))
 
 

@@ -32,7 +32,7 @@ class FinetuneConfig(Config):
     dropout: Probability = 0.1  # before the head
     precision: Precision = "float32"
     max_gradient_norm: PositiveFloat = 1.0
-    optimiser: AdamWConfig = AdamWConfig(lr=5e-4, weight_decay=0.1)
+    optimiser: AdamWConfig = AdamWConfig(lr=1e-3, weight_decay=0.1)
     schedule: ScheduleConfig = LinearSchedule(warmup_share=0.1)
 
     @model_validator(mode="after")

@@ -43,7 +43,7 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer, network: nn.Module) -> d
 def load_optimiser_tensors(
     optimiser: torch.optim.Optimizer, network: nn.Module, tensors: Mapping[str, Tensor], source: str
 ) -> None:
-    """Give the optimiser the state that `optimiser_tensors` returned; raise CheckpointError if it is of another model."""
+    """Give the optimiser what `optimiser_tensors` returned; raise CheckpointError when it is of another model."""
     parameters = dict(network.named_parameters())
     for key, value in tensors.items():
         name, _, what = key.partition("|")
