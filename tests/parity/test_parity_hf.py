@@ -17,6 +17,7 @@ from trivium.model.config import (
     Decoder,
     Encoder,
     EncoderDecoder,
+    Gated,
     HeadConfig,
     LayerNormConfig,
     Learned,
@@ -24,6 +25,7 @@ from trivium.model.config import (
     Plain,
     RelativeBuckets,
     RMSNormConfig,
+    Rotary,
     StackConfig,
     TransformConfig,
 )
@@ -236,6 +238,77 @@ def gpt2_weights(state: Weights, layers: int) -> Weights:
 def test_gpt2(seed: int) -> None:
     theirs, config = gpt2(seed)
     network = ours(config, gpt2_weights(theirs.state_dict(), sizes(seed)[3]))
+    sequences = texts(LENGTHS, seed)
+    tokens_BL, mask_BL = padded(sequences)
+    with torch.inference_mode():
+        logits_BLV = theirs(input_ids=tokens_BL, attention_mask=mask_BL).logits
+    compare(network, packed(sequences, causal=True), logits_BLV, mask_BL)
+
+
+# Llama -----------------------------------------------------------------------------------------------------------
+
+
+def llama(seed: int) -> tuple[transformers.LlamaForCausalLM, ModelConfig]:
+    heads, head_size, feed_forward, layers = sizes(seed)
+    groups = 1 if heads == 3 else heads // 2
+    size = heads * head_size + 4
+    theirs = transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(
+            vocab_size=VOCABULARY_SIZE,
+            hidden_size=size,
+            intermediate_size=feed_forward,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            num_key_value_heads=groups,
+            head_dim=head_size,
+            max_position_embeddings=64,
+            rms_norm_eps=1e-6,
+            tie_word_embeddings=bool(seed % 2),
+        )
+    )
+    block = BlockConfig(
+        attention=AttentionConfig(num_heads=heads, num_key_value_heads=groups, head_size=head_size, bias=False),
+        feed_forward=Gated(size=feed_forward, activation="silu"),
+        norm=RMSNormConfig(),
+        placement="pre",
+    )
+    stack = StackConfig(num_layers=layers, pattern=(block,), position=Rotary(), final_norm=RMSNormConfig())
+    config = ModelConfig(
+        vocabulary_size=VOCABULARY_SIZE,
+        hidden_size=size,
+        max_length=64,
+        family=Decoder(stack=stack),
+        head=HeadConfig(tied=bool(seed % 2)),
+    )
+    return drawn(theirs, seed), config
+
+
+def llama_weights(state: Weights, config: ModelConfig) -> Weights:
+    result = {
+        "stack.embedding.tokens.weight": state["model.embed_tokens.weight"],
+        "stack.final_norm.weight": state["model.norm.weight"],
+    }
+    if not config.head.tied:
+        result["head.projection.weight"] = state["lm_head.weight"]
+    for layer in range(config.stacks()[0].num_layers):
+        old, new = f"model.layers.{layer}", f"stack.blocks.{layer}"
+        result[f"{new}.attention.into.weight"] = state[f"{old}.input_layernorm.weight"]
+        result[f"{new}.attention.branch.qkv.weight"] = torch.cat(
+            [state[f"{old}.self_attn.{part}_proj.weight"] for part in "qkv"]
+        )
+        result[f"{new}.attention.branch.out.weight"] = state[f"{old}.self_attn.o_proj.weight"]
+        result[f"{new}.feed_forward.into.weight"] = state[f"{old}.post_attention_layernorm.weight"]
+        result[f"{new}.feed_forward.branch.gate_up.weight"] = torch.cat(
+            [state[f"{old}.mlp.{part}_proj.weight"] for part in ("gate", "up")]
+        )
+        result[f"{new}.feed_forward.branch.down.weight"] = state[f"{old}.mlp.down_proj.weight"]
+    return result
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_llama_is_our_modern_decoder(seed: int) -> None:
+    theirs, config = llama(seed)
+    network = ours(config, llama_weights(theirs.state_dict(), config))
     sequences = texts(LENGTHS, seed)
     tokens_BL, mask_BL = padded(sequences)
     with torch.inference_mode():

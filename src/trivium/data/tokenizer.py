@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from unicodedata import category
 
 import numpy as np
-import regex  # type: ignore[import-untyped]
+import regex
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
@@ -31,7 +31,7 @@ _PIECES = (
 )
 # Time and memory of training grow with the pieces that differ and not with the text: BPE takes about 100 bytes, Unigram
 # about 40 microseconds, for each of their bytes.
-_MAX_DISTINCT_BYTES = {"bpe": 8_000_000, "wordpiece": 8_000_000, "unigram": 2_000_000}
+_MAX_DISTINCT_BYTES = {"bpe": 8_000_000, "wordpiece": 8_000_000, "unigram": 1_000_000}
 _PROBED_CHARACTERS = 1_000_000
 
 
@@ -334,6 +334,7 @@ def _train_unigram(texts: list[str], vocabulary_size: int, progress: bool) -> to
         vocab_size=vocabulary_size,
         special_tokens=_special_tokens(),
         initial_alphabet=sorted(_BYTES),
+        seed_size=max(100_000, 12 * vocabulary_size),  # of a million, most go at once, and cost most of the time
         max_piece_length=32,  # bytes, so that ten Chinese characters fit
         n_sub_iterations=4,  # 2, the default, gives 10 % more tokens
         show_progress=progress,

@@ -10,7 +10,7 @@ import re
 from functools import cache
 
 import numpy as np
-import regex  # type: ignore[import-untyped]
+import regex
 
 WORD_BIT = 1
 SENTENCE_BIT = 2

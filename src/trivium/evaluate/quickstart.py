@@ -157,7 +157,7 @@ def _fit_counts(job: _Job) -> float:
 
 
 def _recipe(job: _Job, family: Family) -> RunConfig:
-    return load_recipe(family.preset, [f"seed={job.seed}", "train.precision=auto", "optimiser.lr=0.004"])
+    return load_recipe(family.preset, [f"seed={job.seed}"])
 
 
 def _pretrain(job: _Job, family: Family, seconds: float) -> None:
@@ -198,7 +198,7 @@ def _finetune(job: _Job, family: Family, seconds: float) -> _Tuned:
 
 def _task_config(job: _Job, start: Start, seconds_a_fit: float) -> FinetuneConfig:
     """Return the usual settings, with fewer epochs where one fit would take longer than it may."""
-    config = finetune_config("label", [f"seed={job.seed}", "precision=auto"])
+    config = finetune_config("label", [f"seed={job.seed}"])
     task = learned_task("label", job.examples["train"])
     train, valid = (task.encode(job.examples[split], start.reading()) for split in ("train", "validation"))
     begun = perf_counter()

@@ -30,7 +30,7 @@ class FinetuneConfig(Config):
     row_length: Annotated[int, Field(ge=8)] | None = None
     accumulation: PositiveInt = 1
     dropout: Probability = 0.1  # before the head
-    precision: Precision = "float32"
+    precision: Precision = "auto"
     max_gradient_norm: PositiveFloat = 1.0
     optimiser: AdamWConfig = AdamWConfig(lr=1e-3, weight_decay=0.1)
     schedule: ScheduleConfig = LinearSchedule(warmup_share=0.1)

@@ -67,9 +67,9 @@ class TrainConfig(Config):
     """How long and in what steps. A field that may be None is settled before step 0 and written into the run."""
 
     steps: PositiveInt | None = None
-    rows: PositiveInt = 32
+    rows: PositiveInt = 16
     accumulation: PositiveInt = 1
-    precision: Precision = "float32"
+    precision: Precision = "auto"
     max_gradient_norm: PositiveFloat = 1.0
     log_steps: PositiveInt | None = None
     validate_steps: PositiveInt | None = None
@@ -109,7 +109,10 @@ def load_recipe(recipe: str, assignments: Sequence[str] = ()) -> RunConfig:
 
 
 def complete(tree: Mapping[str, Any]) -> Tree:
-    """Fill in what a recipe leaves to its preset: the architecture, and the objective usual for the family."""
+    """Fill in what a recipe leaves to its preset: the architecture, and the objective and learning rate usual for it.
+
+    The peak learning rate is 0.4 / hidden size (0.0031 at 128, 0.0005 at 768), measured best at 128.
+    """
     result = dict(tree)
     model = result.get("model", {})
     if isinstance(model, Mapping) and "preset" in model:
@@ -118,6 +121,8 @@ def complete(tree: Mapping[str, Any]) -> Tree:
     result["model"] = model
     if "objective" not in result:
         result["objective"] = usual_objective(parse(ModelConfig, model, "model")).model_dump(mode="json")
+    if "optimiser" not in result:
+        result["optimiser"] = {"lr": round(0.4 / parse(ModelConfig, model, "model").hidden_size, 6)}
     return result
 
 
