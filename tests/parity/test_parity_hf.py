@@ -251,7 +251,7 @@ def test_gpt2(seed: int) -> None:
 def llama(seed: int) -> tuple[transformers.LlamaForCausalLM, ModelConfig]:
     heads, head_size, feed_forward, layers = sizes(seed)
     groups = 1 if heads == 3 else heads // 2
-    size = heads * head_size + 4
+    size = heads * (head_size + 2)  # the heads need not fill the hidden size
     theirs = transformers.LlamaForCausalLM(
         transformers.LlamaConfig(
             vocab_size=VOCABULARY_SIZE,

@@ -334,7 +334,7 @@ def _train_unigram(texts: list[str], vocabulary_size: int, progress: bool) -> to
         vocab_size=vocabulary_size,
         special_tokens=_special_tokens(),
         initial_alphabet=sorted(_BYTES),
-        seed_size=max(100_000, 12 * vocabulary_size),  # of a million, most go at once, and cost most of the time
+        seed_size=max(100_000, 12 * vocabulary_size),  # a million, the default, takes most of the time
         max_piece_length=32,  # bytes, so that ten Chinese characters fit
         n_sub_iterations=4,  # 2, the default, gives 10 % more tokens
         show_progress=progress,

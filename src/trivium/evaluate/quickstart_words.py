@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trivium.data.labelled import UNSCORED
 from trivium.model.config import Decoder
 from trivium.model.folder import load_model
 from trivium.model.generate import Sampling
@@ -68,5 +69,16 @@ def examples_of(run: Path, tuned: Path, snippets: Sequence[Mapping[str, Any]]) -
             found.append({"what": "a filled mask", "prompt": text, "answers": [guess._asdict() for guess in answers]})
     snippet = next(row for row in snippets if _MIN_SNIPPET <= len(row["tokens"]) <= _MAX_SNIPPET)
     [answer] = predict_texts(load_tuned(tuned), [list(snippet["tokens"])])
-    found.append({"what": "a labelled line of code", "gold": list(snippet["labels"]), **answer})
+    # Keywords, builtins and signs have no role: whatever the model says of them means nothing.
+    shown = [
+        UNSCORED if gold == UNSCORED else given for gold, given in zip(snippet["labels"], answer["labels"], strict=True)
+    ]
+    found.append(
+        {
+            "what": "a labelled line of code",
+            "tokens": answer["tokens"],
+            "labels": shown,
+            "gold": list(snippet["labels"]),
+        }
+    )
     return found
