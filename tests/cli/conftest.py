@@ -11,9 +11,9 @@ from trivium.cli.main import _run
 
 SMALL = ["--set", "data.row_length=32", "--set", "train.rows=4", "--set", "train.validate_rows=8"]
 WORDS = {
-    "fruit": "apple pear plum cherry grape melon".split(),
-    "tool": "hammer saw drill file wrench plane".split(),
-    "verb": "takes sees finds buys keeps".split(),
+    "fruit": ["apple", "pear", "plum", "cherry", "grape", "melon"],
+    "tool": ["hammer", "saw", "drill", "file", "wrench", "plane"],
+    "verb": ["takes", "sees", "finds", "buys", "keeps"],
 }
 
 Command = Callable[..., tuple[int, str, str]]
@@ -39,7 +39,7 @@ def sentence(rng: np.random.Generator, kind: str) -> list[str]:
 
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with text/, data/, an encoder, a decoder and a seq2seq pretrained for a few steps, and labelled files."""
+    """A folder with text/, data/, three families pretrained for a few steps, and labelled files."""
     folder = tmp_path_factory.mktemp("workshop")
     rng = np.random.default_rng(11)
     (folder / "text").mkdir()

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from conftest import Command
 
 
@@ -39,7 +40,7 @@ def test_bad_text(trivium: Command, tmp_path: Path) -> None:
     cases = {
         "empty.txt": (b"", "empty"),
         "junk.txt": (bytes(range(256)) * 40, "binary"),
-        "latin.txt": ("Ein schönes Beispiel.\n\n".encode("latin-1") * 50, "UTF-8"),
+        "latin.txt": ("Ein schönes Beispiel.\n\n".encode("latin-1") * 50, "utf-8"),
         "rows.jsonl": (b'{"body": "a text"}\n', "body"),
     }
     assert cases
