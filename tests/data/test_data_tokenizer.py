@@ -10,6 +10,7 @@ import tokenizers
 
 from trivium.core.errors import ConfigError
 from trivium.core.special import SPECIAL_TOKENS
+from trivium.data import tokenizer as module
 from trivium.data.tokenizer import KINDS, Tokenizer, TokenizerKind
 
 WORDS = (  # white space too is to be chosen among the words
@@ -130,6 +131,21 @@ def test_a_small_text_gives_a_smaller_vocabulary() -> None:
     for kind in KINDS:
         tokenizer = Tokenizer.train(["a small text, a small one"], kind, 5000)
         assert 107 < tokenizer.vocabulary_size < 500
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_training_is_bounded_where_pieces_hardly_recur(kind: TokenizerKind, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(8)
+    unspaced = ["".join(rng.choice(list(CHINESE), size=30)) for _ in range(400)]
+    first = Tokenizer.train(unspaced, kind, 500).to_bytes()
+    monkeypatch.setattr(module, "_MAX_DISTINCT_BYTES", dict.fromkeys(KINDS, 20_000))
+    bounded = Tokenizer.train(unspaced, kind, 500).to_bytes()
+    assert bounded != first
+    assert bounded == Tokenizer.train(unspaced[: 20_000 // 90], kind, 500).to_bytes()
+    spaced = [text.translate({ord(sign): " " for sign in CHINESE}) for text in sample(200, seed=9)]
+    bounded = Tokenizer.train(spaced, kind, 500).to_bytes()
+    monkeypatch.undo()
+    assert bounded == Tokenizer.train(spaced, kind, 500).to_bytes()
 
 
 @pytest.mark.parametrize(("kind", "least"), [("bpe", 362), ("unigram", 363), ("wordpiece", 363)])

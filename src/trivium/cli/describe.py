@@ -38,7 +38,9 @@ def show_data(folder: Path, data: "PreparedData", normal: "Normal", *, as_json: 
         described = {**manifest.model_dump(mode="json"), "length_quantiles": quantiles, "normal": normal._asdict()}
         typer.echo(json.dumps(described, ensure_ascii=False))
         return
-    typer.echo(f"{folder}: {manifest.tokenizer.kind} tokenizer of {manifest.vocabulary_size:,} tokens")
+    asked = manifest.vocabulary_requested or 0
+    fewer = f" (of {asked:,} asked: the text holds no more)" if asked > manifest.vocabulary_size else ""
+    typer.echo(f"{folder}: {manifest.tokenizer.kind} tokenizer of {manifest.vocabulary_size:,} tokens{fewer}")
     for name, split in manifest.splits.items():
         ratio = split.bytes / max(split.tokens, 1)
         typer.echo(

@@ -54,7 +54,7 @@ def command(
         progress=progress,
         minutes=minutes,
         resume=resume,
-        normal=f" (unigram {normal.unigram:.2f})",
+        normal=normal,
     )
     progress.line(
         f"done: held-out loss {results['valid']['loss']:.3f} ({normal}); {results['tokens']:,} tokens in "

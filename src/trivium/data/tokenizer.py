@@ -330,7 +330,7 @@ def _train_bpe(texts: list[str], vocabulary_size: int, progress: bool) -> tokeni
 
 def _train_unigram(texts: list[str], vocabulary_size: int, progress: bool) -> tokenizers.Tokenizer:
     tokenizer = _byte_level_around(models.Unigram())
-    trainer = trainers.UnigramTrainer(
+    trainer = trainers.UnigramTrainer(  # type: ignore[call-arg]  # the library's stub lacks `seed_size`
         vocab_size=vocabulary_size,
         special_tokens=_special_tokens(),
         initial_alphabet=sorted(_BYTES),

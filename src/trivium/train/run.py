@@ -17,6 +17,7 @@ from trivium.core.files import new_folder, refuse_existing, write_json, write_te
 from trivium.core.progress import Progress
 from trivium.core.random import Key
 from trivium.data.loader import ahead, step_batches
+from trivium.data.normal import Normal
 from trivium.data.packing import RowReader
 from trivium.data.shards import PreparedData
 from trivium.model.config import ModelConfig, with_max_length, with_vocabulary
@@ -56,7 +57,7 @@ def pretrain(
     progress: Progress,
     minutes: float | None = None,
     resume: bool = False,
-    normal: str = "",
+    normal: Normal | None = None,
 ) -> dict[str, Any]:
     """Pretrain a model into the run folder `out` and return its results.
 
@@ -67,7 +68,7 @@ def pretrain(
         progress: shown what is going on.
         minutes: choose the number of steps so that the whole call takes about this long.
         resume: go on from the newest whole checkpoint; from the beginning when there is none yet.
-        normal: what loss is normal, shown beside the loss.
+        normal: what loss is normal for the data, said beside the loss and in the results.
 
     Raises:
         ConfigError, DataError, CheckpointError, DivergedError: see `core.errors`.
@@ -98,7 +99,7 @@ def _train(
     *,
     progress: Progress,
     stopped_by: Callable[[], int | None],
-    normal: str,
+    normal: Normal | None,
 ) -> dict[str, Any]:
     """Run the loop and, in plain sight, log, validate, save, stop."""
     train, key, log = config.train, Key(config.seed), Log(out / LOG)
@@ -108,6 +109,7 @@ def _train(
     weights = TrainedWeights(network, config.train.precision)
     log.cut_after(state.step)
     began, before = perf_counter(), state.seconds
+    beside = "" if normal is None else f" (unigram {normal.unigram:.2f})"
     progress.start("pretrain", steps, "steps")
     reports = train_steps(
         weights,
@@ -135,10 +137,10 @@ def _train(
         if due or improved or signal_number is not None:
             save_checkpoint(out, network, optimiser, state)
         rate = report.tokens / max(sum(report.seconds_by_phase.values()), 1e-9)
-        progress.advance(report.step, f"loss {report.loss:.3f}{normal}  {rate:,.0f} tokens/s")
+        progress.advance(report.step, f"loss {report.loss:.3f}{beside}  {rate:,.0f} tokens/s")
         if signal_number is not None and report.step < steps:
             raise Interrupted(signal_number, report.step)
-    return _finish(config, data, material, network, out, state)
+    return _finish(config, data, material, network, out, state, normal)
 
 
 def _finish(
@@ -148,13 +150,14 @@ def _finish(
     network: nn.Module,
     out: Path,
     state: TrainState,
+    normal: Normal | None,
 ) -> dict[str, Any]:
     """Write `model/` and `results.json`."""
     kept = material.objective.exported(network)
     with new_folder(out / MODEL) as folder:
         save_model(folder, kept, config.model, data.tokenizer.to_bytes())
     terms = _held_out_terms(config, material, network.eval())
-    results = {
+    results: dict[str, Any] = {
         "task": config.objective.kind,
         "valid": {"loss": sum(terms.values()), **terms},
         "seed": config.seed,
@@ -162,6 +165,8 @@ def _finish(
         "tokens": state.tokens,
         "seconds": round(state.seconds, 3),
     }
+    if normal is not None:
+        results["normal"] = normal._asdict()
     write_json(out / RESULTS, results)
     return results
 
@@ -238,7 +243,7 @@ def _settle(
     train = config.train
     steps = train.steps or DEFAULT_STEPS
     if seconds is not None:
-        step_seconds = seconds_a_step(config, material.objective, material.batch)
+        step_seconds = seconds_a_step(config, material.objective, material.batch, budget_seconds=seconds)
         validating = perf_counter()
         _held_out_terms(config, material, material.objective.network(config.model))
         validating = perf_counter() - validating
