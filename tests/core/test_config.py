@@ -138,6 +138,16 @@ def test_what_a_recipe_says_of_its_model_changes_the_preset(tmp_path: Path) -> N
     assert (config.seed, config.train.steps) == (7, 10)
 
 
+def test_the_usual_learning_rate_stays_when_other_settings_of_the_optimiser_change(tmp_path: Path) -> None:
+    usual = load_recipe("decoder-tiny").optimiser
+    assert usual.lr == pytest.approx(0.4 / 128)
+    changed = usual.model_copy(update={"weight_decay": 0.5})
+    assert load_recipe("decoder-tiny", ["optimiser.weight_decay=0.5"]).optimiser == changed
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('[model]\npreset = "decoder-tiny"\n[optimiser]\nweight_decay = 0.5\n')
+    assert load_recipe(str(recipe)).optimiser == changed
+
+
 @pytest.mark.parametrize(("content", "reason"), [("a = ", "not valid TOML"), (b"\xff\xfe", "cannot be read")])
 def test_a_recipe_that_cannot_be_read_is_an_error(content: str | bytes, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"

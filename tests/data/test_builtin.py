@@ -16,7 +16,7 @@ from trivium.core.errors import DataError
 from trivium.data import builtin as builtin_module
 from trivium.data import standard_library
 from trivium.data.builtin import SPLITS, builtin_documents, classify_examples, label_examples
-from trivium.data.labelled import UNSCORED, read_classify, read_label, write_jsonl
+from trivium.data.labelled import UNSCORED, LabelExample, read_classify, read_label, text_of, write_jsonl
 from trivium.data.roles import NamedRoles
 from trivium.data.scopes import ROLES, Library
 from trivium.data.snippets import Candidate, candidates, cut
@@ -153,9 +153,9 @@ def test_label_rows_are_sound(tmp_path):
         rows = label_examples(split)
         assert len(rows) > 200
         for row in rows:
-            assert set(row) == {"tokens", "labels"}
+            assert set(row) == {"tokens", "labels", "spaces"}
             assert 10 <= len(row["tokens"]) <= 80
-            assert len(row["tokens"]) == len(row["labels"])
+            assert len(row["tokens"]) == len(row["labels"]) == len(row["spaces"])
             assert seen.setdefault(tuple(row["tokens"]), split) == split
             for token, label in zip(row["tokens"], row["labels"], strict=True):
                 assert not re.search(r"\s", token) or token[-1] in "\"'"
@@ -169,6 +169,20 @@ def test_label_rows_are_sound(tmp_path):
     assert set(roles) == set(ROLES)
     assert max(roles.values()) < 0.4 * sum(roles.values())
     assert min(roles.values()) > 0.01 * sum(roles.values())
+
+
+def test_label_rows_keep_the_white_space_of_the_code():
+    rows = label_examples("validation")
+    whole = 0
+    for row in rows:
+        text, starts = text_of(LabelExample(*(tuple(row[name]) for name in ("tokens", "labels", "spaces"))))
+        assert all(text.startswith(token, start) for token, start in zip(row["tokens"], starts, strict=True))
+        try:
+            ast.parse(text)
+        except SyntaxError:
+            continue  # a class or function whose statements did not fit
+        whole += 1
+    assert whole > 0.9 * len(rows) > 0
 
 
 def test_the_word_alone_does_not_give_the_role():

@@ -141,7 +141,7 @@ def test_label_is_read_as_written(tmp_path, form):
         else:
             separator = "\t" if form == "tab" else "  " if form == "space" else " POS -X- "
             blocks = [
-                "\n".join(f"{word}{separator}{label}" for word, label in zip(*sentence, strict=True))
+                "\n".join(f"{word}{separator}{label}" for word, label in zip(*sentence[:2], strict=True))
                 for sentence in sentences
             ]
             head = "-DOCSTART- -X- O O\n\n" if form == "conll" else ""

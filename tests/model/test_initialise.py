@@ -43,13 +43,20 @@ def test_norms_begin_as_the_identity_and_biases_at_0(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "branches"), [("gpt2", 4), ("decoder-tiny", 4), ("encoder-tiny", 4), ("bert-tiny", None)]
+    ("name", "branches", "std"),
+    [
+        ("gpt2", 4, 0.02),
+        ("bert-tiny", None, 0.02),
+        # sqrt(2 / (5 x hidden)) for the hidden size that the preset had before it was shrunk.
+        ("decoder-tiny", 4, math.sqrt(2 / (5 * 128))),
+        ("encoder-mini", 4, math.sqrt(2 / (5 * 256))),
+    ],
 )
-def test_normal_initialisation(name: str, branches: int | None) -> None:
+def test_normal_initialisation(name: str, branches: int | None, std: float) -> None:
     matrices = {key: tensor for key, tensor in begun(shrink(preset(name))).items() if tensor.ndim > 1}
     for key, tensor in matrices.items():
         writes = key.endswith(("attention.branch.out.weight", "feed_forward.branch.down.weight"))
-        expected = 0.02 / math.sqrt(branches) if writes and branches else 0.02
+        expected = std / math.sqrt(branches) if writes and branches else std
         assert float(tensor.std()) == pytest.approx(expected, rel=4 / math.sqrt(2 * tensor.numel())), key
         assert abs(float(tensor.mean())) < 4 * expected / math.sqrt(tensor.numel()), key
     assert len(matrices) >= 9

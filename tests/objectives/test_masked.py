@@ -49,12 +49,13 @@ def test_unused_places_are_never_hidden() -> None:
     assert (rows.document_BL[row_K, place_K] >= 0).all()
 
 
-@pytest.mark.parametrize("rate", [0.01, 0.15, 0.4])
+@pytest.mark.parametrize("rate", [0.001, 0.01, 0.15, 0.4])
 def test_the_rate_of_a_full_row_is_hidden_and_a_short_one_in_proportion(rate: float) -> None:
     rows = random_rows([[LENGTH + 1], [60], [20], [4], []], LENGTH)
     batch = objective(MaskedConfig(rate=rate)).make(rows, Key(0))
-    assert batch.places_BN.shape == (5, max(1, round(rate * LENGTH)))
-    assert batch.weights_BN.sum(1).tolist() == [round(rate * length) for length in (LENGTH, 60, 20, 4, 0)]
+    full = max(1, round(rate * LENGTH))
+    assert batch.places_BN.shape == (5, full)
+    assert batch.weights_BN.sum(1).tolist() == [round(full * length / LENGTH) for length in (LENGTH, 60, 20, 4, 0)]
 
 
 def test_a_row_with_too_few_words_hides_those_it_has() -> None:

@@ -34,7 +34,7 @@ def _fit(config: FinetuneConfig, begin: Start, *, count: int = 60, log: Log | No
 @pytest.mark.parametrize("task", ["label", "classify"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_small_network_learns_an_easy_task(family: str, task: str) -> None:
-    config = finetune_config(task, ["optimiser.lr=0.01", "epochs=20", "rows=4"])
+    config = finetune_config(task, ["optimiser.lr=0.01", "epochs=20", "rows=4", "precision=float32"])
     fitted = _fit(config, start(family), count=120)
     assert fitted.best.metrics["accuracy"] > 0.9
     assert fitted.best.metrics["coverage"] == 1.0
@@ -51,7 +51,7 @@ def test_the_best_epochs_weights_are_kept() -> None:
     valid = [e._replace(labels=tuple(rng.choice(["low", "high", "top"], len(e.labels)).tolist())) for e in valid]
     begin, task = start(), learned_task("label", train)
     encoded = task.encode(valid, begin.reading())
-    config = finetune_config("label", ["epochs=8", "optimiser.lr=0.01"])
+    config = finetune_config("label", ["epochs=8", "optimiser.lr=0.01", "precision=float32"])
     fitted = fit(begin, task, task.encode(train, begin.reading()), encoded, config)
     assert fitted.best.step < fitted.epochs[-1].step
     assert fitted.best.metrics["accuracy"] == max(epoch.metrics["accuracy"] for epoch in fitted.epochs)
@@ -75,7 +75,7 @@ def test_accumulation_changes_nothing_but_memory(tmp_path: Path, task: str) -> N
     losses = []
     for accumulation in (1, 4):
         log = Log(tmp_path / f"{accumulation}.jsonl")
-        assignments = ["epochs=2", "rows=4", "dropout=0.0", f"accumulation={accumulation}"]
+        assignments = ["epochs=2", "rows=4", "dropout=0.0", "precision=float32", f"accumulation={accumulation}"]
         _fit(finetune_config(task, assignments), start("encoder_decoder"), log=log)
         losses.append([line["loss"] for line in read_log(log.path) if "split" not in line])
     assert len(losses[0]) == len(losses[1]) > 5
@@ -99,7 +99,10 @@ def test_pretrained_weights_are_read_and_left_as_they_are(family: str) -> None:
     network = build_network(begin.config)
     initialise(network, begin.config, Key(77))
     before = parameters_of(network)
-    fitted = _fit(finetune_config("classify", ["max_steps=2", "optimiser.lr=1e-9"]), begin._replace(network=network))
+    fitted = _fit(
+        finetune_config("classify", ["max_steps=2", "optimiser.lr=1e-9", "precision=float32"]),
+        begin._replace(network=network),
+    )
     assert equal(before, parameters_of(network))
     read = parameters_of(fitted.tuned.model.reader)
     for name, parameter in parameters_of(network.reader).items():

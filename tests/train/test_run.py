@@ -1,5 +1,6 @@
 """A whole run on text in memory: killed, resumed, signalled and repeated, it ends with the same bits."""
 
+import json
 import os
 import signal
 import time
@@ -131,7 +132,17 @@ def test_a_run_leaves_what_the_contract_says(unbroken: Path) -> None:
     assert [line["step"] for line in log if line.get("split") == "validation"] == [4, 8, 12]
     assert set(training[0]) == {"step", "loss", "tokens", "lr", "gradient_norm", "causal"}
     assert [line["tokens"] for line in training] == sorted(line["tokens"] for line in training)  # type: ignore[type-var]
+    assert training[0]["tokens"] == 8 * 48
     assert all(path.name.startswith("step-") for path in (unbroken / "checkpoints").iterdir())
+
+
+def test_the_step_of_the_lowest_validation_loss_is_noted_and_its_checkpoint_kept(unbroken: Path) -> None:
+    validated = [line for line in read_log(unbroken / "log.jsonl") if line.get("split") == "validation"]
+    best = min(validated, key=lambda line: line["loss"])
+    state = json.loads((checkpoints(unbroken)[-1] / "state.json").read_text())
+    assert state["best_step"] == best["step"]
+    assert state["best_loss"] == pytest.approx(best["loss"])
+    assert best["step"] in [int(path.name.removeprefix("step-")) for path in checkpoints(unbroken)]
 
 
 @pytest.mark.parametrize("name", ["bert-tiny", "decoder-tiny", "t5-small"])
@@ -247,6 +258,15 @@ def test_a_finished_run_is_resumed_to_the_same_end(unbroken: Path, tmp_path: Pat
 def test_resuming_what_never_began_begins_it(unbroken: Path, tmp_path: Path) -> None:
     run(config_of(), tmp_path / "out", resume=True)
     assert model_bytes(tmp_path / "out") == model_bytes(unbroken)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_of_something_else_is_refused_and_left_alone(resume: bool, tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    for out in (tmp_path, tmp_path / "letter.txt"):
+        with pytest.raises(ConfigError, match="nothing was changed|Nothing was changed"):
+            run(config_of(), out, resume=resume)
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 
 def test_an_existing_run_is_refused_and_left_alone(unbroken: Path) -> None:

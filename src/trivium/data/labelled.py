@@ -7,6 +7,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,10 +46,10 @@ def text_of(example: LabelExample) -> tuple[str, list[int]]:
     A model reads it as it read its pretraining text. Where the white space is not known it is a single space, and
     none between signs of a script that is written without (Chinese, Japanese).
     """
-    spaces = example.spaces or [
-        "" if not following or _SPACELESS.fullmatch(word[-1:] + following[:1]) else " "
-        for word, following in zip(example.tokens, (*example.tokens[1:], ""), strict=True)
-    ]
+    spaces = example.spaces
+    if spaces is None:
+        pairs = pairwise((*example.tokens, ""))
+        spaces = tuple("" if not after or _SPACELESS.fullmatch(word[-1:] + after[:1]) else " " for word, after in pairs)
     starts, length = [], 0
     for word, space in zip(example.tokens, spaces, strict=True):
         starts.append(length)

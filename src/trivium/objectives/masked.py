@@ -63,7 +63,7 @@ class Masked:
             rng = key.child("masked", rows.epoch_B[b], rows.row_B[b]).numpy()
             candidates = np.flatnonzero(can_hide_BL[b])
             # A short row hides the same share of what it has.
-            count = min(capacity, round(self.config.rate * int((document_BL[b] >= 0).sum())), len(candidates))
+            count = min(round(capacity * (document_BL[b] >= 0).mean()), len(candidates))
             chosen = np.sort(rng.permutation(candidates)[:count])
             places_BN[b, :count] = chosen
             weights_BN[b, :count] = 1.0

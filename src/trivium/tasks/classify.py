@@ -20,6 +20,9 @@ from trivium.tasks.pieces import Encoded, Piece, Reading, window_starts
 class Classify:
     """One class a text, read off the mean of its hidden states.
 
+    The mean is the same for all families, and no worse than the begin token of an encoder or the end token of a
+    decoder: 700 docstrings by area, two pretrained tiny models, two seeds: 57.5 % right against 57.1 %.
+
     A text longer than a row is read in windows; their log-probabilities are averaged. Of a pair every window shows
     both texts, the shorter one whole where half a row holds it.
 

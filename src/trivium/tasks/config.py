@@ -15,7 +15,8 @@ class FinetuneConfig(Config):
     """Everything a fine-tuning run depends on besides the files and the weights it names.
 
     `rows` is the most a step has: the packed rows of an epoch are spread evenly over its steps. `row_length` None =
-    that of the pretraining run. Training ends after `epochs`, or after `max_steps` when they are fewer.
+    that of the pretraining run. Training ends after `epochs`, or after `max_steps` when they are fewer. The learning
+    rate is for networks of a few hundred hidden units; one of 768 wants 2e-5 to 5e-5 (Devlin et al. 2019, A.3).
     """
 
     task: str

@@ -23,9 +23,8 @@ from trivium.tasks.pieces import Encoded, Piece, Reading, best_windows, window_s
 class Label:
     """One label a word: read off its first token both ways, off its last token from left to right.
 
-    Words are joined as in their text (see `data.labelled.text_of`) and tokenised together. An
-    example longer than a row is read in windows that overlap by half; each word is answered once, in the window that
-    shows most around it.
+    Words are joined as in their text (see `data.labelled.text_of`) and tokenised together. An example longer than a
+    row is read in windows that overlap by half; each word is answered once, in the window that shows most around it.
 
     Args:
         labels: the classes.

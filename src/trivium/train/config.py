@@ -121,8 +121,9 @@ def complete(tree: Mapping[str, Any]) -> Tree:
     result["model"] = model
     if "objective" not in result:
         result["objective"] = usual_objective(parse(ModelConfig, model, "model")).model_dump(mode="json")
-    if "optimiser" not in result:
-        result["optimiser"] = {"lr": round(0.4 / parse(ModelConfig, model, "model").hidden_size, 6)}
+    optimiser = result.get("optimiser", {})
+    if isinstance(optimiser, Mapping) and "lr" not in optimiser:
+        result["optimiser"] = {"lr": round(0.4 / parse(ModelConfig, model, "model").hidden_size, 6), **optimiser}
     return result
 
 

@@ -80,8 +80,7 @@ def pretrain(
         config = _same_run(_fit(config, data), parse(RunConfig, read_toml(saved), str(saved)))
         material = _material(config, data)
     else:
-        if not resume:
-            refuse_existing(out)
+        refuse_existing(out)  # to resume as well: what has no configuration is no run of ours
         config = _fit(config, data)
         material = _material(config, data)
         config = _settle(config, material, None if minutes is None else minutes * 60.0, begun, progress)
