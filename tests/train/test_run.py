@@ -264,7 +264,7 @@ def test_resuming_what_never_began_begins_it(unbroken: Path, tmp_path: Path) -> 
 def test_a_folder_of_something_else_is_refused_and_left_alone(resume: bool, tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear")
     for out in (tmp_path, tmp_path / "letter.txt"):
-        with pytest.raises(ConfigError, match="nothing was changed|Nothing was changed"):
+        with pytest.raises(ConfigError, match=r"[nN]othing was changed"):
             run(config_of(), out, resume=resume)
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 

@@ -20,7 +20,8 @@ def command(
     from trivium.cli.progress import shown
     from trivium.evaluate.compare import compare, comparison_table
 
-    result = compare(runs, out, progress=shown(quiet=quiet))
+    with shown(quiet=quiet) as progress:
+        result = compare(runs, out, progress=progress)
     if as_json:
         typer.echo(json.dumps(result, ensure_ascii=False))
         return

@@ -37,7 +37,8 @@ def command(
     from trivium.cli.progress import shown
     from trivium.evaluate.perplexity import evaluate_run
 
-    quality = evaluate_run(run, data, split, progress=shown(quiet=quiet))
+    with shown(quiet=quiet) as progress:
+        quality = evaluate_run(run, data, split, progress=progress)
     if as_json:
         typer.echo(json.dumps(quality._asdict()))
         return

@@ -48,15 +48,9 @@ def command(
     assignments += [f"epochs={epochs}"] * (epochs is not None)
     assignments += [f"seed={seed}"] * (seed is not None)
     config = finetune_config(task, assignments)
-    results = finetune(
-        _start(start, tokenizer, task, train),
-        config,
-        train=train,
-        valid=valid,
-        test=test,
-        out=out,
-        progress=shown(quiet=quiet),
-    )
+    begin = _start(start, tokenizer, task, train)
+    with shown(quiet=quiet) as progress:
+        results = finetune(begin, config, train=train, valid=valid, test=test, out=out, progress=progress)
     if as_json:
         typer.echo(json.dumps(results, ensure_ascii=False))
         return

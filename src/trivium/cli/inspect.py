@@ -22,6 +22,7 @@ def command(
         from trivium.data.shards import PreparedData
 
         data = PreparedData.open(path)
+        data.verify()
         show_data(path, data, normal_losses(path, data), as_json=as_json)
         return
     from trivium.model.config import ModelConfig

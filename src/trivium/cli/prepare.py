@@ -29,7 +29,7 @@ def command(
     boundary: Annotated[Boundary, typer.Option(help="What separates documents in a text file.")] = Boundary.BLANK_LINE,
     field: Annotated[str, typer.Option(help="Name of the text in JSON lines.")] = "text",
     encoding: Annotated[str, typer.Option(help="Encoding of the files, e.g. gb18030.")] = "utf-8",
-    validation_share: Annotated[float, typer.Option(min=0.0, max=0.5, help="Share held out for validation.")] = 0.05,
+    validation_share: Annotated[float, typer.Option(min=0.001, max=0.5, help="Share held out for validation.")] = 0.05,
     test_share: Annotated[float, typer.Option(min=0.0, max=0.5, help="Share held out for testing.")] = 0.0,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -38,6 +38,7 @@ def command(
     from trivium.cli.describe import show_data
     from trivium.cli.progress import shown
     from trivium.core.config import parse
+    from trivium.core.progress import phases
     from trivium.data.normal import normal_losses
     from trivium.data.prepare import PrepareOptions, prepare
 
@@ -54,17 +55,9 @@ def command(
         },
         "prepare",
     )
-    progress = shown(quiet=quiet)
-    started: set[str] = set()
-
-    def report(phase: str, done: float, total: float) -> None:
-        if phase not in started:
-            started.add(phase)
-            progress.start(phase, total, "bytes")
-        progress.advance(done)
-
-    data = prepare([Path(text) for text in texts], out, options, report=report)
-    progress.start("count", 1, "model")
-    normal = normal_losses(out, data)
-    progress.advance(1)
+    with shown(quiet=quiet) as progress:
+        data = prepare([Path(text) for text in texts], out, options, report=phases(progress, "bytes"))
+        progress.start("count", 1, "model")
+        normal = normal_losses(out, data)
+        progress.advance(1)
     show_data(out, data, normal, as_json=as_json)

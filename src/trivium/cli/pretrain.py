@@ -44,19 +44,11 @@ def command(
     if not resume:
         refuse_existing(out)
     opened = PreparedData.open(data)
-    progress = shown(quiet=quiet)
-    normal = normal_losses(data, opened)
-    progress.line(f"normal losses of this text, nats a token: {normal}")
-    results = pretrain(
-        config,
-        opened,
-        out,
-        progress=progress,
-        minutes=minutes,
-        resume=resume,
-        normal=normal,
-    )
-    progress.line(
-        f"done: held-out loss {results['valid']['loss']:.3f} ({normal}); {results['tokens']:,} tokens in "
-        f"{results['seconds']:.0f} s. {out / 'model'} is the model; `trivium report {out}` draws the curves."
-    )
+    with shown(quiet=quiet) as progress:
+        normal = normal_losses(data, opened)
+        progress.line(f"normal losses of this text, nats a token: {normal}")
+        results = pretrain(config, opened, out, progress=progress, minutes=minutes, resume=resume, normal=normal)
+        progress.line(
+            f"done: held-out loss {results['valid']['loss']:.3f} ({normal}); {results['tokens']:,} tokens in "
+            f"{results['seconds']:.0f} s. {out / 'model'} is the model; `trivium report {out}` draws the curves."
+        )

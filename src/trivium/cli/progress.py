@@ -1,6 +1,8 @@
 """Progress on the terminal: a bar where somebody looks, plain lines where nobody does, on standard error."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import monotonic
 
 from trivium.core.progress import Progress, Silent
@@ -81,8 +83,16 @@ class Bar:
         self._bars.stop()
 
 
-def shown(*, quiet: bool) -> Progress:
-    """Return what shows progress here: nothing if quiet, a bar on a terminal, plain lines elsewhere."""
+@contextmanager
+def shown(*, quiet: bool) -> Iterator[Progress]:
+    """Yield what shows progress here: nothing if quiet, a bar on a terminal, plain lines elsewhere."""
     if quiet:
-        return Silent()
-    return Bar() if sys.stderr.isatty() else PlainLines()
+        yield Silent()
+    elif sys.stderr.isatty():
+        bar = Bar()
+        try:
+            yield bar
+        finally:
+            bar.stop()
+    else:
+        yield PlainLines()

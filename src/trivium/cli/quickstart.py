@@ -25,7 +25,8 @@ def command(
     from trivium.cli.progress import shown
     from trivium.evaluate.quickstart import quickstart, quickstart_table
 
-    summary = quickstart(out, seed=seed, minutes=minutes, progress=shown(quiet=quiet))
+    with shown(quiet=quiet) as progress:
+        summary = quickstart(out, seed=seed, minutes=minutes, progress=progress)
     Console().print(quickstart_table(summary))
     for line in summary["verdict"]:
         typer.echo(line)

@@ -58,11 +58,26 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+@contextmanager
+def alone(file: Path) -> Iterator[None]:
+    """Hold a lock on an existing file, so that two processes do not write one folder; ConfigError if it is held."""
+    with file.open("rb") as held:
+        try:
+            import fcntl
+
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            pass  # no such locks on this system
+        except BlockingIOError:
+            raise ConfigError(f"{file.parent}: another process is at work in this folder.") from None
+        yield
+
+
 def refuse_existing(out: Path) -> None:
     """Raise ConfigError when the folder a command is to make is already there with something in it."""
     if out.is_file():
         raise ConfigError(f"--out {out}: expected a folder, found a file; nothing was changed.")
-    if out.exists() and any(out.iterdir()):
+    if not out.name or (out.exists() and any(out.iterdir())):
         raise ConfigError(f"--out {out}: already exists; choose another folder or remove it. Nothing was changed.")
 
 

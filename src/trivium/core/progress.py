@@ -1,5 +1,6 @@
 """How long work tells what it is doing, without knowing who looks on."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -30,3 +31,16 @@ class Silent:
 
     def line(self, text: str) -> None:
         """Show nothing."""
+
+
+def phases(progress: Progress, unit: str) -> Callable[[str, float, float], None]:
+    """Return a function of (phase, done, total) that begins each phase when it first hears of it."""
+    begun: set[str] = set()
+
+    def report(phase: str, done: float, total: float) -> None:
+        if phase not in begun:
+            begun.add(phase)
+            progress.start(phase, total, unit)
+        progress.advance(done)
+
+    return report

@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
@@ -33,21 +34,28 @@ def normal_losses(folder: Path, data: PreparedData) -> Normal:
     At most 4 million training tokens are counted, so the 5-gram of a large text would do better than is said here.
     """
     kept = folder / FILE
-    if kept.is_file():
-        found = json.loads(kept.read_text(encoding="utf-8"))
-        if found.pop("fingerprint", None) == data.fingerprint:
-            return Normal(**found)
+    known = _read(kept, data.fingerprint)
+    if known is not None:
+        return known
     size = data.tokenizer.vocabulary_size
-    train = _some(data.split("train"), _MAX_TRAIN_TOKENS)
+    model = KneserNey.fit(_some(data.split("train"), _MAX_TRAIN_TOKENS), order=_ORDER, vocabulary_size=size)
     held_out = _some(data.split("validation"), _MAX_VALIDATION_TOKENS)
-    model = KneserNey.fit(train, order=_ORDER, vocabulary_size=size)
-    counts_V = np.bincount(np.concatenate([document[1:] for document in train]), minlength=size) + 0.5
-    targets = np.concatenate([document[1:] for document in held_out])
-    unigram = float(-np.log(counts_V / counts_V.sum())[targets].mean())
-    bits = np.concatenate(model.log2_probabilities_of(held_out))
-    normal = Normal(math.log(size), unigram, float(-bits.mean() * math.log(2.0)))
-    write_json(kept, {**normal._asdict(), "fingerprint": data.fingerprint})
+    unigram, ngram = (model.bits_per_token(held_out, order=order) * math.log(2.0) for order in (1, _ORDER))
+    normal = Normal(math.log(size), unigram, ngram)
+    with suppress(OSError):  # a shared, read-only folder: counted again next time
+        write_json(kept, {**normal._asdict(), "fingerprint": data.fingerprint})
     return normal
+
+
+def _read(path: Path, fingerprint: str) -> Normal | None:
+    """Return the losses kept, None when there are none, or they are of other data or damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found.pop("fingerprint") != fingerprint:
+            return None
+        return Normal(**{name: float(value) for name, value in found.items()})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 def _some(split: Split, max_tokens: int) -> list[np.ndarray]:

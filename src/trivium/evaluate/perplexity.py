@@ -13,7 +13,7 @@ from trivium.core.config import parse, read_toml
 from trivium.core.errors import CheckpointError, ConfigError
 from trivium.core.progress import Progress
 from trivium.core.random import Key
-from trivium.data.neighbours import NeighbourCounts
+from trivium.data.neighbours import UNKNOWN, NeighbourCounts
 from trivium.data.ngram import KneserNey
 from trivium.data.packing import RowReader
 from trivium.data.shards import PreparedData
@@ -161,10 +161,8 @@ def _masked(network: Network, objective: Masked, rows: Rows, key: Key, counts: N
     row_K, slot_K = np.nonzero(used_BN)
     place_K = objective.make(rows, key).places_BN.numpy()[row_K, slot_K]
     tokens_BL, document_BL = rows.tokens_BL, rows.document_BL
-    # A document's first token is its bos, never hidden, so every hidden place has a left neighbour in a whole
-    # document; at a row's edge the neighbour is outside and stands as padding.
-    left_K = _neighbour(tokens_BL, document_BL, row_K, place_K, -1, objective.special.pad)
-    right_K = _neighbour(tokens_BL[:, :-1], document_BL[:, :-1], row_K, place_K, 1, objective.special.pad)
+    left_K = _neighbour(tokens_BL, document_BL, row_K, place_K, -1)
+    right_K = _neighbour(tokens_BL[:, :-1], document_BL[:, :-1], row_K, place_K, 1)
     label_K = labels_BN[row_K, slot_K]
     return _Scored(
         bits=bits_BN[row_K, slot_K],
@@ -220,13 +218,14 @@ def _ngram_bits(rows: Rows, ngram: KneserNey) -> np.ndarray:
 
 
 def _neighbour(
-    tokens_BL: np.ndarray, document_BL: np.ndarray, row_K: np.ndarray, place_K: np.ndarray, offset: int, pad: int
+    tokens_BL: np.ndarray, document_BL: np.ndarray, row_K: np.ndarray, place_K: np.ndarray, offset: int
 ) -> np.ndarray:
+    """Return the token beside each place, UNKNOWN where that is outside of its document's piece of the row."""
     other_K = place_K + offset
     inside_K = (other_K >= 0) & (other_K < tokens_BL.shape[1])
     other_K = np.clip(other_K, 0, tokens_BL.shape[1] - 1)
     same_K = inside_K & (document_BL[row_K, other_K] == document_BL[row_K, place_K])
-    return np.where(same_K, tokens_BL[row_K, other_K], pad)
+    return np.where(same_K, tokens_BL[row_K, other_K], UNKNOWN)
 
 
 def _gather(reader: RowReader, numbers: np.ndarray) -> Rows:

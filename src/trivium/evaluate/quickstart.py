@@ -16,7 +16,7 @@ from rich.table import Table
 
 from trivium.core.config import parse, read_toml
 from trivium.core.files import refuse_existing, write_json, write_text
-from trivium.core.progress import Progress
+from trivium.core.progress import Progress, phases
 from trivium.data.builtin import builtin_documents, label_examples
 from trivium.data.labelled import LabelExample, read_label, write_jsonl
 from trivium.data.prepare import PrepareOptions, prepare_texts
@@ -128,16 +128,8 @@ def quickstart(out: Path, *, seed: int, minutes: float, progress: Progress) -> d
 
 
 def _prepare(folder: Path, progress: Progress) -> PreparedData:
-    phases: set[str] = set()
-
-    def report(phase: str, done: float, total: float) -> None:
-        if phase not in phases:
-            phases.add(phase)
-            progress.start(phase, total, "bytes")
-        progress.advance(done)
-
     options = PrepareOptions(tokenizer="bpe", vocabulary_size=VOCABULARY_SIZE)
-    return prepare_texts(builtin_documents, folder, options, report=report)
+    return prepare_texts(builtin_documents, folder, options, report=phases(progress, "bytes"))
 
 
 def _label_files(folder: Path) -> dict[str, Sequence[LabelExample]]:

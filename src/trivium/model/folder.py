@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from trivium.core.config import parse, read_toml, write_toml
@@ -55,7 +55,8 @@ def unique_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write tensors as safetensors; equal tensors give equal bytes."""
-    save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, path)
+    # Not safetensors' own save_file: its error for a full disk is not an OSError, and its files are for the owner only.
+    path.write_bytes(save({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

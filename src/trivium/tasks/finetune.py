@@ -26,7 +26,7 @@ from trivium.tasks.pieces import Encoded, TrainingRows
 from trivium.tasks.start import Start
 from trivium.train.log import Log
 from trivium.train.loop import StepReport, train_steps
-from trivium.train.measure import bfloat16_is_native
+from trivium.train.measure import settled_precision
 from trivium.train.optimisers import build_optimiser
 from trivium.train.precision import TrainedWeights
 from trivium.train.schedules import lr_share
@@ -185,9 +185,7 @@ def finetune(
 
 def settled(config: FinetuneConfig, start: Start | None = None) -> FinetuneConfig:
     """Return the settings with the type to compute in decided, and the rows' length where a start is given."""
-    precision = config.precision
-    if precision == "auto":
-        precision = "bfloat16" if bfloat16_is_native() else "float32"
+    precision = settled_precision(config.precision)
     row_length = config.row_length or (start.row_length if start is not None else None)
     return config.model_copy(update={"precision": precision, "row_length": row_length})
 

@@ -8,7 +8,7 @@ from trivium.core.files import write_text
 
 
 class Log:
-    """Appends lines to a run's log; every line is on disk when the call returns."""
+    """Appends lines to a run's log; a line is with the system when the call returns."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

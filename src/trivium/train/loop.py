@@ -76,18 +76,9 @@ def train_steps(
     waiting = perf_counter()
     for step, batch in enumerate(batches, start):
         begun = perf_counter()
-        counts = learned.counts(batch)
-        sums = dict.fromkeys(counts, 0.0)
-        loss = 0.0
-        for number, micro in enumerate(micro_batches(batch, accumulation)):
-            torch.manual_seed(key.child("dropout", step, 0, number).integer())
-            terms = learned.loss(weights.compute, micro, key.child("loss", step, number))
-            total = torch.stack([term.weight * term.sum / max(counts[term.name], 1.0) for term in terms]).sum()
-            total.backward()  # type: ignore[no-untyped-call]
-            weights.collect_gradients()
-            loss += float(total.detach())
-            for term in terms:
-                sums[term.name] += float(term.sum.detach())
+        loss, terms = _accumulate(
+            weights, learned, micro_batches(batch, accumulation), learned.counts(batch), step, key
+        )
         computed = perf_counter()
         norm = float(nn.utils.clip_grad_norm_(parameters, max_gradient_norm))
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -101,17 +92,33 @@ def train_steps(
         optimiser.zero_grad(set_to_none=True)
         weights.publish()
         done = perf_counter()
-        yield StepReport(
-            step=step + 1,
-            loss=loss,
-            terms={name: sums[name] / max(counts[name], 1.0) for name in sums},
-            gradient_norm=norm,
-            lr=lr(step),
-            tokens=batch.num_tokens,
-            seconds_by_phase={
-                "data": begun - waiting,
-                "compute": computed - begun,
-                "update": done - computed,
-            },
-        )
+        phases = {"data": begun - waiting, "compute": computed - begun, "update": done - computed}
+        yield StepReport(step + 1, loss, terms, norm, lr(step), batch.num_tokens, phases)
         waiting = perf_counter()
+
+
+def _accumulate(
+    weights: TrainedWeights,
+    learned: Learned,
+    micros: list[Batch],
+    counts: dict[str, float],
+    step: int,
+    key: Key,
+) -> tuple[float, dict[str, float]]:
+    """Add up the gradients of a step's micro-batches; return the step's loss and the mean of each term.
+
+    Args:
+        counts: of the whole step's terms; a term that the step does not have (count 0) has no gradient either.
+    """
+    sums = dict.fromkeys(counts, 0.0)
+    loss = 0.0
+    for number, micro in enumerate(micros):
+        torch.manual_seed(key.child("dropout", step, 0, number).integer())
+        terms = learned.loss(weights.compute, micro, key.child("loss", step, number))
+        total = torch.stack([term.weight * term.sum / (counts[term.name] or 1.0) for term in terms]).sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        weights.collect_gradients()
+        loss += float(total.detach())
+        for term in terms:
+            sums[term.name] += float(term.sum.detach())
+    return loss, {name: sums[name] / (counts[name] or 1.0) for name in sums}

@@ -10,7 +10,7 @@ from trivium.core.batch import Batch
 from trivium.core.random import Key
 from trivium.model.initialise import initialise
 from trivium.objectives.base import Objective
-from trivium.train.config import RunConfig
+from trivium.train.config import Precision, RunConfig
 from trivium.train.loop import train_steps
 from trivium.train.optimisers import build_optimiser
 from trivium.train.precision import TrainedWeights
@@ -52,8 +52,13 @@ def seconds_a_step(
     return mean(times)
 
 
+def settled_precision(precision: Precision) -> Precision:
+    """Return the type to compute in; auto is bfloat16 where this processor multiplies it in hardware."""
+    if precision == "auto":
+        return "bfloat16" if bfloat16_is_native() else "float32"
+    return precision
+
+
 def bfloat16_is_native() -> bool:
     """Return whether this processor multiplies bfloat16 matrices in hardware (elsewhere it is slower than float32)."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

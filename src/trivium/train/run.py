@@ -13,7 +13,7 @@ from torch import nn
 from trivium.core.batch import Batch
 from trivium.core.config import parse, read_toml, write_toml
 from trivium.core.errors import CheckpointError, ConfigError, Interrupted
-from trivium.core.files import new_folder, refuse_existing, write_json, write_text
+from trivium.core.files import alone, new_folder, refuse_existing, write_json, write_text
 from trivium.core.progress import Progress
 from trivium.core.random import Key
 from trivium.data.loader import ahead, step_batches
@@ -30,7 +30,7 @@ from trivium.train.checkpoint import latest_good, load_checkpoint, save_checkpoi
 from trivium.train.config import RunConfig
 from trivium.train.log import Log
 from trivium.train.loop import StepReport, train_steps
-from trivium.train.measure import bfloat16_is_native, seconds_a_step
+from trivium.train.measure import seconds_a_step, settled_precision
 from trivium.train.optimisers import build_optimiser
 from trivium.train.precision import TrainedWeights
 from trivium.train.schedules import lr_share
@@ -81,12 +81,18 @@ def pretrain(
         material = _material(config, data)
     else:
         refuse_existing(out)  # to resume as well: what has no configuration is no run of ours
+        named = config.data.fingerprint
+        if named is not None and named != data.fingerprint:
+            raise ConfigError(
+                f"the recipe was run on other data (data.fingerprint {named}; this is {data.fingerprint}); "
+                "remove that line from it to run it on this."
+            )
         config = _fit(config, data)
         material = _material(config, data)
         config = _settle(config, material, None if minutes is None else minutes * 60.0, begun, progress)
         out.mkdir(parents=True, exist_ok=True)
         write_text(saved, write_toml(config))
-    with _signals() as stopped_by:
+    with alone(out / CONFIG), _signals() as stopped_by:
         return _train(config, data, material, out, progress=progress, stopped_by=stopped_by, normal=normal)
 
 
@@ -213,14 +219,10 @@ def _fit(config: RunConfig, data: PreparedData) -> RunConfig:
         model = _continued(Path(config.start_from), data)
     if config.data.row_length > model.max_length:
         model = with_max_length(model, config.data.row_length)
-    precision = config.train.precision
-    if precision == "auto":
-        precision = "bfloat16" if bfloat16_is_native() else "float32"
     return config.model_copy(
         update={
             "model": model,
             "data": config.data.model_copy(update={"fingerprint": data.fingerprint}),
-            "train": config.train.model_copy(update={"precision": precision}),
         }
     )
 
@@ -239,12 +241,15 @@ def _settle(
     config: RunConfig, material: Material, seconds: float | None, begun: float, progress: Progress
 ) -> RunConfig:
     """Return the run with its number of steps and its intervals decided."""
-    train = config.train
+    train = config.train.model_copy(update={"precision": settled_precision(config.train.precision)})
+    config = config.model_copy(update={"train": train})
     steps = train.steps or DEFAULT_STEPS
     if seconds is not None:
         step_seconds = seconds_a_step(config, material.objective, material.batch, budget_seconds=seconds)
+        network = material.objective.network(config.model)
+        initialise(network, config.model, Key(config.seed))
         validating = perf_counter()
-        _held_out_terms(config, material, material.objective.network(config.model))
+        _held_out_terms(config, material, TrainedWeights(network, train.precision).compute)
         validating = perf_counter() - validating
         # Ten validations with their checkpoints, one at the end, and a little for what nobody foresees.
         left = 0.97 * seconds - (perf_counter() - begun) - 12 * validating
@@ -269,7 +274,7 @@ def _same_run(asked: RunConfig, saved: RunConfig) -> RunConfig:
             pairs += [(f"{path}.{key}".lstrip("."), new[key], old.get(key)) for key in new]
         elif path == "data.fingerprint" and new != old:
             raise ConfigError(f"--resume: the data has changed: its fingerprint is {new}, the run began with {old}.")
-        elif new is not None and new != old and path != "train.prefetch":
+        elif new not in (None, "auto", old) and path != "train.prefetch":
             raise ConfigError(f"--resume: `{path}` was {old!r} when the run began, now {new!r}; leave it as it was.")
     return saved.model_copy(update={"train": saved.train.model_copy(update={"prefetch": asked.train.prefetch})})
 
