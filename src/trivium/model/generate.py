@@ -56,7 +56,7 @@ def generate(
     forbidden: Sequence[int] = (),
     source: Batch | None = None,
 ) -> list[list[int]]:
-    """Continue each prompt; rows of unequal length are read together, each exactly as it would be alone.
+    """Continue each prompt; rows of unequal length are read together, each with the logits it would get alone.
 
     Args:
         network: a decoder, or an encoder-decoder with `source`.

@@ -152,7 +152,10 @@ def gpt2(num_layers: int, hidden_size: int) -> ModelConfig:
 
 
 def t5(num_layers: int, hidden_size: int, num_heads: int, feed_forward_size: int) -> ModelConfig:
-    """Return T5 v1.0 (Raffel et al. 2020): RMSNorm, relative buckets, no biases, unscaled scores, tied head."""
+    """Return T5 v1.0 (Raffel et al. 2020): RMSNorm, relative buckets, no biases, unscaled scores, tied head.
+
+    Differs from Hugging Face in training only: no dropout after the final norms, none inside the feed-forward.
+    """
 
     def stack(*, writes: bool) -> StackConfig:
         attention = _attention(num_heads, 64, bias=False, dropout=0.1, scale=1.0)
