@@ -1,5 +1,6 @@
 """trivium compare: quality, parameters and speed side by side."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -27,5 +28,5 @@ def command(
         return
     from rich.console import Console
 
-    Console().print(comparison_table(result))
+    Console(width=None if sys.stdout.isatty() else 140).print(comparison_table(result))
     typer.echo(out / "comparison.html")

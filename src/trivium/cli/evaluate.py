@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trivium.cli.options import Json, Quiet
+from trivium.cli.options import Json, Quiet, as_text
 
 
 def command(
@@ -61,14 +61,14 @@ def predict_command(
     from trivium.tasks.predict import predict_texts
 
     tuned = load_tuned(run)
-    for answer in predict_texts(tuned, texts or _lines()):
+    for answer in predict_texts(tuned, map(as_text, texts) if texts else _lines()):
         typer.echo(json.dumps(answer, ensure_ascii=False))
 
 
 def _lines() -> Iterator[str]:
+    """Yield every line, an empty one too: answers keep their places."""
     for line in sys.stdin:
-        if line.strip():
-            yield line.rstrip("\n")
+        yield as_text(line.rstrip("\n"))
 
 
 def _task_metrics(run: Path, file: Path) -> dict[str, float]:

@@ -5,8 +5,10 @@ import sys
 
 import typer
 
+from trivium import __version__
 from trivium.cli import compare, doctor, evaluate, finetune, inspect, prepare, pretrain, quickstart, report, speak
 
+_INTERRUPTED = 130  # 128 + SIGINT
 app = typer.Typer(
     name="trivium",
     help="Pretrain, fine-tune and compare BERT-, GPT- and T5-family language models on your own text.",
@@ -38,16 +40,19 @@ def run() -> None:
 def _run(arguments: list[str]) -> int:
     from trivium.core.errors import Interrupted, UserError
 
+    if arguments == ["--version"]:
+        sys.stdout.write(f"trivium {__version__}\n")
+        return 0
     try:
-        result = app(args=arguments, standalone_mode=False)
+        result = app(args=arguments or ["--help"], standalone_mode=False)
     except UserError as error:
         return _say(str(error))
     except Interrupted as stop:
         _say(str(stop))
         return 128 + stop.signal_number
     except KeyboardInterrupt:
-        _say("interrupted.")
-        return 130
+        _say("interrupted; nothing was kept.")
+        return _INTERRUPTED
     except BrokenPipeError:
         return 0
     except OSError as error:
@@ -62,6 +67,8 @@ def _run(arguments: list[str]) -> int:
         if message is None:
             raise
         return _say(_usage(message(), arguments))
+    if result == _INTERRUPTED:
+        _say("interrupted; nothing was kept.")
     return result if isinstance(result, int) else 0
 
 

@@ -12,3 +12,16 @@ Set = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, results only.")]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON, for programs.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of all random choices.")]
+
+
+def as_text(value: str) -> str:
+    """Return an argument or a line of input; raise DataError when its bytes were not UTF-8."""
+    from trivium.core.errors import DataError
+
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"expected UTF-8 text, found other bytes at character {error.start} of {value[:40]!r}."
+        ) from None
+    return value

@@ -15,7 +15,9 @@ def command(
     minutes: Annotated[
         float | None, typer.Option(min=0.05, help="Train for about this long: steps are measured first.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Train for so many steps.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Train for so many steps (1,000 if neither is given).")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run was.")] = False,
     start_from: Annotated[Path | None, typer.Option("--from", help="A run whose weights this one begins with.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of all random choices.")] = None,
@@ -52,3 +54,9 @@ def command(
             f"done: held-out loss {results['valid']['loss']:.3f} ({normal}); {results['tokens']:,} tokens in "
             f"{results['seconds']:.0f} s. {out / 'model'} is the model; `trivium report {out}` draws the curves."
         )
+        best = results["best"]
+        if best["loss"] < 0.98 * results["valid"]["loss"]:
+            progress.line(
+                f"the held-out loss was {best['loss']:.3f} at step {best['step']} (kept in checkpoints/), "
+                "lower than now: the text was read too often. Train for fewer steps, or on more text."
+            )

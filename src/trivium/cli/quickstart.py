@@ -1,5 +1,6 @@
 """trivium quickstart: the main job on text that every Python has."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +28,7 @@ def command(
 
     with shown(quiet=quiet) as progress:
         summary = quickstart(out, seed=seed, minutes=minutes, progress=progress)
-    Console().print(quickstart_table(summary))
+    Console(width=None if sys.stdout.isatty() else 140).print(quickstart_table(summary))
     for line in summary["verdict"]:
         typer.echo(line)
     typer.echo(f"{out / 'report.html'} shows it in pictures.")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from trivium.cli.options import Json, Seed
+from trivium.cli.options import Json, Seed, as_text
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a pretrained run.")]
 
@@ -30,7 +30,9 @@ def generate_command(
 
     speaker = open_speaker(run)
     sampling = None if greedy else Sampling(temperature, top_k, top_p)
-    completion, tokens = continue_text(speaker, prompt, max_new_tokens=max_new_tokens, sampling=sampling, seed=seed)
+    completion, tokens = continue_text(
+        speaker, as_text(prompt), max_new_tokens=max_new_tokens, sampling=sampling, seed=seed
+    )
     if as_json:
         typer.echo(json.dumps({"prompt": prompt, "completion": completion, "tokens": tokens}, ensure_ascii=False))
     else:
@@ -49,7 +51,7 @@ def fill_command(
     from trivium.cli.describe import open_speaker
     from trivium.tasks.speak import fill_masks
 
-    guesses = fill_masks(open_speaker(run), text, top=top)
+    guesses = fill_masks(open_speaker(run), as_text(text), top=top)
     if as_json:
         masks = [[guess._asdict() for guess in place] for place in guesses]
         typer.echo(json.dumps({"text": text, "masks": masks}, ensure_ascii=False))

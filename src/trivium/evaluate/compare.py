@@ -283,7 +283,10 @@ def _baselines(groups: Sequence[Group], yardstick: Yardstick) -> list[dict[str, 
     """Return what the runs' results say of baselines; those that saw other examples have the run's name beside."""
     found: dict[str, float] = {}
     for group in groups:
-        for name, values in table(group.runs[0].results, "baselines").items():
+        results = group.runs[0].results or {}
+        if yardstick.split != ("test" if "test" in results else "valid"):
+            continue  # its baselines were scored on other examples than the heading says
+        for name, values in table(results, "baselines").items():
             value = metrics_of(values).get(yardstick.metric) if isinstance(values, dict) else None
             if value is not None and abs(found.setdefault(name, value) - value) > 1e-9:
                 found[f"{name} ({group.name})"] = value

@@ -9,6 +9,7 @@ from trivium.model.config import (
     Decoder,
     Encoder,
     EncoderDecoder,
+    Family,
     Gated,
     HeadConfig,
     LayerNormConfig,
@@ -62,40 +63,31 @@ def _small_init(hidden_size: int) -> NormalInit:
     return NormalInit(std=round((0.4 / hidden_size) ** 0.5, 4), scale_residual=True)
 
 
-def encoder(num_layers: int, hidden_size: int, num_heads: int) -> ModelConfig:
-    """Return a modern encoder."""
+def _modern(family: Family, hidden_size: int) -> ModelConfig:
     return ModelConfig(
         vocabulary_size=8192,
         hidden_size=hidden_size,
         max_length=512,
-        family=Encoder(stack=_modern_stack(num_layers, hidden_size, num_heads)),
+        family=family,
         initialisation=_small_init(hidden_size),
     )
+
+
+def encoder(num_layers: int, hidden_size: int, num_heads: int) -> ModelConfig:
+    """Return a modern encoder."""
+    return _modern(Encoder(stack=_modern_stack(num_layers, hidden_size, num_heads)), hidden_size)
 
 
 def decoder(num_layers: int, hidden_size: int, num_heads: int) -> ModelConfig:
     """Return a modern decoder: the encoder's very layers, read from left to right."""
-    return ModelConfig(
-        vocabulary_size=8192,
-        hidden_size=hidden_size,
-        max_length=512,
-        family=Decoder(stack=_modern_stack(num_layers, hidden_size, num_heads)),
-        initialisation=_small_init(hidden_size),
-    )
+    return _modern(Decoder(stack=_modern_stack(num_layers, hidden_size, num_heads)), hidden_size)
 
 
 def seq2seq(num_layers: int, hidden_size: int, num_heads: int) -> ModelConfig:
     """Return a modern encoder-decoder with `num_layers` in each stack."""
-    return ModelConfig(
-        vocabulary_size=8192,
-        hidden_size=hidden_size,
-        max_length=512,
-        family=EncoderDecoder(
-            encoder=_modern_stack(num_layers, hidden_size, num_heads),
-            decoder=_modern_stack(num_layers, hidden_size, num_heads, cross=True),
-        ),
-        initialisation=_small_init(hidden_size),
-    )
+    reads = _modern_stack(num_layers, hidden_size, num_heads)
+    writes = _modern_stack(num_layers, hidden_size, num_heads, cross=True)
+    return _modern(EncoderDecoder(encoder=reads, decoder=writes), hidden_size)
 
 
 def bert(num_layers: int, hidden_size: int) -> ModelConfig:

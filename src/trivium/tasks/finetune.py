@@ -99,7 +99,8 @@ def fit(
     best: tuple[Epoch, dict[str, Tensor]] | None = None
     for report in _updates(task, weights, rows, steps, config, key):
         tokens += report.tokens
-        _log_step(log, report, tokens, perf_counter() - began)
+        if log is not None:
+            log.step(report, tokens=tokens, seconds=perf_counter() - began)
         if report.step in ends:
             epoch = Epoch(report.step, score(weights.compute, task.labels, valid).metrics)
             epochs.append(epoch)
@@ -231,19 +232,6 @@ def _results(config: FinetuneConfig, fitted: Fitted, test: Scores | None) -> dic
         "share_of_real_tokens": fitted.share_of_real_tokens,
         "from": config.start_from,
     }
-
-
-def _log_step(log: Log | None, report: StepReport, tokens: int, seconds: float) -> None:
-    if log is not None:
-        log.write(
-            step=report.step,
-            loss=report.loss,
-            tokens=tokens,
-            seconds=seconds,
-            lr=report.lr,
-            gradient_norm=report.gradient_norm,
-            **report.terms,
-        )
 
 
 def _log_epoch(log: Log | None, epoch: Epoch, tokens: int, seconds: float) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from trivium.core.files import write_text
+from trivium.train.loop import StepReport
 
 
 class Log:
@@ -18,6 +19,18 @@ class Log:
         if self.path.exists():
             kept = [line for line in read_log(self.path) if line["step"] <= step]
             write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def step(self, report: StepReport, *, tokens: int, seconds: float) -> None:
+        """Append what one update was, with the tokens and seconds of the run so far."""
+        self.write(
+            step=report.step,
+            loss=report.loss,
+            tokens=tokens,
+            seconds=seconds,
+            lr=report.lr,
+            gradient_norm=report.gradient_norm,
+            **report.terms,
+        )
 
     def write(self, **values: Any) -> None:
         """Append one line, its numbers to 8 digits."""

@@ -29,7 +29,7 @@ from trivium.objectives.build import build_objective
 from trivium.train.checkpoint import latest_good, load_checkpoint, save_checkpoint
 from trivium.train.config import RunConfig
 from trivium.train.log import Log
-from trivium.train.loop import StepReport, train_steps
+from trivium.train.loop import train_steps
 from trivium.train.measure import seconds_a_step, settled_precision
 from trivium.train.optimisers import build_optimiser
 from trivium.train.precision import TrainedWeights
@@ -131,7 +131,7 @@ def _train(
         seconds = before + perf_counter() - began
         state = state._replace(step=report.step, tokens=state.tokens + report.tokens, seconds=seconds)
         if report.step % log_steps == 0 or report.step == steps:
-            log.write(**_log_line(report, state))
+            log.step(report, tokens=state.tokens, seconds=state.seconds)
         improved = False
         if report.step % validate_steps == 0 or report.step == steps:
             loss = _validate(config, material, weights.compute, log, state)
@@ -169,6 +169,7 @@ def _finish(
         "parameters": num_parameters(kept),
         "tokens": state.tokens,
         "seconds": round(state.seconds, 3),
+        "best": {"loss": state.best_loss, "step": state.best_step},
     }
     if normal is not None:
         results["normal"] = normal._asdict()
@@ -295,18 +296,6 @@ def _held_out_terms(config: RunConfig, material: Material, network: nn.Module) -
         rows_per_batch=config.train.rows,
         key=Key(config.seed).child("validate"),
     )
-
-
-def _log_line(report: StepReport, state: TrainState) -> dict[str, Any]:
-    return {
-        "step": report.step,
-        "loss": report.loss,
-        "tokens": state.tokens,
-        "seconds": state.seconds,
-        "lr": report.lr,
-        "gradient_norm": report.gradient_norm,
-        **report.terms,
-    }
 
 
 @contextmanager
