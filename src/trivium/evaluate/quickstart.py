@@ -199,7 +199,7 @@ def _task_config(job: _Job, start: Start, seconds_a_fit: float) -> FinetuneConfi
     begun = perf_counter()
     fit(start, task, train, valid, config.model_copy(update={"epochs": 1}))
     epoch_seconds = perf_counter() - begun
-    epochs = min(config.epochs, max(2, int(0.85 * seconds_a_fit / epoch_seconds)))
+    epochs = min(config.epochs, max(5, int(0.85 * seconds_a_fit / epoch_seconds)))
     if epochs < config.epochs:
         job.progress.line(f"{epoch_seconds:.1f} s an epoch: {epochs} epochs instead of {config.epochs}")
     return config.model_copy(update={"epochs": epochs})
