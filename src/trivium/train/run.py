@@ -253,7 +253,7 @@ def _settle(
         _held_out_terms(config, material, TrainedWeights(network, train.precision).compute)
         validating = perf_counter() - validating
         # Ten validations with their checkpoints, one at the end, and a little for what nobody foresees.
-        left = 0.97 * seconds - (perf_counter() - begun) - 12 * validating
+        left = 0.94 * seconds - (perf_counter() - begun) - 12 * validating
         steps = max(1, int(left / (step_seconds * 1.03)))
         progress.line(f"measured {step_seconds * 1000:.0f} ms a step: {steps} steps in {seconds / 60:.3g} minutes")
     tenth = max(1, steps // 10)
