@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from trivium.core.batch import Rows
+from trivium.core.batch import Batch, Rows
 from trivium.core.config import parse, read_toml
 from trivium.core.errors import CheckpointError, ConfigError
 from trivium.core.progress import Progress
@@ -145,7 +145,7 @@ def _quality(objective: Objective, scored: list[_Scored], *, lossless: bool, cov
 def _causal(
     network: Network, objective: Causal, rows: Rows, key: Key, ngram: KneserNey, num_bytes_V: np.ndarray
 ) -> _Scored:
-    bits_BN, correct_BN, labels_BN, used_BN = _model(network, objective, rows, key)
+    bits_BN, correct_BN, labels_BN, used_BN = _model(network, objective.make(rows, key))
     ngram_BL = _ngram_bits(rows, ngram)
     return _Scored(
         bits=bits_BN[used_BN],
@@ -157,9 +157,10 @@ def _causal(
 
 
 def _masked(network: Network, objective: Masked, rows: Rows, key: Key, counts: NeighbourCounts) -> _Scored:
-    bits_BN, correct_BN, labels_BN, used_BN = _model(network, objective, rows, key)
+    batch = objective.make(rows, key)
+    bits_BN, correct_BN, labels_BN, used_BN = _model(network, batch)
     row_K, slot_K = np.nonzero(used_BN)
-    place_K = objective.make(rows, key).places_BN.numpy()[row_K, slot_K]
+    place_K = batch.places_BN.numpy()[row_K, slot_K]
     tokens_BL, document_BL = rows.tokens_BL, rows.document_BL
     left_K = _neighbour(tokens_BL, document_BL, row_K, place_K, -1)
     right_K = _neighbour(tokens_BL[:, :-1], document_BL[:, :-1], row_K, place_K, 1)
@@ -176,7 +177,7 @@ def _masked(network: Network, objective: Masked, rows: Rows, key: Key, counts: N
 def _spans(
     network: Network, objective: Spans, rows: Rows, key: Key, ngram: KneserNey, num_bytes_V: np.ndarray
 ) -> _Scored:
-    bits_BN, correct_BN, labels_BN, used_BN = _model(network, objective, rows, key)
+    bits_BN, correct_BN, labels_BN, used_BN = _model(network, objective.make(rows, key))
     used_BN &= ~np.isin(labels_BN, objective.special.sentinels)
     hidden_BL = objective.hidden(rows, key)
     return _Scored(
@@ -190,11 +191,8 @@ def _spans(
 
 
 @torch.inference_mode()
-def _model(
-    network: Network, objective: Objective, rows: Rows, key: Key
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _model(network: Network, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return bits_BN, correct_BN, labels_BN and used_BN of the labelled places."""
-    batch = objective.make(rows, key)
     scores = score_labels(network, batch)
     bits_BN = scores.nats_BN.double().numpy() / math.log(2.0)
     return bits_BN, scores.correct_BN.numpy(), batch.labels_BN.numpy(), batch.weights_BN.numpy() > 0

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import NamedTuple, Self
 
-import torch
-
 from trivium.core.config import parse, read_toml
 from trivium.core.errors import CheckpointError, ConfigError
 from trivium.core.random import Key
@@ -14,7 +12,6 @@ from trivium.model.config import ModelConfig, with_max_length, with_vocabulary
 from trivium.model.folder import SavedModel, load_model
 from trivium.model.heads import Network
 from trivium.model.initialise import initialise
-from trivium.model.kernels import default_kernel
 from trivium.model.presets import preset
 from trivium.model.stack import Stack
 from trivium.tasks.base import reads_both_ways
@@ -73,8 +70,7 @@ def open_run(run: Path) -> Start:
     folder = model_folder(run)
     if (folder / TASK).is_file():
         raise ConfigError(f"{run}: a fine-tuned run; expected a pretrained one, whose weights know no task yet.")
-    # The kernel is named: the usual one is chosen for the device that a network is built on, here none yet.
-    saved = load_model(folder, kernel=default_kernel(torch.device("cpu")))
+    saved = load_model(folder)
     row_length = DataConfig().row_length
     if folder != run and (run / "config.toml").is_file():
         row_length = parse(RunConfig, read_toml(run / "config.toml"), str(run / "config.toml")).data.row_length
