@@ -12,25 +12,21 @@ from trivium.core.batch import Batch, Rows, reading
 from trivium.core.layout import TokenLayout, positions_of
 from trivium.core.special import NUM_SENTINELS, SpecialTokens
 from trivium.model.build import build_network
-from trivium.model.config import (
+from trivium.model.config import Decoder, Encoder, EncoderDecoder, ModelConfig, StackConfig
+from trivium.model.heads import Network
+from trivium.model.kernels import KernelName
+from trivium.model.parts import (
     Alibi,
     AttentionConfig,
-    Decoder,
-    Encoder,
-    EncoderDecoder,
     LayerNormConfig,
     Learned,
-    ModelConfig,
     NoPosition,
     Plain,
     Position,
     RelativeBuckets,
     Rotary,
     Sinusoidal,
-    StackConfig,
 )
-from trivium.model.heads import Network
-from trivium.model.kernels import KernelName
 
 SPECIAL = SpecialTokens(pad=0, bos=1, eos=2, cls=3, sep=4, mask=5, sentinels=tuple(range(6, 6 + NUM_SENTINELS)))
 FIRST_WORD = 6 + NUM_SENTINELS
@@ -122,12 +118,14 @@ def shrink(config: ModelConfig, *, vocabulary_size: int = VOCABULARY_SIZE) -> Mo
     def stack(old: StackConfig) -> StackConfig:
         blocks = []
         for block in old.pattern:
-            size = {"num_heads": 4, "num_key_value_heads": 4, "head_size": 8}
+            grouped = block.attention.num_key_value_heads < block.attention.num_heads
+            size = {"num_heads": 4, "num_key_value_heads": 2 if grouped else 4, "head_size": 8}
+            window = None if block.attention.window is None else 5
             cross = block.cross_attention
             blocks.append(
                 block.model_copy(
                     update={
-                        "attention": block.attention.model_copy(update=size),
+                        "attention": block.attention.model_copy(update={**size, "window": window}),
                         "cross_attention": None if cross is None else cross.model_copy(update=size),
                         "feed_forward": block.feed_forward.model_copy(update={"size": 48}),
                     }
@@ -135,7 +133,7 @@ def shrink(config: ModelConfig, *, vocabulary_size: int = VOCABULARY_SIZE) -> Mo
             )
         position = old.position
         if isinstance(position, Learned):
-            position = Learned(max_length=MAX_LENGTH)
+            position = Learned(max_length=MAX_LENGTH + position.offset, offset=position.offset)
         return old.model_copy(update={"num_layers": 2, "pattern": tuple(blocks), "position": position})
 
     match config.family:
@@ -147,6 +145,7 @@ def shrink(config: ModelConfig, *, vocabulary_size: int = VOCABULARY_SIZE) -> Mo
     changed = {
         "vocabulary_size": vocabulary_size,
         "hidden_size": 32,
+        "embedding_size": None if config.embedding_size is None else 16,
         "max_length": MAX_LENGTH,
         "family": small,
         "head": head,

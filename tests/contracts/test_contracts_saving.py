@@ -39,7 +39,8 @@ def test_shared_weights_are_still_shared_after_loading(name: str, tmp_path: Path
     config = shrink(preset(name))
     save_model(tmp_path, lively(config), config, b"")
     loaded = load_model(tmp_path).network
-    assert loaded.head.projection.weight is loaded.writer.embedding.tokens.weight
+    tied = loaded.head.projection.weight is loaded.writer.embedding.tokens.weight
+    assert tied == config.head.tied
     assert loaded.reader.embedding.tokens.weight is loaded.writer.embedding.tokens.weight
 
 

@@ -7,7 +7,8 @@ import pytest
 from support import family_of
 from trivium.core.config import override, parse, read_toml, write_toml
 from trivium.core.errors import ConfigError
-from trivium.model.config import AttentionConfig, ModelConfig, RelativeBuckets
+from trivium.model.config import ModelConfig
+from trivium.model.parts import AttentionConfig, RelativeBuckets
 from trivium.model.presets import PRESETS, preset
 from trivium.train.config import AdamWConfig, CosineSchedule, RunConfig, TrainConfig, load_recipe
 
@@ -133,7 +134,7 @@ def test_what_a_recipe_says_of_its_model_changes_the_preset(tmp_path: Path) -> N
     )
     config = load_recipe(str(recipe), ["train.steps=10"])
     stack = config.model.family.stack
-    assert (stack.num_layers, stack.position.kind, stack.num_segments) == (5, "rotary", 2)
+    assert (stack.num_layers, stack.position.kind, stack.embedding.num_segments) == (5, "rotary", 2)
     assert config.schedule == CosineSchedule()
     assert (config.seed, config.train.steps) == (7, 10)
 

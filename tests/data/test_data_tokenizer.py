@@ -10,8 +10,9 @@ import tokenizers
 
 from trivium.core.errors import ConfigError
 from trivium.core.special import SPECIAL_TOKENS
-from trivium.data import tokenizer as module
-from trivium.data.tokenizer import KINDS, Tokenizer, TokenizerKind
+from trivium.data import tokenizer_training as module
+from trivium.data.tokenizer import Tokenizer
+from trivium.data.tokenizer_training import KINDS, TokenizerKind
 
 WORDS = (  # white space too is to be chosen among the words
     "the|cat|sat|on|mat,|and|dog|don't|know|why;|None|of|them|said|[MASK]|or|<extra_id_0>|3,141.59|times.|def|"
@@ -191,14 +192,47 @@ def changed(tokenizer: Tokenizer, **changes: Any) -> bytes:
 
 def test_a_tokenizer_that_lacks_a_special_token_is_refused(trained: dict[str, Tokenizer]) -> None:
     tree = json.loads(trained["bpe"].to_bytes())
-    added = [token for token in tree["added_tokens"] if token["content"] != "<extra_id_7>"]
-    del tree["model"]["vocab"]["<extra_id_7>"]
-    with pytest.raises(ConfigError, match="special token '<extra_id_7>'"):
-        Tokenizer(json.dumps({**tree, "added_tokens": added}).encode())
+    bare = {"type": "BPE", "vocab": {f"word {number}": number for number in range(9)}, "merges": []}
+    with pytest.raises(ConfigError, match=r"expected special tokens in the vocabulary .*found none of them"):
+        Tokenizer(json.dumps({**tree, "model": bare, "added_tokens": [], "post_processor": None}).encode())
     # In the vocabulary, but not marked: text could become it.
     plain = [{**token, "special": False} for token in tree["added_tokens"]]
     with pytest.raises(ConfigError, match="becomes a special token"):
         Tokenizer(changed(trained["bpe"], added_tokens=plain))
+
+
+def test_without_all_sentinels_it_is_a_foreign_one_whose_roles_are_kept(trained: dict[str, Tokenizer]) -> None:
+    tree = json.loads(trained["bpe"].to_bytes())
+    added = [token for token in tree["added_tokens"] if token["content"] != "<extra_id_7>"]
+    tree["model"]["vocab"]["no sentinel"] = tree["model"]["vocab"].pop("<extra_id_7>")
+    foreign = Tokenizer(json.dumps({**tree, "added_tokens": added}).encode())
+    assert foreign.special.sentinels == tuple(range(6, 13))
+    assert foreign.special.others == frozenset(range(14, 106))
+    assert foreign.special.mask == 5
+    chosen = foreign.special._replace(mask=None, pad=2, others=frozenset((5,)))
+    given = Tokenizer(foreign.to_library_bytes(), special=chosen)
+    again = Tokenizer.from_bytes(given.to_bytes())
+    assert again.special == chosen and again.to_bytes() == given.to_bytes()
+    assert again.encode("the cat") == trained["bpe"].encode("the cat")
+    tokenizers.Tokenizer.from_str(again.to_library_bytes().decode())
+    assert b'"trivium"' not in trained["bpe"].to_bytes() + again.to_library_bytes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_frame_of_a_trained_tokenizer(trained: dict[str, Tokenizer], kind: str) -> None:
+    tokenizer = trained[kind]
+    tree = json.loads(tokenizer.to_bytes())
+    before_frames = Tokenizer(json.dumps({**tree, "post_processor": None}).encode())
+    assert tokenizer.frame == before_frames.frame
+    a, b = np.array([200, 201]), np.array([202])
+    assert tokenizer.frame.around([a]).tokens_L.tolist() == [1, 200, 201, 2]
+    framed = tokenizer.frame.around([a, b])
+    assert framed.tokens_L.tolist() == [1, 200, 201, 4, 202, 2]
+    assert not framed.segments_L.any() and not tokenizer.frame.has_segments
+    assert (tokenizer.frame.size(1), tokenizer.frame.size(2)) == (2, 3)
+    assert tokenizer.frame.around([a[:0]]).tokens_L.tolist() == [1, 2]
+    library = tokenizers.Tokenizer.from_str(tokenizer.to_bytes().decode())
+    assert library.encode("the", "cat").ids == [1, *tokenizer.encode("the"), 4, *tokenizer.encode("cat"), 2]
 
 
 def test_settings_of_whoever_saved_it_do_not_cut_documents(trained: dict[str, Tokenizer]) -> None:

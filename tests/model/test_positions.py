@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from trivium.model.positions import AlibiScores, RelativeBucketScores, RotaryPositions, SinusoidalPositions
+from trivium.model.positions import AlibiScores, RelativeBucketScores, SinusoidalPositions
+from trivium.model.rotary import RotaryPositions, plain_frequencies
 
 
 def test_sinusoids_are_those_of_the_paper() -> None:
@@ -24,11 +25,11 @@ def test_sinusoids_of_an_odd_size() -> None:
 
 def test_rotary_products_depend_on_the_distance_alone() -> None:
     query, key = torch.randn(2, 1, 1, 1, 16, dtype=torch.float64)
-    rotary = RotaryPositions(head_size=16, base=10_000.0)
+    rotary = RotaryPositions(plain_frequencies(16, 10_000.0))
 
     def product(first: int, second: int) -> float:
         turned = [
-            rotary(torch.tensor([[place]]), torch.float64).apply(states)
+            rotary.rotation(torch.tensor([[place]]), torch.float64).apply(states)
             for place, states in ((first, query), (second, key))
         ]
         return float((turned[0] * turned[1]).sum())

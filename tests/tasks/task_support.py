@@ -7,7 +7,8 @@ import numpy as np
 from support import lively, tiny
 from trivium.core.random import Key
 from trivium.data.labelled import UNSCORED, ClassifyExample, LabelExample
-from trivium.data.tokenizer import Tokenizer, TokenizerKind
+from trivium.data.tokenizer import Tokenizer
+from trivium.data.tokenizer_training import TokenizerKind
 from trivium.model.config import with_vocabulary
 from trivium.tasks.base import Task, TaskModel, reads_both_ways
 from trivium.tasks.build import build_model

@@ -7,7 +7,7 @@ import pytest
 from task_support import CHINESE, CODE, ENGLISH, tokenizer
 
 from trivium.data.labelled import LabelExample, text_of
-from trivium.data.tokenizer import TokenizerKind
+from trivium.data.tokenizer_training import TokenizerKind
 from trivium.tasks.label import align, split_words
 
 TEXTS = {

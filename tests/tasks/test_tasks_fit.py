@@ -108,7 +108,7 @@ def test_pretrained_weights_are_read_and_left_as_they_are(family: str) -> None:
     for name, parameter in parameters_of(network.reader).items():
         torch.testing.assert_close(read[name], parameter, atol=1e-6, rtol=0)
     assert fitted.tuned.reading.both_ways == (family != "decoder")
-    assert fitted.tuned.model.head.weight.shape == (3, 32)
+    assert fitted.tuned.model.head.projection.weight.shape == (3, 32)
 
 
 def test_a_loss_that_is_not_finite_stops_training() -> None:

@@ -7,18 +7,9 @@ from support import MadeUpSplit
 from trivium.core.random import Key
 from trivium.data.loader import ahead, step_batches
 from trivium.data.packing import RowReader
-from trivium.model.config import (
-    AttentionConfig,
-    BlockConfig,
-    Decoder,
-    Gated,
-    ModelConfig,
-    NormalInit,
-    RMSNormConfig,
-    Rotary,
-    StackConfig,
-)
+from trivium.model.config import BlockConfig, Decoder, ModelConfig, NormalInit, StackConfig
 from trivium.model.initialise import initialise
+from trivium.model.parts import AttentionConfig, Gated, RMSNormConfig, Rotary
 from trivium.objectives.base import score_labels
 from trivium.objectives.causal import Causal
 from trivium.train.config import AdamWConfig, LinearSchedule
@@ -82,7 +73,7 @@ def small_decoder() -> ModelConfig:
         hidden_size=64,
         max_length=ROW_LENGTH,
         family=Decoder(stack=stack),
-        initialisation=NormalInit(scale_residual=True),
+        initialisation=NormalInit(residual="scaled"),
     )
 
 

@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 
 def open_speaker(run: Path) -> "Speaker":
-    """Open the pretrained model of a run; raise CheckpointError when the folder holds none."""
+    """Open the pretrained model of a run or a Hugging Face folder; raise CheckpointError when it holds none."""
+    from trivium.cli.locate import model_folder
     from trivium.core.errors import CheckpointError
-    from trivium.model.folder import load_model
+    from trivium.hub.open import is_foreign, open_pretrained
     from trivium.tasks.speak import Speaker
 
-    if not run.is_dir():
-        raise CheckpointError(f"{run}: no such run folder.")
-    if not (run / "model").is_dir():
+    folder = model_folder(run)
+    if not (is_foreign(folder) or (folder / "model.toml").is_file()):
         raise CheckpointError(f"{run}: no model/ in it; an unfinished run is gone on with by `pretrain --resume`.")
-    if (run / "model" / "task.toml").is_file():
+    if (folder / "task.toml").is_file():
         raise CheckpointError(f"{run}: a fine-tuned run answers to `trivium predict`; expected a pretrained one.")
-    return Speaker.of(load_model(run / "model"))
+    return Speaker.of(open_pretrained(folder, speaks=True))
 
 
 def show_data(folder: Path, data: "PreparedData", normal: "Normal", *, as_json: bool) -> None:

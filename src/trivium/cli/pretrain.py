@@ -19,7 +19,9 @@ def command(
         int | None, typer.Option(min=1, help="Train for so many steps (1,000 if neither is given).")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run was.")] = False,
-    start_from: Annotated[Path | None, typer.Option("--from", help="A run whose weights this one begins with.")] = None,
+    start_from: Annotated[
+        str | None, typer.Option("--from", help="A run or a Hugging Face folder whose weights this one begins with.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of all random choices.")] = None,
     settings: Set = None,
     quiet: Quiet = False,
@@ -46,10 +48,18 @@ def command(
     if not resume:
         refuse_existing(out)
     opened = PreparedData.open(data)
+    start = None
+    if config.start_from is not None:
+        from trivium.cli.locate import model_folder
+        from trivium.hub.open import open_pretrained
+
+        start = open_pretrained(model_folder(config.start_from), speaks=True)
     with shown(quiet=quiet) as progress:
         normal = normal_losses(data, opened)
         progress.line(f"normal losses of this text, nats a token: {normal}")
-        results = pretrain(config, opened, out, progress=progress, minutes=minutes, resume=resume, normal=normal)
+        results = pretrain(
+            config, opened, out, progress=progress, minutes=minutes, resume=resume, normal=normal, start=start
+        )
         progress.line(
             f"done: held-out loss {results['valid']['loss']:.3f} ({normal}); {results['tokens']:,} tokens in "
             f"{results['seconds']:.0f} s. {out / 'model'} is the model; `trivium report {out}` draws the curves."

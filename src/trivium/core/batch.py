@@ -25,6 +25,13 @@ class Rows(NamedTuple):
     row_B: np.ndarray  # int64 [B], number of the row in its epoch; (epoch, row) keys its random choices
 
 
+class Vectors(NamedTuple):
+    """Dense inputs that stand in place of tokens: patches of an image, soft prompts."""
+
+    values_BPE: Tensor  # of the embedding's size
+    places_BP: Tensor  # int64, which place of the row each stands in; -1 = not used
+
+
 @dataclass(frozen=True)
 class Batch:
     """What a network reads and what it must predict, with static shapes.
@@ -36,6 +43,7 @@ class Batch:
         places_BN: int64, which place of the row each label belongs to.
         weights_BN: float32, 1 where the label counts and 0 where the capacity N is not used.
         segments_BL: int64, token types (BERT's sentence A and B), or None.
+        vectors: dense inputs in place of some tokens, or None.
         source: what the encoder of an encoder-decoder reads; the rest is then the decoder's.
     """
 
@@ -45,6 +53,7 @@ class Batch:
     places_BN: Tensor
     weights_BN: Tensor
     segments_BL: Tensor | None = None
+    vectors: Vectors | None = None
     source: "Batch | None" = None
 
     @property
@@ -63,6 +72,7 @@ class Batch:
             places_BN=function(self.places_BN),
             weights_BN=function(self.weights_BN),
             segments_BL=None if self.segments_BL is None else function(self.segments_BL),
+            vectors=None if self.vectors is None else Vectors(*map(function, self.vectors)),
             source=None if self.source is None else self.source.map(function),
         )
 

@@ -17,6 +17,10 @@ class CheckpointError(UserError):
     """A run folder, checkpoint or weight file that is missing, damaged or belongs to something else."""
 
 
+class HubError(UserError):
+    """A Hugging Face or TensorFlow checkpoint that cannot be read, or a model that cannot be written as one."""
+
+
 class DivergedError(UserError):
     """A loss or gradient that is no longer finite."""
 

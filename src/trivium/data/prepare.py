@@ -28,7 +28,8 @@ from trivium.data.readers import (
 )
 from trivium.data.sample import Sample
 from trivium.data.shards import DEFAULT_SHARD_TOKENS, SPLITS, DataWriter, PreparedData
-from trivium.data.tokenizer import KINDS, Tokenizer, TokenizerKind, TokenSpans, check_vocabulary_size
+from trivium.data.tokenizer import Tokenizer, TokenSpans
+from trivium.data.tokenizer_training import KINDS, TokenizerKind, check_vocabulary_size
 from trivium.data.words import token_bits
 
 Report = Callable[[str, float, float], None]

@@ -1,38 +1,22 @@
 """Tokenizers, trained or loaded: text to ids with the characters each stands for, and back."""
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
-from unicodedata import category
+from typing import Any, NamedTuple
 
 import numpy as np
-import regex
 import tokenizers
-from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
-from trivium.core.errors import ConfigError, nearest
-from trivium.core.special import NUM_SENTINELS, SPECIAL_TOKENS, SpecialTokens
+from trivium.core.errors import ConfigError
+from trivium.core.special import SpecialTokens
+from trivium.data.frame import Frame, frame_of
+from trivium.data.special_names import find_special, own_special
+from trivium.data.tokenizer_training import KINDS, TokenizerKind, train_tokenizer
 
-TokenizerKind = Literal["bpe", "wordpiece", "unigram"]
-KINDS: tuple[TokenizerKind, ...] = get_args(TokenizerKind)
-UNKNOWN = "[UNK]"
-
-# Cuts text into the pieces that no token reaches over, and loses none of it. After GPT-4's, with two changes: marks
-# count as letters (Hindi and Thai vowels are marks), and runs are bounded, since text without spaces would otherwise
-# give "words" as long as its lines and training would need memory without limit. No piece holds a letter before `]`
-# or `>`, so that training can never make "[MASK]" or "<extra_id_0>" from plain text.
-_PIECES = (
-    r"'(?:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]{1,64}|\p{N}{1,3}"
-    r"| ?[^\s\p{L}\p{N}]{1,64}[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-# Time and memory of training grow with the pieces that differ and not with the text: BPE takes about 100 bytes, Unigram
-# about 40 microseconds, for each of their bytes.
-_MAX_DISTINCT_BYTES = {"bpe": 8_000_000, "wordpiece": 8_000_000, "unigram": 1_000_000}
-_PROBED_CHARACTERS = 1_000_000
+# The library's format has no place for roles and refuses what it does not know: taken out before it reads.
+_EXTRA = "trivium"
 
 
 class TokenSpans(NamedTuple):
@@ -44,27 +28,40 @@ class TokenSpans(NamedTuple):
 
 
 class Tokenizer:
-    """A vocabulary and how text is cut into it. Special tokens stand first and never come out of plain text.
+    """A vocabulary and how text is cut into it. Special tokens never come out of plain text.
+
+    In a vocabulary that was trained here they stand first, see `core.special`. Of a foreign one their roles are kept
+    beside what the library serialises.
 
     Args:
-        serialised: a tokenizer.json (the format of the `tokenizers` library).
+        serialised: a tokenizer.json (the format of the `tokenizers` library), or what `to_bytes` gave.
         source: where it comes from, for messages.
+        special: the roles of a foreign vocabulary; None = as `to_bytes` kept them, else by well-known names.
 
     Raises:
-        ConfigError: not such a file; a special token that it lacks; a special token that plain text can become.
+        ConfigError: not such a file; no special token is known; a special token that plain text can become.
     """
 
-    def __init__(self, serialised: bytes, source: str = "the tokenizer") -> None:
+    def __init__(
+        self, serialised: bytes, source: str = "the tokenizer", *, special: SpecialTokens | None = None
+    ) -> None:
+        serialised, kept = _take_roles(serialised)
         self._plain = _load(serialised, source)
         self._plain.encode_special_tokens = True
         self._prompts = _load(serialised, source)
         self._vocabulary: dict[str, int] = self._plain.get_vocab(with_added_tokens=True)
         self._settings: dict[str, Any] = json.loads(self._plain.to_str())
-        self.special = self._find_special(source)
+        self.special = special or kept or self._find_special(source)
         self.vocabulary_size = max(self._vocabulary.values()) + 1
-        for name in SPECIAL_TOKENS:
-            if not self.special.all().isdisjoint(self.encode(name)):
-                raise ConfigError(f"{source}: the plain text {name!r} becomes a special token; mark it as special.")
+        names = [self._names[number] for number in sorted(self.special.all()) if number in self._names]
+        if self._trained_here:
+            self._refuse(names, source)
+        elif any(self._becomes_special(name) for name in names):
+            # In Unigram text is also matched with the names of special tokens: under other names it is not.
+            unknown = {token["content"] for token in self._settings["added_tokens"] if token["id"] == self._unknown}
+            self._plain = _load(_renamed(self._settings, unknown.union(names)), source)
+            self._plain.encode_special_tokens = True
+            self._refuse(names, source)
 
     @classmethod
     def train(
@@ -85,10 +82,7 @@ class Tokenizer:
         Raises:
             ConfigError: a vocabulary too small to hold the special tokens and all bytes.
         """
-        check_vocabulary_size(kind, vocabulary_size)
-        sample = _affordable(list(texts), kind)
-        train = {"bpe": _train_bpe, "unigram": _train_unigram, "wordpiece": _train_wordpiece}[kind]
-        return cls(train(sample, vocabulary_size, progress).to_str().encode())
+        return cls(train_tokenizer(texts, kind, vocabulary_size, progress=progress).to_str().encode())
 
     @classmethod
     def from_file(cls, path: Path) -> "Tokenizer":
@@ -107,13 +101,26 @@ class Tokenizer:
         return cls(serialised)
 
     def to_bytes(self) -> bytes:
-        """Return the tokenizer.json; equal tokenizers give equal bytes."""
-        return self._plain.to_str(pretty=True).encode() + b"\n"
+        """Return the tokenizer.json, with the roles of a foreign vocabulary; equal tokenizers give equal bytes."""
+        if self._trained_here:
+            return self.to_library_bytes()
+        roles = {**self.special._asdict(), "others": sorted(self.special.others)}
+        tree = {_EXTRA: {"special": roles}, **json.loads(self._prompts.to_str())}
+        return json.dumps(tree, ensure_ascii=False, indent=2).encode() + b"\n"
+
+    def to_library_bytes(self) -> bytes:
+        """Return the tokenizer.json as the `tokenizers` library reads it, without the roles."""
+        return self._prompts.to_str(pretty=True).encode() + b"\n"
 
     @property
     def kind(self) -> str:
         """How text is cut: "bpe", "wordpiece", "unigram", or what a loaded tokenizer calls it."""
         return str(self._settings["model"]["type"]).lower()
+
+    @cached_property
+    def frame(self) -> Frame:
+        """What is put around a text and a pair: as its post-processor says, else bos before, sep between, eos after."""
+        return frame_of(self._prompts, self.special)
 
     @cached_property
     def num_bytes_V(self) -> np.ndarray:
@@ -141,7 +148,7 @@ class Tokenizer:
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """Return the text of the ids; special tokens are left out."""
         special = self.special.all()
-        return str(self._plain.decode([int(i) for i in ids if i not in special], skip_special_tokens=False))
+        return str(self._prompts.decode([int(i) for i in ids if i not in special], skip_special_tokens=False))
 
     def token_texts(self, ids: Sequence[int] | np.ndarray) -> list[str]:
         """Return each token as something to read: its name, "##ing", or its text (part of a character: "\\xe6")."""
@@ -155,6 +162,14 @@ class Tokenizer:
     def is_lossless(self, texts: Iterable[str]) -> bool:
         """Return whether each text comes back exactly as it was from its ids."""
         return all(self.decode(self.encode(text)) == text for text in texts)
+
+    def token_name(self, number: int) -> str:
+        """Return the name of an id in the vocabulary, as "[MASK]" or "Ġthe"."""
+        return self._names[number]
+
+    @cached_property
+    def _trained_here(self) -> bool:
+        return self.special == own_special(self._vocabulary)
 
     @cached_property
     def _names(self) -> dict[int, str]:
@@ -197,7 +212,7 @@ class Tokenizer:
                 pieces[number] = bytes.fromhex(name[3:5])
             else:
                 text = name.removeprefix(prefix)
-                spaced = "Metaspace" in _types(self._settings["decoder"])
+                spaced = "▁" in json.dumps(self._settings["decoder"], ensure_ascii=False)
                 pieces[number] = (text.replace("▁", " ") if spaced else text).encode()
         return pieces
 
@@ -222,27 +237,23 @@ class Tokenizer:
         return [TokenSpans(part, start, end) for part, (start, end) in zip(ids, pairs, strict=True)]
 
     def _find_special(self, source: str) -> SpecialTokens:
-        for name in SPECIAL_TOKENS:
-            if name not in self._vocabulary:
-                raise ConfigError(
-                    f"{source}: expected the special token {name!r} in the vocabulary, which lacks it; add it or train "
-                    f"a tokenizer (--tokenizer {'|'.join(KINDS)})."
-                )
-        pad, bos, eos, cls, sep, mask, *sentinels = (self._vocabulary[name] for name in SPECIAL_TOKENS)
-        return SpecialTokens(pad, bos, eos, cls, sep, mask, tuple(sentinels))
+        added = self._plain.get_added_tokens_decoder()
+        marked = {number for number, token in added.items() if token.special} - {self._unknown}
+        special = find_special(self._vocabulary, marked)
+        if special is None:
+            raise ConfigError(
+                f"{source}: expected special tokens in the vocabulary ([CLS] and [SEP], <s> and </s>, <|endoftext|>), "
+                f"found none of them; add them or train a tokenizer (--tokenizer {'|'.join(KINDS)})."
+            )
+        return special
 
+    def _becomes_special(self, text: str) -> bool:
+        return not self.special.all().isdisjoint(self.encode(text))
 
-def check_vocabulary_size(kind: TokenizerKind, vocabulary_size: int) -> None:
-    """Raise ConfigError when a vocabulary cannot hold the special tokens and 256 bytes (or letters)."""
-    if kind not in KINDS:
-        raise ConfigError(f"tokenizer {kind!r}: not known.{nearest(kind, list(KINDS))}")
-    # WordPiece has [UNK] too; the library's Unigram trainer takes no notice of a size that leaves it nothing to choose.
-    least = len(SPECIAL_TOKENS) + 256 + (kind != "bpe")
-    if vocabulary_size < least:
-        raise ConfigError(
-            f"`vocabulary_size` must be at least {least} for {kind} "
-            f"({len(SPECIAL_TOKENS)} special tokens and 256 bytes or letters): found {vocabulary_size}."
-        )
+    def _refuse(self, names: Sequence[str], source: str) -> None:
+        for name in names:
+            if self._becomes_special(name):
+                raise ConfigError(f"{source}: the plain text {name!r} becomes a special token; mark it as special.")
 
 
 def _load(serialised: bytes, source: str) -> tokenizers.Tokenizer:
@@ -255,6 +266,39 @@ def _load(serialised: bytes, source: str) -> tokenizers.Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def _take_roles(serialised: bytes) -> tuple[bytes, SpecialTokens | None]:
+    """Return a tokenizer.json without the roles that `to_bytes` wrote into it, and these."""
+    if not serialised.lstrip().startswith(b"{") or f'"{_EXTRA}"'.encode() not in serialised[:64]:
+        return serialised, None
+    try:
+        tree = json.loads(serialised)
+        roles = tree.pop(_EXTRA)["special"]
+        roles = {**roles, "sentinels": tuple(roles["sentinels"]), "others": frozenset(roles["others"])}
+        return json.dumps(tree, ensure_ascii=False).encode(), SpecialTokens(**roles)
+    except (ValueError, KeyError, TypeError):
+        return serialised, None
+
+
+def _renamed(settings: dict[str, Any], names: set[str]) -> bytes:
+    """Return a tokenizer.json in which the named tokens have names that no text holds."""
+
+    def hidden(name: str) -> str:
+        return f"\ufdd0{name}\ufdd1" if name in names else name
+
+    model = dict(settings["model"])
+    if isinstance(model["vocab"], dict):
+        model["vocab"] = {hidden(name): number for name, number in model["vocab"].items()}
+    else:
+        model["vocab"] = [[hidden(name), score] for name, score in model["vocab"]]
+    if "merges" in model:
+        pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
+        model["merges"] = [pair for pair in pairs if names.isdisjoint((*pair, "".join(pair)))]
+    if model.get("unk_token"):
+        model["unk_token"] = hidden(model["unk_token"])
+    added = [{**token, "content": hidden(token["content"])} for token in settings["added_tokens"]]
+    return json.dumps({**settings, "model": model, "added_tokens": added}).encode()
 
 
 def _types(part: Any) -> list[str]:
@@ -278,121 +322,3 @@ def _byte_alphabet() -> dict[str, int]:
 
 
 _BYTES = _byte_alphabet()
-
-
-def _special_tokens(names: Sequence[str] = SPECIAL_TOKENS) -> list[tokenizers.AddedToken]:
-    # In a prompt, "the [MASK] of" means the word there, and a word's token holds the space before it.
-    fill = ("[MASK]", *SPECIAL_TOKENS[-NUM_SENTINELS:])
-    return [tokenizers.AddedToken(name, special=True, normalized=False, lstrip=name in fill) for name in names]
-
-
-def _byte_level_around(model: models.Model) -> tokenizers.Tokenizer:
-    tokenizer = tokenizers.Tokenizer(model)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(tokenizers.Regex(_PIECES), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    return tokenizer
-
-
-def _affordable(texts: list[str], kind: TokenizerKind) -> list[str]:
-    """Return the first texts, as many as training has memory and time for."""
-    pieces: list[str] = []
-    probed = 0
-    for text in texts:
-        found = regex.findall(_PIECES, text[: _PROBED_CHARACTERS - probed])
-        pieces.extend(found)
-        probed += len(text)
-        if probed >= _PROBED_CHARACTERS:
-            break
-    distinct = sum(len(piece.encode()) for piece in set(pieces))
-    whole = sum(len(piece.encode()) for piece in pieces)
-    most = _MAX_DISTINCT_BYTES[kind] * max(whole, 1) / max(distinct, 1)
-    ends = accumulate(len(text.encode()) for text in texts)
-    return [text for number, (text, end) in enumerate(zip(texts, ends, strict=True)) if end <= most or number == 0]
-
-
-def _train_bpe(texts: list[str], vocabulary_size: int, progress: bool) -> tokenizers.Tokenizer:
-    tokenizer = _byte_level_around(models.BPE())
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary_size,
-        min_frequency=2,
-        special_tokens=_special_tokens(),
-        initial_alphabet=sorted(_BYTES),
-        show_progress=progress,
-    )
-    tokenizer.train_from_iterator(texts, trainer, length=len(texts))
-    return tokenizer
-
-
-def _train_unigram(texts: list[str], vocabulary_size: int, progress: bool) -> tokenizers.Tokenizer:
-    tokenizer = _byte_level_around(models.Unigram())
-    trainer = trainers.UnigramTrainer(  # type: ignore[call-arg]  # the library's stub lacks `seed_size`
-        vocab_size=vocabulary_size,
-        special_tokens=_special_tokens(),
-        initial_alphabet=sorted(_BYTES),
-        seed_size=max(100_000, 12 * vocabulary_size),  # a million, the default, takes most of the time
-        max_piece_length=32,  # bytes, so that ten Chinese characters fit
-        n_sub_iterations=4,  # 2, the default, gives 10 % more tokens
-        show_progress=progress,
-    )
-    tokenizer.train_from_iterator(texts, trainer, length=len(texts))
-    pieces = json.loads(tokenizer.to_str())["model"]["vocab"]
-    trained = _byte_level_around(models.Unigram(_in_order(pieces), None, False))
-    trained.add_special_tokens(_special_tokens())
-    return trained
-
-
-def _in_order(pieces: list[tuple[str, float]]) -> list[tuple[str, float]]:
-    """Return a Unigram vocabulary in an order, and with scores, that do not depend on the run.
-
-    The library adds up in the order of its hash tables, which differs in the last digits from run to run, and hands
-    out the scores of bytes that the sample lacks in that order too.
-    """
-    special, learned = pieces[: len(SPECIAL_TOKENS)], pieces[len(SPECIAL_TOKENS) :]
-    scores = {piece: round(score, 3) for piece, score in learned}
-    lowest = min(scores.values())
-    spare = sorted(piece for piece, score in scores.items() if len(piece) == 1 and score <= lowest + 0.05)
-    scores.update(dict.fromkeys(spare, lowest))
-    return [(piece, score) for piece, score in special] + sorted(scores.items(), key=lambda item: (-item[1], item[0]))
-
-
-def _train_wordpiece(texts: list[str], vocabulary_size: int, progress: bool) -> tokenizers.Tokenizer:
-    names = [*SPECIAL_TOKENS, UNKNOWN]
-    counts = Counter[str]()
-    for text in texts:
-        counts.update(text)
-    letters = sorted(sign for sign in counts if not sign.isspace() and category(sign)[0] != "C")
-    letters.sort(key=lambda sign: -counts[sign])
-    letters = sorted(letters[: (vocabulary_size - len(names)) // 2])  # each may come twice: "a", "##a"
-
-    def train(size: int, first: list[str], show: bool) -> dict[str, int]:
-        tokenizer = _wordpiece_around(models.WordPiece(unk_token=UNKNOWN))
-        trainer = trainers.WordPieceTrainer(
-            vocab_size=size,
-            min_frequency=2,
-            special_tokens=[*names, *first],
-            initial_alphabet=letters,
-            limit_alphabet=len(letters),
-            show_progress=show,
-        )
-        tokenizer.train_from_iterator(texts, trainer, length=len(texts))
-        return dict(tokenizer.get_vocab())
-
-    # The library numbers "##a" as its hash tables meet it, and breaks ties by number: name those first, in order.
-    continued = sorted(piece for piece in train(0, [], False) if piece.startswith("##") and len(piece) == 3)
-    vocabulary = train(vocabulary_size, continued, progress)
-    trained = _wordpiece_around(models.WordPiece(vocabulary, unk_token=UNKNOWN))
-    trained.add_special_tokens(_special_tokens(names))
-    return trained
-
-
-def _wordpiece_around(model: models.Model) -> tokenizers.Tokenizer:
-    tokenizer = tokenizers.Tokenizer(model)
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    return tokenizer

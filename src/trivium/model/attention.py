@@ -5,38 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trivium.core.layout import TokenLayout, visible
 from trivium.model.cache import LayerCache
-from trivium.model.kernels import Kernel
-from trivium.model.positions import Rotation
-
-
-class View:
-    """What all layers of a stack share in one forward pass: masks, score biases and rotations, each made once."""
-
-    def __init__(
-        self, query: TokenLayout, key: TokenLayout, *, rotation: Rotation | None, scores: Tensor | None
-    ) -> None:
-        self._query = query
-        self._key = key
-        self._scores_BHLM = scores
-        self._bias: dict[tuple[int | None, torch.dtype], Tensor] = {}
-        self.rotation = rotation
-
-    def bias(self, window: int | None, dtype: torch.dtype) -> Tensor:
-        """Return what is added to the scores, [B, 1 or H, L, M]: 0 or the position's score, very low where unseen."""
-        known = self._bias.get((window, dtype))
-        if known is not None:
-            return known
-        mask_B1LM = visible(self._query, self._key, window)[:, None]
-        # Not -inf: a place of cross-attention may see nothing at all, and must give a finite gradient.
-        low = torch.finfo(dtype).min
-        if self._scores_BHLM is None:
-            bias = torch.zeros(mask_B1LM.shape, dtype=dtype, device=mask_B1LM.device).masked_fill(~mask_B1LM, low)
-        else:
-            bias = self._scores_BHLM.to(dtype).masked_fill(~mask_B1LM, low)
-        self._bias[(window, dtype)] = bias
-        return bias
+from trivium.model.kernels import Kernel, Scoring
+from trivium.model.rotary import RotaryPositions
+from trivium.model.view import View
 
 
 @dataclass(frozen=True)
@@ -48,84 +20,121 @@ class Source:
 
 
 class SelfAttention(nn.Module):
-    """Queries, keys and values of the same places, in one product (Vaswani et al. 2017; Ainslie et al. 2023)."""
+    """Queries, keys and values of the same places, in one product (Vaswani et al. 2017; Ainslie et al. 2023).
+
+    Args:
+        num_key_value_heads: G; the other heads that `qkv` makes are queries.
+        head_size: K.
+        qkv: from D to all heads of queries, then keys, then values.
+        out: from the heads of queries to D.
+        gate: from D to one number a head, whose sigmoid multiplies what the head gives; None = no gate.
+        query_norm, key_norm: over each head, before positions; the identity where there is none.
+        rotary: how queries and keys are turned; None = they are not.
+        scoring: how scores are made; its dropout is left out outside training.
+        kernel: computes the attention.
+    """
 
     def __init__(
         self,
         *,
-        hidden_size: int,
-        num_heads: int,
         num_key_value_heads: int,
         head_size: int,
-        bias: bool,
-        scale: float,
-        window: int | None,
-        dropout: float,
+        qkv: nn.Linear,
+        out: nn.Linear,
+        gate: nn.Linear | None,
+        query_norm: nn.Module,
+        key_norm: nn.Module,
+        rotary: RotaryPositions | None,
+        scoring: Scoring,
         kernel: Kernel,
     ) -> None:
         super().__init__()
-        self.num_heads = num_heads
+        self.num_heads = out.in_features // head_size
         self.num_key_value_heads = num_key_value_heads
         self.head_size = head_size
-        self.scale = scale
-        self.window = window
-        self.dropout = dropout
+        self.rotary = rotary
+        self.scoring = scoring
         self.kernel = kernel
-        self.qkv = nn.Linear(hidden_size, (num_heads + 2 * num_key_value_heads) * head_size, bias=bias)
-        self.out = nn.Linear(num_heads * head_size, hidden_size, bias=bias)
+        self.qkv = qkv
+        self.out = out
+        self.gate = gate
+        self.query_norm = query_norm
+        self.key_norm = key_norm
 
     def forward(self, hidden_BLD: Tensor, view: View, cache: LayerCache | None = None) -> Tensor:
         """Return what each place takes from the places it sees, [B, L, D]."""
-        states_BXLK = self.qkv(hidden_BLD).unflatten(-1, (-1, self.head_size)).transpose(1, 2)
-        query_BHLK, key_BGLK, value_BGLK = states_BXLK.split(
-            (self.num_heads, self.num_key_value_heads, self.num_key_value_heads), dim=1
+        groups = self.num_key_value_heads
+        query_BHLK, key_BGLK, value_BGLK = torch.split(
+            _heads(self.qkv(hidden_BLD), self.head_size), [self.num_heads, groups, groups], dim=1
         )
-        if view.rotation is not None:
-            query_BHLK, key_BGLK = view.rotation.apply(query_BHLK), view.rotation.apply(key_BGLK)
+        query_BHLK, key_BGLK = self.query_norm(query_BHLK), self.key_norm(key_BGLK)
+        if self.rotary is not None:
+            rotation = view.rotation(self.rotary, hidden_BLD.dtype)
+            query_BHLK, key_BGLK = rotation.apply(query_BHLK), rotation.apply(key_BGLK)
         if cache is not None:
             key_BGLK, value_BGLK = cache.append(key_BGLK, value_BGLK)
-        bias = view.bias(self.window, hidden_BLD.dtype)
-        dropout = self.dropout if self.training else 0.0
-        mixed_BHLK = self.kernel(query_BHLK, key_BGLK, value_BGLK, bias, self.scale, dropout)
-        return self.out(mixed_BHLK.transpose(1, 2).flatten(-2))
+        mixed_BHLK = self.kernel(query_BHLK, key_BGLK, value_BGLK, view, self.scoring.when(training=self.training))
+        return self.out(_joined(mixed_BHLK, self.gate, hidden_BLD))
 
 
 class CrossAttention(nn.Module):
-    """Queries from the decoder's places, keys and values from the encoder's."""
+    """Queries from the decoder's places, keys and values from the encoder's.
+
+    Args:
+        head_size: K.
+        query: from D to the heads of queries.
+        key_value: from D to the heads of keys, then values.
+        out, gate, query_norm, key_norm, scoring, kernel: as in `SelfAttention`.
+    """
 
     def __init__(
         self,
         *,
-        hidden_size: int,
-        num_heads: int,
-        num_key_value_heads: int,
         head_size: int,
-        bias: bool,
-        scale: float,
-        dropout: float,
+        query: nn.Linear,
+        key_value: nn.Linear,
+        out: nn.Linear,
+        gate: nn.Linear | None,
+        query_norm: nn.Module,
+        key_norm: nn.Module,
+        scoring: Scoring,
         kernel: Kernel,
     ) -> None:
         super().__init__()
-        self.num_key_value_heads = num_key_value_heads
         self.head_size = head_size
-        self.scale = scale
-        self.dropout = dropout
+        self.scoring = scoring
         self.kernel = kernel
-        self.query = nn.Linear(hidden_size, num_heads * head_size, bias=bias)
-        self.key_value = nn.Linear(hidden_size, 2 * num_key_value_heads * head_size, bias=bias)
-        self.out = nn.Linear(num_heads * head_size, hidden_size, bias=bias)
+        self.query = query
+        self.key_value = key_value
+        self.out = out
+        self.gate = gate
+        self.query_norm = query_norm
+        self.key_norm = key_norm
 
     def forward(self, hidden_BLD: Tensor, source: Source, cache: LayerCache | None = None) -> Tensor:
         """Return what each place takes from the source's places of its document, [B, L, D]."""
-        query_BHLK = self.query(hidden_BLD).unflatten(-1, (-1, self.head_size)).transpose(1, 2)
+        query_BHLK = self.query_norm(_heads(self.query(hidden_BLD), self.head_size))
         if cache is not None and cache.source is not None:
             key_BGMK, value_BGMK = cache.source
         else:
-            states_BXMK = self.key_value(source.hidden_BMD).unflatten(-1, (-1, self.head_size)).transpose(1, 2)
-            key_BGMK, value_BGMK = states_BXMK.split(self.num_key_value_heads, dim=1)
+            key_BGMK, value_BGMK = _heads(self.key_value(source.hidden_BMD), self.head_size).chunk(2, dim=1)
+            key_BGMK = self.key_norm(key_BGMK)
             if cache is not None:
                 cache.source = (key_BGMK, value_BGMK)
-        bias = source.view.bias(None, hidden_BLD.dtype)
-        dropout = self.dropout if self.training else 0.0
-        mixed_BHLK = self.kernel(query_BHLK, key_BGMK, value_BGMK, bias, self.scale, dropout)
-        return self.out(mixed_BHLK.transpose(1, 2).flatten(-2))
+        mixed_BHLK = self.kernel(
+            query_BHLK, key_BGMK, value_BGMK, source.view, self.scoring.when(training=self.training)
+        )
+        return self.out(_joined(mixed_BHLK, self.gate, hidden_BLD))
+
+
+def _heads(states_BLX: Tensor, head_size: int) -> Tensor:
+    """Return the product's columns as heads, [B, X, L, K]."""
+    return states_BLX.view(*states_BLX.shape[:-1], -1, head_size).transpose(1, 2)
+
+
+def _joined(mixed_BHLK: Tensor, gate: nn.Linear | None, hidden_BLD: Tensor) -> Tensor:
+    """Return what all heads give, side by side, [B, L, H * K]."""
+    mixed_BLHK = mixed_BHLK.transpose(1, 2)
+    if gate is not None:
+        mixed_BLHK = mixed_BLHK * gate(hidden_BLD).sigmoid()[..., None]
+    return mixed_BLHK.flatten(-2)

@@ -1,17 +1,44 @@
-"""One block of a stack, made of sublayers with three slots for norms."""
+"""Blocks of a stack, made of sublayers with three slots for norms."""
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from trivium.model.attention import Source, View
+from trivium.model.attention import Source
 from trivium.model.cache import LayerCache
+from trivium.model.view import View
+
+
+class Scale(nn.Module):
+    """Multiply by a fixed number."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, added_BLD: Tensor) -> Tensor:
+        """Return the scaled hidden states."""
+        return added_BLD * self.factor
+
+
+class LayerScale(nn.Module):
+    """Multiply each hidden unit by a trained gain that begins at `start` (Touvron et al. 2021)."""
+
+    def __init__(self, *, size: int, start: float) -> None:
+        super().__init__()
+        self.start = start
+        self.weight = nn.Parameter(torch.full((size,), start))
+
+    def forward(self, added_BLD: Tensor) -> Tensor:
+        """Return the scaled hidden states."""
+        return added_BLD * self.weight
 
 
 class Sublayer(nn.Module):
-    """`x = after(x + branch_scale * dropout(out(f(into(x)))))`; an absent norm is the identity.
+    """`x = after(skip_scale * x + depth(gain(dropout(out(branch(into(x)))))))`; what is absent is the identity.
 
-    Pre-norm fills `into`, post-norm `after`, sandwich `into` and `out`.
+    Pre-norm fills `into`, post-norm `after`, sandwich `into` and `out`, output-norm `out`.
     """
 
     def __init__(
@@ -22,7 +49,9 @@ class Sublayer(nn.Module):
         out: nn.Module,
         after: nn.Module,
         dropout: nn.Module,
-        branch_scale: float = 1.0,
+        gain: nn.Module,
+        depth: nn.Module,
+        skip_scale: float,
     ) -> None:
         super().__init__()
         self.branch = branch
@@ -30,14 +59,21 @@ class Sublayer(nn.Module):
         self.out = out
         self.after = after
         self.dropout = dropout
-        self.branch_scale = branch_scale
+        self.gain = gain
+        self.depth = depth
+        self.skip_scale = skip_scale
+
+    def added(self, hidden_BLD: Tensor, *context: Any) -> Tensor:
+        """Return what the branch adds; `context` is handed to it."""
+        return self.depth(self.gain(self.dropout(self.out(self.branch(self.into(hidden_BLD), *context)))))
+
+    def kept(self, hidden_BLD: Tensor) -> Tensor:
+        """Return what it is added to."""
+        return hidden_BLD if self.skip_scale == 1.0 else hidden_BLD * self.skip_scale
 
     def forward(self, hidden_BLD: Tensor, *context: Any) -> Tensor:
-        """Return the hidden states with the branch added; `context` is handed to the branch."""
-        added_BLD = self.dropout(self.out(self.branch(self.into(hidden_BLD), *context)))
-        if self.branch_scale != 1.0:
-            added_BLD = added_BLD * self.branch_scale
-        return self.after(hidden_BLD + added_BLD)
+        """Return the hidden states with the branch added."""
+        return self.after(self.kept(hidden_BLD) + self.added(hidden_BLD, *context))
 
 
 class Block(nn.Module):
@@ -56,4 +92,30 @@ class Block(nn.Module):
         hidden_BLD = self.attention(hidden_BLD, view, cache)
         if self.cross_attention is not None:
             hidden_BLD = self.cross_attention(hidden_BLD, source, cache)
-        return self.feed_forward(hidden_BLD)
+        return self.feed_forward(hidden_BLD, view)
+
+
+class ParallelBlock(nn.Module):
+    """All sublayers read the same hidden states, and what they add is added together (GPT-J, PaLM).
+
+    `norm` is what they share before their own; the identity where they share none.
+    """
+
+    def __init__(
+        self, *, norm: nn.Module, attention: Sublayer, cross_attention: Sublayer | None, feed_forward: Sublayer
+    ) -> None:
+        super().__init__()
+        self.norm = norm
+        self.attention = attention
+        self.cross_attention = cross_attention
+        self.feed_forward = feed_forward
+
+    def forward(
+        self, hidden_BLD: Tensor, view: View, source: Source | None = None, cache: LayerCache | None = None
+    ) -> Tensor:
+        """Return the hidden states after this block, [B, L, D]."""
+        read_BLD = self.norm(hidden_BLD)
+        sum_BLD = self.attention.kept(hidden_BLD) + self.attention.added(read_BLD, view, cache)
+        if self.cross_attention is not None:
+            sum_BLD = sum_BLD + self.cross_attention.added(read_BLD, source, cache)
+        return sum_BLD + self.feed_forward.added(read_BLD, view)

@@ -1,190 +1,186 @@
-"""The architecture as a value: every choice with parameters of its own is a tagged union.
+"""The architecture as a value: blocks, stacks, heads, initialisation, and the network that they make.
 
-Only `trivium.model.build` and the counting of parameters read these; layers never see them.
+Only `trivium.model.build`, the counting of parameters and what converts checkpoints read these; layers never see them.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, assert_never
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from trivium.core.config import Config
 from trivium.core.errors import ConfigError
-
-Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
-
-
-class LayerNormConfig(Config):
-    """Layer normalisation (Ba et al. 2016)."""
-
-    kind: Literal["layer_norm"] = "layer_norm"
-    eps: PositiveFloat = 1e-5
-    bias: bool = True
-
-
-class RMSNormConfig(Config):
-    """Root-mean-square normalisation (Zhang & Sennrich 2019)."""
-
-    kind: Literal["rms_norm"] = "rms_norm"
-    eps: PositiveFloat = 1e-6
-
-
-NormConfig = Annotated[LayerNormConfig | RMSNormConfig, Field(discriminator="kind")]
-
-
-class Learned(Config):
-    """A trained vector for each position, added to the embedding (BERT, GPT-2)."""
-
-    kind: Literal["learned"] = "learned"
-    max_length: PositiveInt
-
-
-class Sinusoidal(Config):
-    """Fixed sines and cosines added to the embedding (Vaswani et al. 2017, section 3.5)."""
-
-    kind: Literal["sinusoidal"] = "sinusoidal"
-
-
-class Rotary(Config):
-    """Queries and keys turned by an angle that grows with the position (RoFormer, Su et al. 2021)."""
-
-    kind: Literal["rotary"] = "rotary"
-    base: PositiveFloat = 10_000.0
-
-
-class Alibi(Config):
-    """A fixed penalty on the scores that grows with the distance (Press et al. 2022)."""
-
-    kind: Literal["alibi"] = "alibi"
-
-
-class RelativeBuckets(Config):
-    """A trained score for each head and bucket of distances, shared by all layers (T5, Raffel et al. 2020)."""
-
-    kind: Literal["relative_buckets"] = "relative_buckets"
-    num_buckets: Annotated[int, Field(ge=4)] = 32
-    max_distance: PositiveInt = 128
-    bidirectional: bool
-
-    @model_validator(mode="after")
-    def _reaches_beyond_exact_buckets(self) -> Self:
-        exact = self.num_buckets // (4 if self.bidirectional else 2)
-        if self.max_distance <= exact:
-            raise ValueError(f"`max_distance` must exceed the {exact} exact buckets: found {self.max_distance}")
-        return self
-
-
-class NoPosition(Config):
-    """No position scheme: order is seen through the causal mask only."""
-
-    kind: Literal["none"] = "none"
-
-
-Position = Annotated[Learned | Sinusoidal | Rotary | Alibi | RelativeBuckets | NoPosition, Field(discriminator="kind")]
-
-Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
-
-
-class Plain(Config):
-    """`down(activation(up(x)))`."""
-
-    kind: Literal["plain"] = "plain"
-    size: PositiveInt
-    activation: Activation
-    bias: bool = True
-
-
-class Gated(Config):
-    """`down(activation(gate(x)) * up(x))` (Shazeer 2020)."""
-
-    kind: Literal["gated"] = "gated"
-    size: PositiveInt
-    activation: Activation
-    bias: bool = False
-
-
-FeedForwardConfig = Annotated[Plain | Gated, Field(discriminator="kind")]
-
-
-class AttentionConfig(Config):
-    """Multi-head attention; fewer key/value heads than heads = grouped queries (Ainslie et al. 2023).
-
-    `scale` multiplies the scores; None = 1 / sqrt(head_size). `window`: see `core.layout.visible`.
-    """
-
-    num_heads: PositiveInt
-    num_key_value_heads: PositiveInt
-    head_size: PositiveInt
-    bias: bool = True
-    scale: PositiveFloat | None = None
-    window: PositiveInt | None = None
-    dropout: Probability = 0.0
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> Self:
-        if self.num_heads % self.num_key_value_heads:
-            raise ValueError(
-                f"`num_key_value_heads` must divide `num_heads`: "
-                f"{self.num_key_value_heads} does not divide {self.num_heads}"
-            )
-        return self
+from trivium.model.parts import (
+    Activation,
+    Alibi,
+    Arrangement,
+    AttentionConfig,
+    Consecutive,
+    FeedForwardConfig,
+    LayerPosition,
+    Learned,
+    Looped,
+    NoPosition,
+    NormConfig,
+    Parallel,
+    Position,
+    Probability,
+    RelativeBuckets,
+    Residual,
+    Rotary,
+    Sequential,
+    Sharing,
+    Sum,
+    Unshared,
+)
 
 
 class BlockConfig(Config):
     """One block: self-attention, cross-attention in an encoder-decoder's decoder, feed-forward.
 
     `placement` says which of the three slots of each sublayer hold a norm: pre = before the branch, post = after
-    the sum, sandwich = before the branch and after it.
+    the sum, sandwich = before the branch and after it, output = after the branch. `position` None = the stack's.
     """
 
     attention: AttentionConfig
     cross_attention: AttentionConfig | None = None
     feed_forward: FeedForwardConfig
     norm: NormConfig
-    placement: Literal["pre", "post", "sandwich"]
+    placement: Literal["pre", "post", "sandwich", "output"]
+    arrangement: Arrangement = Sequential()
+    residual: Residual = Sum()
+    position: LayerPosition | None = None
     dropout: Probability = 0.0
-    branch_scale: PositiveFloat = 1.0
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        parallel = isinstance(self.arrangement, Parallel)
+        if parallel and self.placement == "post":
+            raise ValueError("`arrangement.kind` parallel has no sum of its own for a norm after it: not with post")
+        if isinstance(self.arrangement, Parallel) and self.arrangement.shared_norm and self.placement == "output":
+            raise ValueError("`arrangement.shared_norm` needs a norm before the branches: `placement` pre or sandwich")
+        if self.cross_attention is not None and self.cross_attention.window is not None:
+            raise ValueError("`cross_attention.window`: places of two texts have no distance; leave it out")
+        return self
+
+
+class EmbeddingConfig(Config):
+    """From tokens to the first hidden states: tokens (times `scale`) + positions + segments, norm, dropout.
+
+    With `ModelConfig.embedding_size` a dense layer to the hidden size comes last.
+    """
+
+    scale: PositiveFloat = 1.0
+    num_segments: NonNegativeInt = 0
+    norm: NormConfig | None = None
+    dropout: Probability = 0.0
 
 
 class StackConfig(Config):
-    """Layer i is built from `pattern[i % len(pattern)]`, so that layers may differ from the first saved file on."""
+    """Block i is built from `pattern[i % len(pattern)]`, so that layers may differ from the first saved file on.
+
+    `sharing` says which block each layer is. `first_norm` False: the first layer's attention reads the embedding
+    without the norm before it (ModernBERT, whose embedding is normed). `stochastic_depth` is the share of rows that
+    skip the last block's branches in training; it grows linearly with the depth (Huang et al. 2016).
+    """
 
     num_layers: PositiveInt
     pattern: Annotated[tuple[BlockConfig, ...], Field(min_length=1)]
+    sharing: Sharing = Unshared()
     position: Position
-    num_segments: NonNegativeInt = 0
-    embedding_norm: NormConfig | None = None
-    embedding_dropout: Probability = 0.0
+    embedding: EmbeddingConfig = EmbeddingConfig()
+    first_norm: bool = True
+    stochastic_depth: Probability = 0.0
     final_norm: NormConfig | None = None
+    final_dropout: Probability = 0.0
 
-    def block(self, layer: int) -> BlockConfig:
-        """Return the configuration of one layer."""
-        return self.pattern[layer % len(self.pattern)]
+    @property
+    def num_blocks(self) -> int:
+        """Number of blocks with weights of their own."""
+        return self.num_layers if isinstance(self.sharing, Unshared) else self.sharing.num_blocks
+
+    def order(self) -> tuple[int, ...]:
+        """Return which block each layer is."""
+        match self.sharing:
+            case Unshared():
+                return tuple(range(self.num_layers))
+            case Consecutive(num_blocks=num_blocks):
+                return tuple(layer * num_blocks // self.num_layers for layer in range(self.num_layers))
+            case Looped(num_blocks=num_blocks):
+                return tuple(layer % num_blocks for layer in range(self.num_layers))
+            case _:
+                assert_never(self.sharing)
+
+    def block(self, number: int) -> BlockConfig:
+        """Return the configuration of one block."""
+        return self.pattern[number % len(self.pattern)]
+
+    def position_of(self, block: BlockConfig) -> Position:
+        """Return the position scheme of one block."""
+        return self.position if block.position is None else block.position
 
     @model_validator(mode="after")
-    def _position_fits(self) -> Self:
-        sizes = {block.attention.head_size for block in self.pattern}
+    def _parts_fit(self) -> Self:
         heads = {block.attention.num_heads for block in self.pattern}
-        if isinstance(self.position, Rotary) and (len(sizes) > 1 or min(sizes) % 2):
-            raise ValueError(f"`rotary` needs one even `head_size` in all layers: found {sorted(sizes)}")
         if isinstance(self.position, RelativeBuckets | Alibi) and len(heads) > 1:
             raise ValueError(f"`{self.position.kind}` needs one `num_heads` in all layers: found {sorted(heads)}")
+        for block in self.pattern:
+            position, size = self.position_of(block), block.attention.head_size
+            if isinstance(position, Rotary) and (int(size * position.share) < 2 or int(size * position.share) % 2):
+                raise ValueError(
+                    f"`rotary` turns pairs: `share` {position.share:g} of `head_size` {size} must be even and positive"
+                )
+            if block.position is not None and not isinstance(self.position, Rotary | NoPosition):
+                raise ValueError(f"`pattern.position` cannot differ where the stack's is `{self.position.kind}`")
+        if self.num_blocks > self.num_layers:
+            raise ValueError(
+                f"`sharing.num_blocks` must be at most `num_layers`: {self.num_blocks} > {self.num_layers}"
+            )
+        if isinstance(self.sharing, Consecutive) and self.num_layers % self.num_blocks:
+            raise ValueError(
+                f"`sharing.num_blocks` must divide `num_layers`: {self.num_blocks} does not divide {self.num_layers}"
+            )
+        first = self.pattern[0]
+        if not self.first_norm and (first.placement != "pre" or not isinstance(first.arrangement, Sequential)):
+            raise ValueError("`first_norm` false needs a sequential first block with `placement` pre")
+        if not self.first_norm and self.num_blocks < self.num_layers:
+            raise ValueError("`first_norm` false needs a first layer with weights of its own: not with `sharing`")
         return self
 
 
 class TransformConfig(Config):
-    """BERT's dense layer, activation and norm between the last hidden state and the vocabulary."""
+    """A dense layer, an activation and a norm before a projection to a vocabulary or to classes."""
 
     activation: Activation
-    norm: NormConfig
+    norm: NormConfig | None = None
+    bias: bool = True
 
 
 class HeadConfig(Config):
-    """From a hidden state to scores over the vocabulary; `tied` = the token embedding is the projection."""
+    """From a hidden state to scores over the vocabulary; `tied` = the token embedding is the projection.
+
+    Hidden states are multiplied by `scale`; `soft_cap` c bounds the scores to c tanh(score / c) (Gemma 2).
+    """
 
     tied: bool = True
     bias: bool = False
     scale: PositiveFloat = 1.0
+    soft_cap: PositiveFloat | None = None
     transform: TransformConfig | None = None
+
+
+class ReadoutConfig(Config):
+    """From the hidden states of a text, or of a word, to its classes.
+
+    `pooling`: what stands for a text: the mean of its tokens, the first or the last of them; words are read where they
+    stand, whatever it says.
+    """
+
+    pooling: Literal["mean", "first", "last"] = "mean"
+    transform: TransformConfig | None = None
+    bias: bool = True
+
+
+DEFAULT_READOUT = ReadoutConfig()
 
 
 class Encoder(Config):
@@ -213,12 +209,15 @@ Family = Annotated[Encoder | Decoder | EncoderDecoder, Field(discriminator="kind
 
 
 class NormalInit(Config):
-    """Every matrix and embedding from N(0, std), norms 1, biases 0; `scale_residual` divides the std of what writes
-    into the residual stream by sqrt(number of branches) (GPT-2)."""
+    """Every matrix and embedding from N(0, std), norms 1, biases 0.
+
+    What writes into the residual stream is drawn alike ("equal"), with std / sqrt(number of branches) ("scaled",
+    GPT-2), or is 0, so that every branch begins as nothing ("zero", Zhang et al. 2019).
+    """
 
     kind: Literal["normal"] = "normal"
     std: PositiveFloat = 0.02
-    scale_residual: bool = False
+    residual: Literal["equal", "scaled", "zero"] = "equal"
 
 
 class T5Init(Config):
@@ -232,10 +231,15 @@ Initialisation = Annotated[NormalInit | T5Init, Field(discriminator="kind")]
 
 
 class ModelConfig(Config):
-    """A whole network. `max_length` is the longest document it is meant to read, in tokens."""
+    """A whole network. `max_length` is the longest document it is meant to read, in tokens.
+
+    `embedding_size`: tokens are embedded in so many dimensions, and a dense layer makes hidden states of them
+    (factorised embeddings, Lan et al. 2020); None = the hidden size, no such layer.
+    """
 
     vocabulary_size: PositiveInt
     hidden_size: PositiveInt
+    embedding_size: PositiveInt | None = None
     max_length: PositiveInt
     family: Family
     head: HeadConfig = HeadConfig()
@@ -252,11 +256,14 @@ class ModelConfig(Config):
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         for stack in self.stacks():
-            if isinstance(stack.position, Learned) and stack.position.max_length < self.max_length:
+            room = _learned_room(stack)
+            if room is not None and room < self.max_length:
                 raise ValueError(
-                    f"`position.max_length` must reach `max_length`: {stack.position.max_length} "
-                    f"is less than {self.max_length}"
+                    f"`position.max_length` less its `offset` must reach `max_length`: {room} is less than "
+                    f"{self.max_length}"
                 )
+        if self.embedding_size is not None and self.head.tied and self.head.transform is None:
+            raise ValueError("`head.tied` with an `embedding_size` needs `head.transform`, which ends in that size")
         writes = self.stacks()[-1] if isinstance(self.family, EncoderDecoder) else None
         for stack in self.stacks():
             for block in stack.pattern:
@@ -273,9 +280,15 @@ def with_vocabulary(config: ModelConfig, vocabulary_size: int) -> ModelConfig:
 def with_max_length(config: ModelConfig, max_length: int) -> ModelConfig:
     """Return the configuration for documents of up to `max_length` tokens; raise ConfigError when it has no more."""
     for stack in config.stacks():
-        if isinstance(stack.position, Learned) and stack.position.max_length < max_length:
+        room = _learned_room(stack)
+        if room is not None and room < max_length:
             raise ConfigError(
                 f"rows of {max_length} tokens do not fit: this model has learned positions for "
-                f"{stack.position.max_length}; set data.row_length to at most that."
+                f"{room}; set data.row_length to at most that."
             )
     return config.model_copy(update={"max_length": max_length})
+
+
+def _learned_room(stack: StackConfig) -> int | None:
+    """Return how many positions a stack's table has rows for; None where it has no table."""
+    return stack.position.max_length - stack.position.offset if isinstance(stack.position, Learned) else None

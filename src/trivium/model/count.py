@@ -76,4 +76,4 @@ def _meta_batch(config: ModelConfig, length: int) -> Batch:
     past = TokenLayout.causal(zeros_BL, zeros_BL)
     layout = both if isinstance(config.family, Encoder) else past
     source = reading(tokens_BL, both) if isinstance(config.family, EncoderDecoder) else None
-    return Batch(tokens_BL, layout, tokens_BL, tokens_BL, tokens_BL.float(), None, source)
+    return Batch(tokens_BL, layout, tokens_BL, tokens_BL, tokens_BL.float(), source=source)

@@ -1,40 +1,64 @@
 """From token ids to the first hidden states."""
 
+import torch
 from torch import Tensor, nn
 
-from trivium.core.batch import Batch
+from trivium.core.batch import Batch, Vectors
 
 
 class Embedding(nn.Module):
-    """Token vectors, plus position and segment vectors where the model has them, normed and dropped out.
+    """Token vectors, plus position and segment vectors where the model has them, normed, dropped out, projected.
 
-    `tokens` may be shared with another stack and with the head.
+    Args:
+        tokens: may be shared with another stack and with the head.
+        scale: of the token vectors.
+        positions: vectors to add for the positions; None = none.
+        segments: vectors to add for the segments; None = none.
+        norm, dropout: the identity where there is none.
+        project: from the embedding's size to the hidden size; the identity where they are one.
     """
 
     def __init__(
         self,
         *,
         tokens: nn.Embedding,
+        scale: float,
         positions: nn.Module | None,
         segments: nn.Embedding | None,
         norm: nn.Module,
         dropout: nn.Module,
+        project: nn.Module,
     ) -> None:
         super().__init__()
         self.tokens = tokens
+        self.scale = scale
         self.positions = positions
         self.segments = segments
         self.norm = norm
         self.dropout = dropout
+        self.project = project
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the embedded tokens, hidden_BLD; segments are 0 where the batch names none."""
-        hidden_BLD = self.tokens(batch.tokens_BL)
+        hidden_BLE = self.tokens(batch.tokens_BL)
+        if self.scale != 1.0:
+            hidden_BLE = hidden_BLE * self.scale
+        if batch.vectors is not None:
+            hidden_BLE = _replaced(hidden_BLE, batch.vectors)
         if self.positions is not None:
-            hidden_BLD = hidden_BLD + self.positions(batch.layout.position_BL).to(hidden_BLD.dtype)
+            hidden_BLE = hidden_BLE + self.positions(batch.layout.position_BL).to(hidden_BLE.dtype)
         if self.segments is not None:
             if batch.segments_BL is None:
-                hidden_BLD = hidden_BLD + self.segments.weight[0]
+                hidden_BLE = hidden_BLE + self.segments.weight[0]
             else:
-                hidden_BLD = hidden_BLD + self.segments(batch.segments_BL)
-        return self.dropout(self.norm(hidden_BLD))
+                hidden_BLE = hidden_BLE + self.segments(batch.segments_BL)
+        return self.project(self.dropout(self.norm(hidden_BLE)))
+
+
+def _replaced(hidden_BLE: Tensor, vectors: Vectors) -> Tensor:
+    """Return the embedded tokens with dense vectors in the places that have them."""
+    # One place more than the row has takes the vectors that are not used.
+    places_BP = torch.where(vectors.places_BP < 0, hidden_BLE.shape[1], vectors.places_BP)
+    values_BPE = vectors.values_BPE.to(hidden_BLE.dtype)
+    longer = nn.functional.pad(hidden_BLE, (0, 0, 0, 1))
+    return longer.scatter(1, places_BP[..., None].expand_as(values_BPE), values_BPE)[:, :-1]

@@ -4,33 +4,41 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from trivium.model.view import View
+
 ActivationFunction = Callable[[Tensor], Tensor]
 
 
 class PlainFeedForward(nn.Module):
-    """`down(activation(up(x)))` (Vaswani et al. 2017, section 3.3)."""
+    """`down(dropout(activation(up(x))))` (Vaswani et al. 2017, section 3.3)."""
 
-    def __init__(self, *, hidden_size: int, size: int, activation: ActivationFunction, bias: bool) -> None:
+    def __init__(
+        self, *, hidden_size: int, size: int, activation: ActivationFunction, bias: bool, dropout: nn.Module
+    ) -> None:
         super().__init__()
         self.up = nn.Linear(hidden_size, size, bias=bias)
         self.activation = activation
+        self.dropout = dropout
         self.down = nn.Linear(size, hidden_size, bias=bias)
 
-    def forward(self, hidden_BLD: Tensor) -> Tensor:
-        """Return the transformed hidden states, of the same shape."""
-        return self.down(self.activation(self.up(hidden_BLD)))
+    def forward(self, hidden_BLD: Tensor, view: View | None = None) -> Tensor:
+        """Return the transformed hidden states, of the same shape; nothing depends on the view."""
+        return self.down(self.dropout(self.activation(self.up(hidden_BLD))))
 
 
 class GatedFeedForward(nn.Module):
-    """`down(activation(gate(x)) * up(x))`, gate and up in one product (Shazeer 2020)."""
+    """`down(dropout(activation(gate(x)) * up(x)))`, gate and up in one product (Shazeer 2020)."""
 
-    def __init__(self, *, hidden_size: int, size: int, activation: ActivationFunction, bias: bool) -> None:
+    def __init__(
+        self, *, hidden_size: int, size: int, activation: ActivationFunction, bias: bool, dropout: nn.Module
+    ) -> None:
         super().__init__()
         self.gate_up = nn.Linear(hidden_size, 2 * size, bias=bias)
         self.activation = activation
+        self.dropout = dropout
         self.down = nn.Linear(size, hidden_size, bias=bias)
 
-    def forward(self, hidden_BLD: Tensor) -> Tensor:
-        """Return the transformed hidden states, of the same shape."""
+    def forward(self, hidden_BLD: Tensor, view: View | None = None) -> Tensor:
+        """Return the transformed hidden states, of the same shape; nothing depends on the view."""
         gate_BLF, up_BLF = self.gate_up(hidden_BLD).chunk(2, dim=-1)
-        return self.down(self.activation(gate_BLF) * up_BLF)
+        return self.down(self.dropout(self.activation(gate_BLF) * up_BLF))

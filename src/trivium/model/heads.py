@@ -9,19 +9,22 @@ from trivium.core.layout import TokenLayout
 from trivium.model.cache import Cache
 from trivium.model.feed_forward import ActivationFunction
 from trivium.model.stack import Stack
+from trivium.model.view import Tally
 
 
 class Transform(nn.Module):
-    """BERT's dense layer, activation and norm before the vocabulary."""
+    """A dense layer, an activation and a norm before a projection."""
 
-    def __init__(self, *, hidden_size: int, activation: ActivationFunction, norm: nn.Module) -> None:
+    def __init__(
+        self, *, hidden_size: int, size: int, bias: bool, activation: ActivationFunction, norm: nn.Module
+    ) -> None:
         super().__init__()
-        self.dense = nn.Linear(hidden_size, hidden_size)
+        self.dense = nn.Linear(hidden_size, size, bias=bias)
         self.activation = activation
         self.norm = norm
 
     def forward(self, hidden_ND: Tensor) -> Tensor:
-        """Return the transformed hidden states, of the same shape."""
+        """Return the transformed hidden states, [N, size]."""
         return self.norm(self.activation(self.dense(hidden_ND)))
 
 
@@ -34,12 +37,14 @@ class LanguageHead(nn.Module):
         projection: nn.Embedding | nn.Linear,
         bias: nn.Parameter | None,
         scale: float,
+        soft_cap: float | None,
         transform: nn.Module,
     ) -> None:
         super().__init__()
         self.projection = projection
         self.bias = bias
         self.scale = scale
+        self.soft_cap = soft_cap
         self.transform = transform
 
     def forward(self, hidden_ND: Tensor) -> Tensor:
@@ -47,7 +52,22 @@ class LanguageHead(nn.Module):
         hidden_ND = self.transform(hidden_ND)
         if self.scale != 1.0:
             hidden_ND = hidden_ND * self.scale
-        return functional.linear(hidden_ND, self.projection.weight, self.bias)
+        logits_NV = functional.linear(hidden_ND, self.projection.weight, self.bias)
+        return logits_NV if self.soft_cap is None else (logits_NV / self.soft_cap).tanh() * self.soft_cap
+
+
+class Readout(nn.Module):
+    """Scores over the classes of a task, from what stands for a text or a word."""
+
+    def __init__(self, *, transform: nn.Module, dropout: nn.Module, projection: nn.Linear) -> None:
+        super().__init__()
+        self.transform = transform
+        self.dropout = dropout
+        self.projection = projection
+
+    def forward(self, hidden_ND: Tensor) -> Tensor:
+        """Return logits_NC in the type of the hidden states."""
+        return self.projection(self.dropout(self.transform(hidden_ND)))
 
 
 class LanguageModel(nn.Module):
@@ -68,9 +88,9 @@ class LanguageModel(nn.Module):
         """The stack whose hidden states the head turns into tokens."""
         return self.stack
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: Batch, tally: Tally | None = None) -> Tensor:
         """Return hidden_BLD of the places that are predicted from."""
-        return self.stack(batch)
+        return self.stack(batch, tally=tally)
 
     def encode(self, batch: Batch) -> tuple[Tensor, TokenLayout] | None:
         """Return what the writer's cross-attention looks at: nothing."""
@@ -100,15 +120,15 @@ class SequenceToSequence(nn.Module):
         """The stack whose hidden states the head turns into tokens."""
         return self.decoder
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: Batch, tally: Tally | None = None) -> Tensor:
         """Return hidden_BLD of the decoder's places."""
-        return self.decoder(batch, self.encode(batch))
+        return self.decoder(batch, self.encode(batch, tally), tally=tally)
 
-    def encode(self, batch: Batch) -> tuple[Tensor, TokenLayout] | None:
+    def encode(self, batch: Batch, tally: Tally | None = None) -> tuple[Tensor, TokenLayout] | None:
         """Return the encoder's hidden states of the batch's source, and their layout."""
         if batch.source is None:
             raise ValueError("an encoder-decoder needs a batch with a source")
-        return self.encoder(batch.source), batch.source.layout
+        return self.encoder(batch.source, tally=tally), batch.source.layout
 
     def write(self, batch: Batch, source: tuple[Tensor, TokenLayout] | None, cache: Cache) -> Tensor:
         """Return hidden_BLD of new places of the decoder, given the cache of the earlier ones."""

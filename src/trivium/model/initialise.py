@@ -8,10 +8,13 @@ from torch import Tensor, nn
 
 from trivium.core.random import Key
 from trivium.model.attention import CrossAttention, SelfAttention
+from trivium.model.block import LayerScale, Sublayer
 from trivium.model.config import ModelConfig, NormalInit, T5Init
 from trivium.model.feed_forward import GatedFeedForward, PlainFeedForward
 from trivium.model.norm import LayerNorm, RMSNorm
+from trivium.model.parts import DeepNorm
 from trivium.model.positions import LearnedPositions
+from trivium.model.stack import Stack
 
 _BRANCHES = (SelfAttention, CrossAttention, PlainFeedForward, GatedFeedForward)
 
@@ -23,18 +26,21 @@ def initialise(network: nn.Module, config: ModelConfig, key: Key) -> None:
     |----------------------------------|------------------------------------|------------------------------------|
     | embeddings, learned positions    | N(0, std)                          | N(0, factor)                       |
     | queries                          | N(0, std)                          | N(0, factor / sqrt(hidden x head)) |
-    | keys, values, up, gate           | N(0, std)                          | N(0, factor / sqrt(hidden))        |
+    | keys, up, gate, router           | N(0, std)                          | N(0, factor / sqrt(hidden))        |
+    | values                           | N(0, std [x beta])                 | N(0, factor / sqrt(hidden))        |
     | attention out                    | N(0, std [/ sqrt(branches)])       | N(0, factor / sqrt(heads x head))  |
     | feed-forward down                | N(0, std [/ sqrt(branches)])       | N(0, factor / sqrt(feed-forward))  |
     | relative buckets                 | N(0, std)                          | N(0, factor / sqrt(hidden))        |
     | other matrices                   | N(0, std)                          | N(0, factor / sqrt(hidden))        |
     | norms                            | 1, shift 0                         | 1, shift 0                         |
+    | gains of layer-scale             | their start                        | their start                        |
     | biases                           | 0                                  | 0                                  |
 
-    `scale_residual` divides by the square root of the number of branches that write into one residual stream.
+    `residual` "scaled" divides by the square root of the number of branches that write into the stack's residual
+    stream, "zero" makes those matrices 0. With DeepNorm values, outputs, up, gate and down are `beta` times as wide
+    (Wang et al. 2022, figure 2). An encoder-decoder's two stacks are counted each by itself.
     """
     generator = torch.Generator().manual_seed(key.child("initialise").integer())
-    branches = sum(isinstance(module, _BRANCHES) for module in network.modules()) / max(1, len(config.stacks()))
     seen: set[int] = set()
     with torch.no_grad():
         for module in network.modules():
@@ -43,15 +49,31 @@ def initialise(network: nn.Module, config: ModelConfig, key: Key) -> None:
                     continue
                 seen.add(id(parameter))
                 _draw(module, name, parameter, config, generator)
-        for module in network.modules():
-            # A branch knows more of its matrices than they do themselves.
-            if isinstance(module, _BRANCHES):
-                _draw_branch(module, config, branches, generator)
+        for stack, block_config in zip(_stacks(network), config.stacks(), strict=False):
+            branches = sum(_num_branches(stack, number) for number in stack.order)
+            for module in stack.modules():
+                # A branch knows more of its matrices than they do themselves.
+                if isinstance(module, _BRANCHES):
+                    _draw_branch(module, config, branches, generator)
+            for number, block in enumerate(stack.blocks):
+                residual = block_config.block(number).residual
+                if isinstance(residual, DeepNorm):
+                    _widen(block, residual.beta)
+
+
+def _stacks(network: nn.Module) -> list[Stack]:
+    return [module for module in network.modules() if isinstance(module, Stack)]
+
+
+def _num_branches(stack: Stack, number: int) -> int:
+    return sum(isinstance(module, Sublayer) for module in stack.blocks[number].modules())
 
 
 def _draw(module: nn.Module, name: str, parameter: Tensor, config: ModelConfig, generator: torch.Generator) -> None:
     if isinstance(module, LayerNorm | RMSNorm):
         parameter.fill_(1.0 if name == "weight" else 0.0)
+    elif isinstance(module, LayerScale):
+        parameter.fill_(module.start)
     elif parameter.ndim == 1:
         parameter.zero_()
     else:
@@ -67,14 +89,21 @@ def _draw(module: nn.Module, name: str, parameter: Tensor, config: ModelConfig, 
                 assert_never(config.initialisation)
 
 
-def _draw_branch(module: nn.Module, config: ModelConfig, branches: float, generator: torch.Generator) -> None:
+def _draw_branch(module: nn.Module, config: ModelConfig, branches: int, generator: torch.Generator) -> None:
     writes = module.out if isinstance(module, SelfAttention | CrossAttention) else module.down
     if not isinstance(writes, nn.Linear):
         raise TypeError("a branch ends in a matrix")
     match config.initialisation:
-        case NormalInit(std=std, scale_residual=scale_residual):
-            if scale_residual:
-                writes.weight.normal_(0.0, std / math.sqrt(branches), generator=generator)
+        case NormalInit(std=std, residual=residual):
+            match residual:
+                case "equal":
+                    pass
+                case "scaled":
+                    writes.weight.normal_(0.0, std / math.sqrt(branches), generator=generator)
+                case "zero":
+                    writes.weight.zero_()
+                case _:
+                    assert_never(residual)
         case T5Init(factor=factor):
             writes.weight.normal_(0.0, factor / math.sqrt(writes.in_features), generator=generator)
             query = _query_rows(module)
@@ -93,3 +122,23 @@ def _query_rows(module: nn.Module) -> Tensor | None:
             return module.query.weight
         case _:
             return None
+
+
+def _widen(block: nn.Module, beta: float) -> None:
+    """Multiply what DeepNorm's paper draws with gain beta: values, attention outputs, feed-forwards."""
+    for module in block.modules():
+        match module:
+            case SelfAttention():
+                module.qkv.weight[-module.num_key_value_heads * module.head_size :].mul_(beta)
+                module.out.weight.mul_(beta)
+            case CrossAttention():
+                module.key_value.weight[module.key_value.out_features // 2 :].mul_(beta)
+                module.out.weight.mul_(beta)
+            case PlainFeedForward():
+                module.up.weight.mul_(beta)
+                module.down.weight.mul_(beta)
+            case GatedFeedForward():
+                module.gate_up.weight.mul_(beta)
+                module.down.weight.mul_(beta)
+            case _:
+                pass

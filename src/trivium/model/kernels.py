@@ -1,15 +1,34 @@
-"""Attention kernels behind one signature: queries, keys, values and what is added to the scores; out come values."""
+"""Attention kernels behind one signature: queries, keys, values, who sees whom, how it is scored; values come out."""
 
 from collections.abc import Callable
-from typing import Literal, assert_never
+from typing import Literal, NamedTuple, assert_never
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-KernelName = Literal["reference", "matmul", "sdpa"]
-# (query_BHLK, key_BGMK, value_BGMK, bias_BHLM, scale, dropout) -> mixed_BHLK
-Kernel = Callable[[Tensor, Tensor, Tensor, Tensor, float, float], Tensor]
+from trivium.model.dropout import dropout
+from trivium.model.gpu_kernels import flex, varlen
+from trivium.model.view import View
+
+KernelName = Literal["reference", "matmul", "sdpa", "varlen", "flex"]
+
+
+class Scoring(NamedTuple):
+    """How a layer turns products of queries and keys into weights."""
+
+    scale: float
+    soft_cap: float | None = None
+    window: int | None = None
+    dropout: float = 0.0
+
+    def when(self, *, training: bool) -> "Scoring":
+        """Return the same with dropout in training only."""
+        return self if training or not self.dropout else self._replace(dropout=0.0)
+
+
+# (query_BHLK, key_BGMK, value_BGMK, view, scoring) -> mixed_BHLK
+Kernel = Callable[[Tensor, Tensor, Tensor, View, Scoring], Tensor]
 
 
 def kernel(name: KernelName) -> Kernel:
@@ -21,42 +40,60 @@ def kernel(name: KernelName) -> Kernel:
             return _matmul
         case "sdpa":
             return _sdpa
+        case "varlen":
+            return _varlen
+        case "flex":
+            return _flex
         case _:
             assert_never(name)
 
 
-def default_kernel(device: torch.device) -> KernelName:
-    """Return the kernel that measured fastest for training on this kind of device.
-
-    On CPU plain matrix products beat the fused kernel up to rows of 512, in bfloat16 by three times at 128.
-    """
-    return "matmul" if device.type == "cpu" else "sdpa"
-
-
-def _reference(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float, dropout: float) -> Tensor:
+def _reference(query: Tensor, key: Tensor, value: Tensor, view: View, scoring: Scoring) -> Tensor:
     """The definition, head by head of each group; slow, and what the others are tested against."""
     groups = key.shape[1]
     query_BGRLK = query.reshape(query.shape[0], groups, -1, *query.shape[2:])
-    scores = torch.einsum("bgrlk,bgmk->bgrlm", query_BGRLK, key) * scale
-    scores = scores.flatten(1, 2) + bias.to(scores.dtype)
-    weights = functional.dropout(scores.softmax(-1), dropout).view(*query_BGRLK.shape[:-1], -1)
+    scores = torch.einsum("bgrlk,bgmk->bgrlm", query_BGRLK, key).flatten(1, 2) * scoring.scale
+    if scoring.soft_cap is not None:
+        scores = scoring.soft_cap * (scores / scoring.soft_cap).tanh()
+    scores = scores + view.bias(scoring.window, scores.dtype)
+    weights = functional.dropout(scores.softmax(-1), scoring.dropout).view(*query_BGRLK.shape[:-1], -1)
     return torch.einsum("bgrlm,bgmk->bgrlk", weights, value).flatten(1, 2)
 
 
-def _matmul(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float, dropout: float) -> Tensor:
+def _matmul(query: Tensor, key: Tensor, value: Tensor, view: View, scoring: Scoring) -> Tensor:
     key, value = _spread(key, query.shape[1]), _spread(value, query.shape[1])
-    scores = torch.matmul(query * scale, key.transpose(-1, -2)) + bias.to(query.dtype)
-    weights = scores.softmax(-1)
-    if dropout:
-        weights = functional.dropout(weights, dropout)
+    if scoring.soft_cap is None:
+        scores = torch.matmul(query * scoring.scale, key.transpose(-1, -2))
+    else:
+        capped = torch.matmul(query * (scoring.scale / scoring.soft_cap), key.transpose(-1, -2))
+        scores = capped.tanh() * scoring.soft_cap
+    weights = (scores + view.bias(scoring.window, query.dtype)).softmax(-1)
+    if scoring.dropout:
+        weights = dropout(weights, scoring.dropout)
     return torch.matmul(weights, value)
 
 
-def _sdpa(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float, dropout: float) -> Tensor:
+def _sdpa(query: Tensor, key: Tensor, value: Tensor, view: View, scoring: Scoring) -> Tensor:
     key, value = _spread(key, query.shape[1]), _spread(value, query.shape[1])
     return functional.scaled_dot_product_attention(
-        query, key, value, attn_mask=bias.to(query.dtype), dropout_p=dropout, scale=scale
+        query,
+        key,
+        value,
+        attn_mask=view.bias(scoring.window, query.dtype),
+        dropout_p=scoring.dropout,
+        scale=scoring.scale,
     )
+
+
+def _varlen(query: Tensor, key: Tensor, value: Tensor, view: View, scoring: Scoring) -> Tensor:
+    if view.key is not view.query:
+        # Cross-attention, and one new token against a cache: short queries, for which no fast path is lost.
+        return _sdpa(query, key, value, view, scoring)
+    return varlen(query, key, value, view, scale=scoring.scale, window=scoring.window)
+
+
+def _flex(query: Tensor, key: Tensor, value: Tensor, view: View, scoring: Scoring) -> Tensor:
+    return flex(query, key, value, view, scale=scoring.scale, soft_cap=scoring.soft_cap, window=scoring.window)
 
 
 def _spread(states_BGMK: Tensor, num_heads: int) -> Tensor:

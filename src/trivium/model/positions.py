@@ -1,23 +1,22 @@
-"""Position schemes. Each acts in exactly one of three places: on embeddings, on queries and keys, or on scores."""
+"""Position schemes that act on embeddings or on scores; those on queries and keys are in `rotary`."""
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 
 class LearnedPositions(nn.Module):
-    """A trained vector for each position, for the embedding."""
+    """A trained vector for each position, for the embedding; position 0 has row `offset` of the table."""
 
-    def __init__(self, *, max_length: int, size: int) -> None:
+    def __init__(self, *, max_length: int, offset: int, size: int) -> None:
         super().__init__()
-        self.max_length = max_length
+        self.offset = offset
         self.weight = nn.Parameter(torch.empty(max_length, size))
 
     def forward(self, position_BL: Tensor) -> Tensor:
-        """Return the vectors_BLD of the positions; each must be below `max_length`."""
-        return nn.functional.embedding(position_BL, self.weight)
+        """Return the vectors_BLD of the positions; each must be below `max_length` less `offset`."""
+        return nn.functional.embedding(position_BL + self.offset if self.offset else position_BL, self.weight)
 
 
 class SinusoidalPositions(nn.Module):
@@ -33,36 +32,6 @@ class SinusoidalPositions(nn.Module):
         angle_BLK = position_BL[..., None].float() * torch.exp(even * (-math.log(10_000.0) / self.size))
         pair_BLK2 = torch.stack((angle_BLK.sin(), angle_BLK.cos()), dim=-1)
         return pair_BLK2.flatten(-2)[..., : self.size]
-
-
-class Rotation(NamedTuple):
-    """Cosines and sines by which a batch's queries and keys are turned; shape [B, 1, L, K]."""
-
-    cos_B1LK: Tensor
-    sin_B1LK: Tensor
-
-    def apply(self, states_BHLK: Tensor) -> Tensor:
-        """Turn queries or keys: the first half of the head and the second are the two axes of the planes."""
-        first, second = states_BHLK.chunk(2, dim=-1)
-        turned = torch.cat((-second, first), dim=-1)
-        return states_BHLK * self.cos_B1LK + turned * self.sin_B1LK
-
-
-class RotaryPositions(nn.Module):
-    """Queries and keys turned by position x frequency (Su et al. 2021), halves as in GPT-NeoX and Llama."""
-
-    def __init__(self, *, head_size: int, base: float) -> None:
-        super().__init__()
-        self.head_size = head_size
-        self.base = base
-
-    def forward(self, position_BL: Tensor, dtype: torch.dtype) -> Rotation:
-        """Return the rotation of the places; angles are computed in float32 or better, then rounded to `dtype`."""
-        wide = torch.float64 if dtype == torch.float64 else torch.float32
-        even = torch.arange(0, self.head_size, 2, device=position_BL.device, dtype=wide)
-        angle_BLK = position_BL[..., None].to(wide) * self.base ** (-even / self.head_size)
-        angle_B1LK = torch.cat((angle_BLK, angle_BLK), dim=-1)[:, None]
-        return Rotation(angle_B1LK.cos().to(dtype), angle_B1LK.sin().to(dtype))
 
 
 class AlibiScores(nn.Module):

@@ -1,47 +1,26 @@
 """Named architectures: each is a value of `ModelConfig`, none is a class."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from trivium.core.errors import ConfigError, nearest
 from trivium.model.config import (
-    AttentionConfig,
     BlockConfig,
     Decoder,
     Encoder,
     EncoderDecoder,
     Family,
-    Gated,
-    HeadConfig,
-    LayerNormConfig,
-    Learned,
     ModelConfig,
     NormalInit,
-    Plain,
-    RelativeBuckets,
-    RMSNormConfig,
-    Rotary,
     StackConfig,
-    T5Init,
-    TransformConfig,
 )
-
-
-def _attention(
-    num_heads: int, head_size: int, *, bias: bool, dropout: float, scale: float | None = None
-) -> AttentionConfig:
-    return AttentionConfig(
-        num_heads=num_heads,
-        num_key_value_heads=num_heads,
-        head_size=head_size,
-        bias=bias,
-        dropout=dropout,
-        scale=scale,
-    )
+from trivium.model.parts import Gated, RMSNormConfig, Rotary
+from trivium.model.preset_families import albert, bert, electra, gpt2, llama, modernbert, roberta, same_heads, t5
 
 
 def _modern_stack(num_layers: int, hidden_size: int, num_heads: int, *, cross: bool = False) -> StackConfig:
     """Rotary positions, RMSNorm before each branch, gated feed-forward, no biases, no dropout."""
-    attention = _attention(num_heads, hidden_size // num_heads, bias=False, dropout=0.0)
+    attention = same_heads(num_heads, hidden_size // num_heads, bias=False)
     # 8/3 of the hidden size, in multiples of 64: as many weights as a plain feed-forward of 4 x hidden.
     feed_forward_size = -(-hidden_size * 8 // (3 * 64)) * 64
     block = BlockConfig(
@@ -60,7 +39,7 @@ def _small_init(hidden_size: int) -> NormalInit:
     The usual 0.02 leaves the branches of a network 128 wide so weak that for hundreds of steps it learns little more
     than which tokens are frequent.
     """
-    return NormalInit(std=round((0.4 / hidden_size) ** 0.5, 4), scale_residual=True)
+    return NormalInit(std=round((0.4 / hidden_size) ** 0.5, 4), residual="scaled")
 
 
 def _modern(family: Family, hidden_size: int) -> ModelConfig:
@@ -90,93 +69,6 @@ def seq2seq(num_layers: int, hidden_size: int, num_heads: int) -> ModelConfig:
     return _modern(EncoderDecoder(encoder=reads, decoder=writes), hidden_size)
 
 
-def bert(num_layers: int, hidden_size: int) -> ModelConfig:
-    """Return BERT (Devlin et al. 2019; the miniatures of Turc et al. 2019): post-norm, learned positions, GELU."""
-    norm = LayerNormConfig(eps=1e-12)
-    block = BlockConfig(
-        attention=_attention(hidden_size // 64, 64, bias=True, dropout=0.1),
-        feed_forward=Plain(size=4 * hidden_size, activation="gelu"),
-        norm=norm,
-        placement="post",
-        dropout=0.1,
-    )
-    stack = StackConfig(
-        num_layers=num_layers,
-        pattern=(block,),
-        position=Learned(max_length=512),
-        num_segments=2,
-        embedding_norm=norm,
-        embedding_dropout=0.1,
-    )
-    return ModelConfig(
-        vocabulary_size=30_522,
-        hidden_size=hidden_size,
-        max_length=512,
-        family=Encoder(stack=stack),
-        head=HeadConfig(bias=True, transform=TransformConfig(activation="gelu", norm=norm)),
-    )
-
-
-def gpt2(num_layers: int, hidden_size: int) -> ModelConfig:
-    """Return GPT-2 (Radford et al. 2019): pre-norm, learned positions, tanh GELU."""
-    norm = LayerNormConfig()
-    block = BlockConfig(
-        attention=_attention(hidden_size // 64, 64, bias=True, dropout=0.1),
-        feed_forward=Plain(size=4 * hidden_size, activation="gelu_tanh"),
-        norm=norm,
-        placement="pre",
-        dropout=0.1,
-    )
-    stack = StackConfig(
-        num_layers=num_layers,
-        pattern=(block,),
-        position=Learned(max_length=1024),
-        embedding_dropout=0.1,
-        final_norm=norm,
-    )
-    return ModelConfig(
-        vocabulary_size=50_257,
-        hidden_size=hidden_size,
-        max_length=1024,
-        family=Decoder(stack=stack),
-        initialisation=NormalInit(scale_residual=True),
-    )
-
-
-def t5(num_layers: int, hidden_size: int, num_heads: int, feed_forward_size: int) -> ModelConfig:
-    """Return T5 v1.0 (Raffel et al. 2020): RMSNorm, relative buckets, no biases, unscaled scores, tied head.
-
-    Differs from Hugging Face in training only: no dropout after the final norms, none inside the feed-forward.
-    """
-
-    def stack(*, writes: bool) -> StackConfig:
-        attention = _attention(num_heads, 64, bias=False, dropout=0.1, scale=1.0)
-        block = BlockConfig(
-            attention=attention,
-            cross_attention=attention if writes else None,
-            feed_forward=Plain(size=feed_forward_size, activation="relu", bias=False),
-            norm=RMSNormConfig(),
-            placement="pre",
-            dropout=0.1,
-        )
-        return StackConfig(
-            num_layers=num_layers,
-            pattern=(block,),
-            position=RelativeBuckets(bidirectional=not writes),
-            embedding_dropout=0.1,
-            final_norm=RMSNormConfig(),
-        )
-
-    return ModelConfig(
-        vocabulary_size=32_128,
-        hidden_size=hidden_size,
-        max_length=512,
-        family=EncoderDecoder(encoder=stack(writes=False), decoder=stack(writes=True)),
-        head=HeadConfig(scale=hidden_size**-0.5),
-        initialisation=T5Init(),
-    )
-
-
 PRESETS: dict[str, Callable[[], ModelConfig]] = {
     "encoder-tiny": lambda: encoder(2, 128, 2),
     "encoder-mini": lambda: encoder(4, 256, 4),
@@ -185,8 +77,90 @@ PRESETS: dict[str, Callable[[], ModelConfig]] = {
     "seq2seq-tiny": lambda: seq2seq(2, 128, 2),
     "seq2seq-mini": lambda: seq2seq(4, 256, 4),
     "bert-tiny": lambda: bert(2, 128),
+    "bert-mini": lambda: bert(4, 256),
+    "bert-small": lambda: bert(4, 512),
+    "bert-medium": lambda: bert(8, 512),
+    "bert-base": lambda: bert(12, 768),
+    "bert-large": lambda: bert(24, 1024),
+    "roberta-base": lambda: roberta(12, 768),
+    "roberta-large": lambda: roberta(24, 1024),
+    "distilbert": lambda: bert(6, 768, num_segments=0),
+    "electra-small": lambda: electra(12, 256, 128),
+    "electra-base": lambda: electra(12, 768, 768),
+    "albert-base": lambda: albert(12, 768),
+    "albert-large": lambda: albert(24, 1024),
+    "modernbert-base": lambda: modernbert(22, 768, 1152),
+    "modernbert-large": lambda: modernbert(28, 1024, 2624),
     "gpt2": lambda: gpt2(12, 768),
+    "gpt2-medium": lambda: gpt2(24, 1024),
+    "gpt2-large": lambda: gpt2(36, 1280),
+    "gpt2-xl": lambda: gpt2(48, 1600),
+    "smollm2-135m": lambda: llama(
+        30,
+        576,
+        num_heads=9,
+        num_key_value_heads=3,
+        head_size=64,
+        feed_forward_size=1536,
+        vocabulary_size=49_152,
+        max_length=8192,
+        base=100_000.0,
+    ),
+    "qwen3-0.6b": lambda: llama(
+        28,
+        1024,
+        num_heads=16,
+        num_key_value_heads=8,
+        head_size=128,
+        feed_forward_size=3072,
+        vocabulary_size=151_936,
+        max_length=40_960,
+        base=1_000_000.0,
+        query_key_norm=True,
+        eps=1e-6,
+    ),
     "t5-small": lambda: t5(6, 512, 8, 2048),
+    "t5-base": lambda: t5(12, 768, 12, 3072),
+    "t5-large": lambda: t5(24, 1024, 16, 4096),
+    "t5-v1.1-small": lambda: t5(8, 512, 6, 1024, version="1.1"),
+    "t5-v1.1-base": lambda: t5(12, 768, 12, 2048, version="1.1"),
+}
+
+
+class Published(NamedTuple):
+    """How many parameters a paper or its model card says, in millions, and where."""
+
+    millions: float
+    source: str
+
+
+PUBLISHED: dict[str, Published] = {
+    "bert-tiny": Published(4.4, "Turc et al. 2019"),
+    "bert-mini": Published(11.3, "Turc et al. 2019"),
+    "bert-small": Published(29.1, "Turc et al. 2019"),
+    "bert-medium": Published(41.7, "Turc et al. 2019"),
+    "bert-base": Published(110, "Devlin et al. 2019"),
+    "bert-large": Published(340, "Devlin et al. 2019"),
+    "roberta-base": Published(125, "model card"),
+    "roberta-large": Published(355, "model card"),
+    "distilbert": Published(66, "Sanh et al. 2019"),
+    "electra-small": Published(14, "Clark et al. 2020"),
+    "electra-base": Published(110, "Clark et al. 2020"),
+    "albert-base": Published(12, "Lan et al. 2020"),
+    "albert-large": Published(18, "Lan et al. 2020"),
+    "modernbert-base": Published(149, "Warner et al. 2024"),
+    "modernbert-large": Published(395, "Warner et al. 2024"),
+    "gpt2": Published(124, "model card"),
+    "gpt2-medium": Published(355, "model card"),
+    "gpt2-large": Published(774, "model card"),
+    "gpt2-xl": Published(1558, "model card"),
+    "smollm2-135m": Published(135, "model card"),
+    "qwen3-0.6b": Published(600, "model card"),
+    "t5-small": Published(60, "Raffel et al. 2020"),
+    "t5-base": Published(220, "Raffel et al. 2020"),
+    "t5-large": Published(770, "Raffel et al. 2020"),
+    "t5-v1.1-small": Published(77, "model card"),
+    "t5-v1.1-base": Published(250, "model card"),
 }
 
 

@@ -11,6 +11,10 @@ from trivium.core.errors import ConfigError
 from trivium.core.random import Key
 from trivium.model.config import EncoderDecoder, ModelConfig
 from trivium.model.heads import LanguageModel, Network, SequenceToSequence, at_places
+from trivium.model.parts import MixtureOfExpertsConfig
+from trivium.model.view import Tally
+
+BALANCE = "balance"  # the term that keeps experts equally busy
 
 
 class Objective(Protocol):
@@ -53,12 +57,28 @@ def score_labels(network: Network, batch: Batch) -> Scored:
     return Scored(nats_N.view_as(batch.labels_BN), correct_N.view_as(batch.labels_BN))
 
 
-def token_term(name: str, network: Network, batch: Batch) -> Term:
-    """Return the summed cross-entropy of the labelled tokens."""
-    logits_NV = _logits(network, batch)
+def token_terms(name: str, network: Network, batch: Batch) -> tuple[Term, ...]:
+    """Return the summed cross-entropy of the labelled tokens, and the load balance of a network that has experts."""
+    tally = Tally()
+    logits_NV = _logits(network, batch, tally)
     nats_N = functional.cross_entropy(logits_NV, batch.labels_BN.reshape(-1), reduction="none")
     weights_N = batch.weights_BN.reshape(-1)
-    return Term(name, torch.dot(nats_N, weights_N.to(nats_N.dtype)), float(weights_N.sum()))
+    tokens = Term(name, torch.dot(nats_N, weights_N.to(nats_N.dtype)), float(weights_N.sum()))
+    if not tally.balance:
+        return (tokens,)
+    return tokens, Term(BALANCE, torch.stack(tally.balance).sum(), float(len(batch.tokens_BL)))
+
+
+def token_counts(name: str, batch: Batch, *, balanced: bool) -> dict[str, float]:
+    """Return the counts of what `token_terms` returns; `balanced`: the network has experts."""
+    counts = {name: float(batch.weights_BN.sum())}
+    return counts | {BALANCE: float(len(batch.tokens_BL))} if balanced else counts
+
+
+def has_experts(config: ModelConfig) -> bool:
+    """Return whether a network of this architecture has a load to balance."""
+    blocks = (block for stack in config.stacks() for block in stack.pattern)
+    return any(isinstance(block.feed_forward, MixtureOfExpertsConfig) for block in blocks)
 
 
 def require_one_stack(config: ModelConfig, objective: str) -> None:
@@ -74,7 +94,7 @@ def as_network(network: nn.Module) -> Network:
     return network
 
 
-def _logits(network: Network, batch: Batch) -> Tensor:
+def _logits(network: Network, batch: Batch, tally: Tally | None = None) -> Tensor:
     """Return logits_NV of the labelled places, in float32 or better: a softmax over a vocabulary needs the digits."""
-    logits_NV = network.head(at_places(network(batch), batch.places_BN))
+    logits_NV = network.head(at_places(network(batch, tally), batch.places_BN))
     return logits_NV if logits_NV.dtype == torch.float64 else logits_NV.float()

@@ -14,15 +14,27 @@ from trivium.objectives.spans import Spans, SpansConfig
 ObjectiveConfig = Annotated[MaskedConfig | CausalConfig | SpansConfig, Field(discriminator="kind")]
 
 
-def build_objective(config: ObjectiveConfig, special: SpecialTokens, vocabulary_size: int) -> Objective:
-    """Return the objective for texts of this vocabulary."""
+def build_objective(
+    config: ObjectiveConfig, special: SpecialTokens, vocabulary_size: int, *, balanced: bool = False
+) -> Objective:
+    """Return the objective for texts of this vocabulary.
+
+    Args:
+        config: what is learned.
+        special: the special tokens.
+        vocabulary_size: of the texts.
+        balanced: the network has experts, whose load is balanced beside (see `has_experts`).
+
+    Raises:
+        ConfigError: the vocabulary lacks special tokens that the objective needs.
+    """
     match config:
         case MaskedConfig():
-            return Masked(config, special, vocabulary_size)
+            return Masked(config, special, vocabulary_size, balanced)
         case CausalConfig():
-            return Causal()
+            return Causal(balanced)
         case SpansConfig():
-            return Spans(config, special)
+            return Spans(config, special, balanced)
         case _:
             assert_never(config)
 

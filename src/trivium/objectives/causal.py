@@ -14,7 +14,7 @@ from trivium.core.random import Key
 from trivium.model.build import build_network
 from trivium.model.config import ModelConfig
 from trivium.model.heads import Network
-from trivium.objectives.base import as_network, require_one_stack, token_term
+from trivium.objectives.base import as_network, require_one_stack, token_counts, token_terms
 
 
 class CausalConfig(Config):
@@ -26,6 +26,8 @@ class CausalConfig(Config):
 @dataclass(frozen=True)
 class Causal:
     """The causal objective. Labels are aligned here; nothing after this shifts."""
+
+    balanced: bool = False
 
     def network(self, config: ModelConfig) -> nn.Module:
         """Build a decoder (or an encoder's stack, read from left to right)."""
@@ -49,11 +51,11 @@ class Causal:
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Return the number of predicted tokens."""
-        return {"causal": float(batch.weights_BN.sum())}
+        return token_counts("causal", batch, balanced=self.balanced)
 
     def loss(self, network: nn.Module, batch: Batch, key: Key) -> tuple[Term, ...]:
         """Return the cross-entropy of the next tokens."""
-        return (token_term("causal", as_network(network), batch),)
+        return token_terms("causal", as_network(network), batch)
 
     def exported(self, network: nn.Module) -> Network:
         """Return the network itself."""

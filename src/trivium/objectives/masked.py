@@ -1,6 +1,7 @@
 """Masked tokens (BERT, Devlin et al. 2019, section 3.1): some are hidden, the network names them."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -16,7 +17,7 @@ from trivium.core.special import SpecialTokens
 from trivium.model.build import build_network
 from trivium.model.config import ModelConfig
 from trivium.model.heads import Network
-from trivium.objectives.base import as_network, require_one_stack, token_term
+from trivium.objectives.base import as_network, require_one_stack, token_counts, token_terms
 
 
 class MaskedConfig(Config):
@@ -38,11 +39,19 @@ class MaskedConfig(Config):
 
 @dataclass(frozen=True)
 class Masked:
-    """The masked objective; `rate` of each row's tokens is chosen, special tokens never."""
+    """The masked objective; `rate` of each row's tokens is chosen, special tokens never.
+
+    Raises:
+        ConfigError: the tokenizer has no mask token.
+    """
 
     config: MaskedConfig
     special: SpecialTokens
     vocabulary_size: int
+    balanced: bool = False
+
+    def __post_init__(self) -> None:
+        self.special.mask_for("objective `masked`")
 
     def network(self, config: ModelConfig) -> nn.Module:
         """Build an encoder (or a decoder's stack, read both ways)."""
@@ -81,11 +90,11 @@ class Masked:
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Return the number of hidden tokens."""
-        return {"masked": float(batch.weights_BN.sum())}
+        return token_counts("masked", batch, balanced=self.balanced)
 
     def loss(self, network: nn.Module, batch: Batch, key: Key) -> tuple[Term, ...]:
         """Return the cross-entropy of the hidden tokens."""
-        return (token_term("masked", as_network(network), batch),)
+        return token_terms("masked", as_network(network), batch)
 
     def exported(self, network: nn.Module) -> Network:
         """Return the network itself."""
@@ -95,12 +104,15 @@ class Masked:
     def _special(self) -> np.ndarray:
         return np.array(sorted(self.special.all()))
 
+    @cached_property
+    def _words(self) -> np.ndarray:
+        """The ids that a random token is drawn from: all but the special ones, unless there are no others."""
+        words = np.setdiff1d(np.arange(self.vocabulary_size), self._special)
+        return words if len(words) else np.arange(self.vocabulary_size)
+
     def _replacement(self, tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         draw = rng.random(len(tokens))
-        # Random tokens are drawn above the special ones where these come first, as in our own vocabularies.
-        lowest = max(self.special.all()) + 1
-        lowest = lowest if lowest < self.vocabulary_size else 0
-        random = rng.integers(lowest, self.vocabulary_size, len(tokens))
+        random = self._words[rng.integers(0, len(self._words), len(tokens))]
         masked = draw < self.config.mask_share
         shuffled = draw < self.config.mask_share + self.config.random_share
-        return np.where(masked, self.special.mask, np.where(shuffled, random, tokens))
+        return np.where(masked, self.special.mask_for("objective `masked`"), np.where(shuffled, random, tokens))

@@ -17,7 +17,7 @@ from trivium.core.special import SpecialTokens
 from trivium.model.build import build_network
 from trivium.model.config import EncoderDecoder, ModelConfig
 from trivium.model.heads import Network
-from trivium.objectives.base import as_network, token_term
+from trivium.objectives.base import as_network, token_counts, token_terms
 
 
 class SpansConfig(Config):
@@ -76,11 +76,18 @@ class Spans:
     the encoder has not read.
 
     Differs from T5: a document's decoder begins with bos, not with pad; the end token is part of the text, and so of
-    its last span, and none is added.
+    its last span, and none is added. A document has as many spans at most as there are sentinels.
+
+    Raises:
+        ConfigError: the tokenizer has no sentinels.
     """
 
     config: SpansConfig
     special: SpecialTokens
+    balanced: bool = False
+
+    def __post_init__(self) -> None:
+        self.special.sentinels_for("objective `spans`")
 
     def network(self, config: ModelConfig) -> nn.Module:
         """Build an encoder-decoder."""
@@ -119,11 +126,11 @@ class Spans:
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Return the number of tokens the decoder writes, sentinels included as in T5."""
-        return {"spans": float(batch.weights_BN.sum())}
+        return token_counts("spans", batch, balanced=self.balanced)
 
     def loss(self, network: nn.Module, batch: Batch, key: Key) -> tuple[Term, ...]:
         """Return the cross-entropy of sentinels and hidden tokens."""
-        return (token_term("spans", as_network(network), batch),)
+        return token_terms("spans", as_network(network), batch)
 
     def exported(self, network: nn.Module) -> Network:
         """Return the network itself."""

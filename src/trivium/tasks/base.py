@@ -13,7 +13,8 @@ from trivium.core.batch import Batch, Term
 from trivium.core.errors import DataError
 from trivium.core.random import Key
 from trivium.data.labelled import ClassifyExample, LabelExample
-from trivium.model.config import Decoder, Encoder, EncoderDecoder, ModelConfig
+from trivium.model.config import Decoder, Encoder, EncoderDecoder, ModelConfig, ReadoutConfig
+from trivium.model.heads import Readout, at_places
 from trivium.model.stack import Stack
 from trivium.tasks.pieces import Encoded, Reading
 
@@ -23,18 +24,17 @@ Pick = Callable[[Tensor, Batch], Tensor]
 
 
 class TaskModel(nn.Module):
-    """A stack that reads, and a linear head over what is picked of its hidden states."""
+    """A stack that reads, and a head over what is picked of its hidden states."""
 
-    def __init__(self, *, reader: Stack, pick: Pick, hidden_size: int, num_classes: int, dropout: float) -> None:
+    def __init__(self, *, reader: Stack, pick: Pick, head: Readout) -> None:
         super().__init__()
         self.reader = reader
         self.pick = pick
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(hidden_size, num_classes)
+        self.head = head
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits_NC of the batch's labelled places, [B * N, C]."""
-        return self.head(self.dropout(self.pick(self.reader(batch), batch)))
+        return self.head(self.pick(self.reader(batch), batch))
 
 
 class Task(Protocol):
@@ -48,6 +48,11 @@ class Task(Protocol):
     @property
     def labels(self) -> tuple[str, ...]:
         """The classes, in the order of the head's outputs."""
+        ...
+
+    @property
+    def readout(self) -> ReadoutConfig:
+        """The head."""
         ...
 
     def read(self, path: Path, *, min_classes: int) -> Sequence[Example]:
@@ -115,6 +120,19 @@ def document_means(hidden_BLD: Tensor, batch: Batch) -> Tensor:
     member_BNL = (document_BN[:, :, None] == document_BL[:, None, :]).to(hidden_BLD.dtype)
     mean_BND = torch.bmm(member_BNL, hidden_BLD) / member_BNL.sum(-1, keepdim=True)
     return mean_BND.flatten(0, 1)
+
+
+def document_edges(hidden_BLD: Tensor, batch: Batch, *, last: bool) -> Tensor:
+    """Return, for each labelled place, the first or last hidden state of its document, hidden_ND."""
+    document_BL = batch.layout.document_BL
+    document_BN = document_BL.gather(1, batch.places_BN)
+    member_BNL = document_BN[:, :, None] == document_BL[:, None, :]
+    place_L = torch.arange(document_BL.shape[1], device=document_BL.device)
+    if last:
+        places_BN = place_L.masked_fill(~member_BNL, -1).amax(-1)
+    else:
+        places_BN = place_L.masked_fill(~member_BNL, len(place_L)).amin(-1)
+    return at_places(hidden_BLD, places_BN)
 
 
 def class_numbers(labels: Sequence[str], names: Sequence[str]) -> np.ndarray:

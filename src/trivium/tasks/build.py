@@ -7,10 +7,10 @@ import torch
 from trivium.core.errors import ConfigError, DataError, nearest
 from trivium.core.random import Key
 from trivium.data.labelled import LabelExample, text_of
-from trivium.model.build import build_network
-from trivium.model.config import ModelConfig
+from trivium.hub.family import HeadKind
+from trivium.model.build import build_network, build_readout, choose_kernel
+from trivium.model.config import DEFAULT_READOUT, ModelConfig, ReadoutConfig
 from trivium.model.initialise import initialise
-from trivium.model.kernels import default_kernel
 from trivium.model.stack import Stack
 from trivium.tasks.base import Example, Task, TaskModel
 from trivium.tasks.classify import Classify
@@ -19,21 +19,36 @@ from trivium.tasks.label import Label
 TASKS = ("classify", "label")
 
 
-def build_task(name: str, labels: Iterable[str]) -> Task:
-    """Return the task of this name with these classes; raise ConfigError when there is none of that name."""
+def build_task(name: str, labels: Iterable[str], readout: ReadoutConfig | None = None) -> Task:
+    """Return the task of this name; raise ConfigError when there is none of that name.
+
+    Args:
+        name: what the command line calls it.
+        labels: the classes.
+        readout: the head; None = the mean of a text, or a word as it stands, and one projection.
+    """
     match name:
         case "classify":
-            return Classify(tuple(labels))
+            return Classify(tuple(labels), readout or DEFAULT_READOUT)
         case "label":
-            return Label(tuple(labels))
+            return Label(tuple(labels), readout or DEFAULT_READOUT)
         case _:
             raise ConfigError(f"`{name}` is no task.{nearest(name, list(TASKS))}")
 
 
-def learned_task(name: str, examples: Sequence[Example]) -> Task:
+def head_kind(name: str) -> HeadKind:
+    """Return what a checkpoint calls the head of a task; raise ConfigError when there is none of that name."""
+    match name:
+        case "classify" | "label":
+            return name
+        case _:
+            raise ConfigError(f"`{name}` is no task.{nearest(name, list(TASKS))}")
+
+
+def learned_task(name: str, examples: Sequence[Example], readout: ReadoutConfig | None = None) -> Task:
     """Return the task of this name whose classes are those of the examples, in alphabetical order."""
     reader = build_task(name, ())
-    return build_task(name, sorted({label for example in examples for label in reader.gold(example)}))
+    return build_task(name, sorted({label for example in examples for label in reader.gold(example)}), readout)
 
 
 def check_labels(task: Task, examples: Sequence[Example], source: str) -> None:
@@ -58,13 +73,8 @@ def build_model(task: Task, config: ModelConfig, reader: Stack, *, dropout: floa
         dropout: before the head.
         key: of the head's weights.
     """
-    model = TaskModel(
-        reader=reader,
-        pick=task.pick,
-        hidden_size=config.hidden_size,
-        num_classes=len(task.labels),
-        dropout=dropout,
-    )
+    head = build_readout(task.readout, hidden_size=config.hidden_size, num_classes=len(task.labels), dropout=dropout)
+    model = TaskModel(reader=reader, pick=task.pick, head=head)
     initialise(model.head, config, key.child("head"))
     return model
 
@@ -72,16 +82,10 @@ def build_model(task: Task, config: ModelConfig, reader: Stack, *, dropout: floa
 def empty_model(task: Task, config: ModelConfig) -> TaskModel:
     """Return the network of a fine-tuned model, its parameters still to be loaded."""
     # The kernel is named: the usual one is chosen for the device that a network is built on, here none yet.
-    network = build_network(config, kernel=default_kernel(torch.device("cpu")), device="meta")
+    network = build_network(config, kernel=choose_kernel(config, torch.device("cpu")), device="meta")
     with torch.device("meta"):
-        model = TaskModel(
-            reader=network.reader,
-            pick=task.pick,
-            hidden_size=config.hidden_size,
-            num_classes=len(task.labels),
-            dropout=0.0,
-        )
-    return model.to_empty(device="cpu")
+        head = build_readout(task.readout, hidden_size=config.hidden_size, num_classes=len(task.labels), dropout=0.0)
+    return TaskModel(reader=network.reader, pick=task.pick, head=head).to_empty(device="cpu")
 
 
 def texts_of(examples: Sequence[Example]) -> list[str]:

@@ -6,7 +6,8 @@ from typing import Annotated, Self
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from trivium.core.config import Config, override, parse
-from trivium.model.config import Probability
+from trivium.model.config import ReadoutConfig
+from trivium.model.parts import Probability
 from trivium.tasks.build import build_task
 from trivium.train.config import AdamWConfig, LinearSchedule, Precision, ScheduleConfig
 
@@ -15,8 +16,10 @@ class FinetuneConfig(Config):
     """Everything a fine-tuning run depends on besides the files and the weights it names.
 
     `rows` is the most a step has: the packed rows of an epoch are spread evenly over its steps. `row_length` None =
-    that of the pretraining run. Training ends after `epochs`, or after `max_steps` when they are fewer. The learning
-    rate is for networks of a few hundred hidden units; one of 768 wants 2e-5 to 5e-5 (Devlin et al. 2019, A.3).
+    that of the pretraining run; `readout` None = that of transformers for this architecture, so that the result
+    can be exported, or the mean of a text where it has none. Training ends after `epochs`, or after `max_steps` when
+    they are fewer. The learning rate is for networks of a few hundred hidden units; one of 768 wants 2e-5 to 5e-5
+    (Devlin et al. 2019, A.3).
     """
 
     task: str
@@ -30,7 +33,8 @@ class FinetuneConfig(Config):
     rows: PositiveInt = 8
     row_length: Annotated[int, Field(ge=8)] | None = None
     accumulation: PositiveInt = 1
-    dropout: Probability = 0.1  # before the head
+    readout: ReadoutConfig | None = None
+    dropout: Probability = 0.1  # before the head's projection
     precision: Precision = "auto"
     max_gradient_norm: PositiveFloat = 1.0
     optimiser: AdamWConfig = AdamWConfig(lr=1e-3, weight_decay=0.1)
@@ -49,6 +53,7 @@ class TaskFile(Config):
     task: str
     labels: tuple[str, ...]
     row_length: PositiveInt
+    readout: ReadoutConfig = ReadoutConfig()
 
 
 def finetune_config(task: str, assignments: Sequence[str] = ()) -> FinetuneConfig:

@@ -14,12 +14,14 @@ from trivium.core.files import new_folder, refuse_existing, write_json, write_te
 from trivium.core.progress import Progress, Silent
 from trivium.core.random import Key
 from trivium.data.loader import ahead
+from trivium.hub.families import usual_readout
+from trivium.model.config import DEFAULT_READOUT
 from trivium.model.count import num_parameters
 from trivium.model.folder import load_tensors, unique_tensors
 from trivium.tasks.answers import Scores, score
 from trivium.tasks.base import Example, Task
 from trivium.tasks.baselines import Row, baselines
-from trivium.tasks.build import build_model, build_task, check_labels, learned_task
+from trivium.tasks.build import build_model, build_task, check_labels, head_kind, learned_task
 from trivium.tasks.config import FinetuneConfig
 from trivium.tasks.folder import MODEL, TunedModel, save_tuned
 from trivium.tasks.pieces import Encoded, TrainingRows
@@ -158,9 +160,10 @@ def finetune(
     began, progress = perf_counter(), progress or Silent()
     refuse_existing(out)
     build_task(config.task, ())
-    material = _read(config.task, train, valid, test)
+    config = settled(config, start)
+    material = _read(config, train, valid, test)
     task = material.task
-    config = settled(config, start).model_copy(
+    config = config.model_copy(
         update={"start_from": start.name, "train": _name(train), "valid": _name(valid), "test": _name(test)}
     )
     start = start.for_rows(config.row_length or start.row_length)
@@ -185,21 +188,24 @@ def finetune(
 
 
 def settled(config: FinetuneConfig, start: Start | None = None) -> FinetuneConfig:
-    """Return the settings with the type to compute in decided, and the rows' length where a start is given."""
+    """Return the settings with the type to compute in decided, and rows' length and head where a start is given."""
     precision = settled_precision(config.precision)
-    row_length = config.row_length or (start.row_length if start is not None else None)
-    return config.model_copy(update={"precision": precision, "row_length": row_length})
+    changed: dict[str, Any] = {"precision": precision}
+    if start is not None:
+        changed["row_length"] = config.row_length or start.row_length
+        changed["readout"] = config.readout or usual_readout(start.config, head_kind(config.task)) or DEFAULT_READOUT
+    return config.model_copy(update=changed)
 
 
-def _read(name: str, train: Source, valid: Source, test: Source | None) -> _Material:
+def _read(config: FinetuneConfig, train: Source, valid: Source, test: Source | None) -> _Material:
     """Read the examples and check that nothing is asked for that cannot be learned."""
-    reader = build_task(name, ())
+    reader = build_task(config.task, ())
 
     def read(source: Source, min_classes: int) -> Sequence[Example]:
         return reader.read(source, min_classes=min_classes) if isinstance(source, Path) else source
 
     examples = read(train, 2)
-    task = learned_task(name, examples)
+    task = learned_task(config.task, examples, config.readout)
     if len(task.labels) < 2:
         raise DataError(f"the training examples have {len(task.labels)} classes; expected at least 2.")
     others: list[Sequence[Example]] = []

@@ -7,14 +7,17 @@ from trivium.core.config import parse, read_toml, write_toml
 from trivium.core.errors import CheckpointError
 from trivium.core.files import verify_checksums, write_checksums, write_text
 from trivium.data.tokenizer import Tokenizer
+from trivium.hub.open import is_foreign, read_foreign
+from trivium.hub.tokenizers import read_tokenizer
 from trivium.model.config import ModelConfig
 from trivium.model.folder import CONFIG, TOKENIZER, WEIGHTS, load_tensors, read_tensors, save_model
 from trivium.tasks.base import Task, TaskModel, reads_both_ways
-from trivium.tasks.build import build_task, empty_model
+from trivium.tasks.build import TASKS, build_task, empty_model
 from trivium.tasks.config import TaskFile
 from trivium.tasks.pieces import Reading
 
 TASK, MODEL = "task.toml", "model"
+_LONGEST_ROW = 512  # of foreign models, which may read far more than is good for a batch
 
 
 class TunedModel(NamedTuple):
@@ -29,18 +32,22 @@ class TunedModel(NamedTuple):
 def save_tuned(folder: Path, tuned: TunedModel) -> None:
     """Write a fine-tuned model into an existing, empty folder (see `core.files.new_folder`)."""
     save_model(folder, tuned.model, tuned.config, tuned.reading.tokenizer.to_bytes())
-    task = TaskFile(task=tuned.task.name, labels=tuned.task.labels, row_length=tuned.reading.row_length)
+    task = TaskFile(
+        task=tuned.task.name, labels=tuned.task.labels, row_length=tuned.reading.row_length, readout=tuned.task.readout
+    )
     write_text(folder / TASK, write_toml(task))
     write_checksums(folder)
 
 
 def load_tuned(path: Path) -> TunedModel:
-    """Open a fine-tuned run, or its `model` folder.
+    """Open a fine-tuned run, or its `model` folder, or a Hugging Face folder whose head does a task.
 
     Raises:
         CheckpointError: it is missing, damaged, or not fine-tuned.
     """
     folder = model_folder(path)
+    if is_foreign(folder):
+        return _foreign(folder)
     if not (folder / CONFIG).is_file():
         raise CheckpointError(f"{path}: expected a fine-tuned run, found no {MODEL}/{CONFIG} in it.")
     if not (folder / TASK).is_file():
@@ -48,11 +55,25 @@ def load_tuned(path: Path) -> TunedModel:
     verify_checksums(folder)
     config = parse(ModelConfig, read_toml(folder / CONFIG), str(folder / CONFIG))
     file = parse(TaskFile, read_toml(folder / TASK), str(folder / TASK))
-    task = build_task(file.task, file.labels)
+    task = build_task(file.task, file.labels, file.readout)
     model = empty_model(task, config)
     load_tensors(model, read_tensors(folder / WEIGHTS), str(folder / WEIGHTS))
     tokenizer = Tokenizer.from_bytes((folder / TOKENIZER).read_bytes())
     return TunedModel(model.eval(), config, task, Reading(tokenizer, file.row_length, reads_both_ways(config)))
+
+
+def _foreign(folder: Path) -> TunedModel:
+    """Return the model of a Hugging Face folder that does a task."""
+    found = read_foreign(folder)
+    if found.head not in TASKS or found.readout is None:
+        raise CheckpointError(f"{folder}: a checkpoint without a task of ours (its head: {found.head}); fine-tune it.")
+    if found.problem not in (None, "single_label_classification"):
+        raise CheckpointError(f"{folder}: its `problem_type` is {found.problem}; expected one class a text.")
+    task = build_task(found.head, found.labels, found.readout)
+    model = empty_model(task, found.config)
+    load_tensors(model, found.tensors, str(folder))
+    reading = Reading(read_tokenizer(folder), min(found.config.max_length, _LONGEST_ROW), reads_both_ways(found.config))
+    return TunedModel(model.eval(), found.config, task, reading)
 
 
 def model_folder(path: Path) -> Path:

@@ -14,6 +14,7 @@ from trivium.core.batch import Batch, Term
 from trivium.core.random import Key
 from trivium.data.labelled import UNSCORED, LabelExample, read_label, text_of
 from trivium.data.words import word_starts
+from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.model.heads import at_places
 from trivium.tasks.base import class_numbers, class_term
 from trivium.tasks.pieces import Encoded, Piece, Reading, best_windows, window_starts
@@ -28,9 +29,11 @@ class Label:
 
     Args:
         labels: the classes.
+        readout: the head; it reads each word, whatever its pooling.
     """
 
     labels: tuple[str, ...]
+    readout: ReadoutConfig = DEFAULT_READOUT
     name: str = "label"
 
     def read(self, path: Path, *, min_classes: int) -> Sequence[LabelExample]:
@@ -121,7 +124,8 @@ def align(
 
 
 def _pieces(ids: np.ndarray, token_A: np.ndarray, gold_A: np.ndarray, example: int, reading: Reading) -> list[Piece]:
-    special, size = reading.tokenizer.special, reading.row_length - 2
+    frame = reading.tokenizer.frame
+    size = reading.row_length - frame.size(1)
     starts_W = window_starts(len(ids), size, overlap=size // 2)
     window_A = best_windows(token_A, starts_W, size=size, both_ways=reading.both_ways)
     pieces = []
@@ -129,6 +133,8 @@ def _pieces(ids: np.ndarray, token_A: np.ndarray, gold_A: np.ndarray, example: i
         answers = np.flatnonzero(window_A == window)
         if not len(answers):
             continue
-        tokens_L = np.concatenate([[special.bos], ids[start : start + size], [special.eos]]).astype(np.int64)
-        pieces.append(Piece(tokens_L, token_A[answers] - start + 1, gold_A[answers], answers, example, weight=1.0))
+        tokens_L, segments_L = frame.around([ids[start : start + size]])
+        # Before the first token of a text stands the begin token, if there is one (T5 has none).
+        places_N = np.maximum(token_A[answers] - start + len(frame.before), 0)
+        pieces.append(Piece(tokens_L, places_N, gold_A[answers], answers, example, 1.0, segments_L=segments_L))
     return pieces

@@ -20,19 +20,20 @@ class Reading(NamedTuple):
     """How a model reads texts for a task."""
 
     tokenizer: Tokenizer
-    row_length: int  # tokens a row, begin and end tokens included
+    row_length: int  # tokens a row, what the tokenizer's frame adds included
     both_ways: bool  # False: every token sees only what comes before it
 
 
 class Piece(NamedTuple):
     """What one window shows of an example, and which of the example's answers are given there."""
 
-    tokens_L: np.ndarray  # int64, begin and end tokens included
+    tokens_L: np.ndarray  # int64, at least one, what the tokenizer's frame adds included
     places_N: np.ndarray  # int64, where in the piece an answer is given
     classes_N: np.ndarray  # int64, the right answer there, 0 where it is not known
     answers_N: np.ndarray  # int64, which of the example's answers it is
     example: int
     weight: float  # of each answer in training: 1 / windows that give it
+    segments_L: np.ndarray | None = None  # int64, the segment of each token; None = all 0
 
 
 class Encoded(NamedTuple):
@@ -93,6 +94,8 @@ def best_windows(tokens_N: np.ndarray, starts_W: np.ndarray, *, size: int, both_
 def pack(rows: Sequence[Sequence[Piece]], reading: Reading, *, num_rows: int, capacity: int) -> Packed:
     """Lay pieces into a batch of static shape; what is not used has document -1 and weight 0.
 
+    The batch has segments where the tokenizer's frame has, whatever its pieces are, so that all batches of a run agree.
+
     Args:
         rows: the pieces of each row, at most `num_rows` of them.
         reading: gives the length of a row, the padding, and who sees whom.
@@ -101,6 +104,7 @@ def pack(rows: Sequence[Sequence[Piece]], reading: Reading, *, num_rows: int, ca
     """
     tokens_BL = np.full((num_rows, reading.row_length), reading.tokenizer.special.pad, dtype=np.int64)
     document_BL = np.full(tokens_BL.shape, -1, dtype=np.int32)
+    segments_BL = np.zeros_like(tokens_BL) if reading.tokenizer.frame.has_segments else None
     places_BN, labels_BN, answer_BN = (np.zeros((num_rows, capacity), dtype=np.int64) for _ in range(3))
     weights_BN = np.zeros((num_rows, capacity), dtype=np.float32)
     example_BN = np.full((num_rows, capacity), -1, dtype=np.int64)
@@ -109,6 +113,8 @@ def pack(rows: Sequence[Sequence[Piece]], reading: Reading, *, num_rows: int, ca
         for number, piece in enumerate(row):
             place = slice(filled, filled + len(piece.tokens_L))
             tokens_BL[b, place], document_BL[b, place] = piece.tokens_L, number
+            if segments_BL is not None and piece.segments_L is not None:
+                segments_BL[b, place] = piece.segments_L
             answers = slice(given, given + len(piece.places_N))
             places_BN[b, answers] = piece.places_N + filled
             labels_BN[b, answers], weights_BN[b, answers] = piece.classes_N, piece.weight
@@ -122,6 +128,7 @@ def pack(rows: Sequence[Sequence[Piece]], reading: Reading, *, num_rows: int, ca
         labels_BN=torch.from_numpy(labels_BN),
         places_BN=torch.from_numpy(places_BN),
         weights_BN=torch.from_numpy(weights_BN),
+        segments_BL=None if segments_BL is None else torch.from_numpy(segments_BL),
     )
     return Packed(batch, example_BN, answer_BN)
 

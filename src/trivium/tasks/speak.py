@@ -1,7 +1,9 @@
 """What a pretrained model says to a text: its continuation, or what stands at hidden places."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from trivium.core.batch import Batch, reading
@@ -9,10 +11,11 @@ from trivium.core.errors import ConfigError, DataError
 from trivium.core.layout import TokenLayout
 from trivium.core.random import Key
 from trivium.data.tokenizer import Tokenizer
-from trivium.model.config import Decoder, Encoder, EncoderDecoder, Learned, ModelConfig
+from trivium.model.config import Decoder, Encoder, EncoderDecoder, ModelConfig
 from trivium.model.folder import SavedModel
 from trivium.model.generate import Sampling, generate, greedy, sampler
 from trivium.model.heads import Network, at_places
+from trivium.model.parts import Learned
 
 
 class Speaker(NamedTuple):
@@ -50,19 +53,21 @@ def continue_text(
         seed: of the drawing.
 
     Raises:
-        ConfigError: the model is an encoder, or prompt and continuation do not fit its positions.
+        ConfigError: the model is an encoder, an encoder-decoder whose tokenizer has no sentinels, or prompt and
+            continuation do not fit its positions.
     """
-    special = speaker.tokenizer.special
+    special, frame = speaker.tokenizer.special, speaker.tokenizer.frame
     choose = greedy if sampling is None else sampler(sampling, Key(seed))
-    ids = [special.bos, *speaker.tokenizer.encode(prompt)]
+    ids = [*frame.before, *speaker.tokenizer.encode(prompt)]
     match speaker.config.family:
         case Encoder():
             raise ConfigError("an encoder does not write texts: `trivium fill` shows what it says, or use a decoder.")
         case Decoder():
-            prompts, source, stop = [ids], None, frozenset((special.eos,))
+            prompts, source, stop = [ids or [special.bos]], None, frozenset((special.eos,))
         case EncoderDecoder():
-            source = _one_row([*ids, special.sentinels[0], special.eos])
-            prompts, stop = [[special.bos, special.sentinels[0]]], special.all() - {special.bos}
+            sentinel = special.sentinels_for("the continuation of an encoder-decoder")[0]
+            source = _one_row([*ids, sentinel, *frame.after])
+            prompts, stop = [[special.bos, sentinel]], special.all() - {special.bos}
     _require_room(speaker.config, len(ids) + max_new_tokens)
     [new] = generate(
         speaker.network,
@@ -70,7 +75,7 @@ def continue_text(
         choose=choose,
         max_new_tokens=max_new_tokens,
         stop=stop,
-        forbidden=sorted(special.all() - stop),
+        forbidden=sorted(_unsayable(speaker) - stop),
         source=source,
     )
     return speaker.tokenizer.decode(new), new
@@ -83,18 +88,23 @@ def fill_masks(speaker: Speaker, text: str, *, top: int) -> list[list[Guess]]:
 
     Raises:
         DataError: the text has no [MASK].
-        ConfigError: the model is a decoder, or the text does not fit its positions.
+        ConfigError: the model is a decoder, the tokenizer has no mask token (or, for an encoder-decoder, no
+            sentinels), or the text does not fit its positions.
     """
     special = speaker.tokenizer.special
-    ids = [special.bos, *speaker.tokenizer.encode_with_special(text), special.eos]
-    places = [place for place, token in enumerate(ids) if token == special.mask]
+    mask = special.mask_for("filling in")
+    text = text.replace("[MASK]", speaker.tokenizer.token_name(mask))
+    content = np.array(speaker.tokenizer.encode_with_special(text), dtype=np.int64)
+    framed = speaker.tokenizer.frame.around([content])
+    ids = framed.tokens_L.tolist()
+    places = [place for place, token in enumerate(ids) if token == mask]
     if not places:
         raise DataError(f"expected a text with [MASK] where something is to be filled in, found {text!r}.")
     _require_room(speaker.config, len(ids))
     match speaker.config.family:
         case Encoder():
             hidden_places = torch.tensor([places])
-            batch = _one_row(ids)
+            batch = _one_row(ids, framed.segments_L)
             with torch.inference_mode():
                 hidden_ND = at_places(speaker.network(batch), hidden_places)
                 logits_NV = speaker.network.head(hidden_ND).float()
@@ -102,9 +112,9 @@ def fill_masks(speaker: Speaker, text: str, *, top: int) -> list[list[Guess]]:
             logits_NV = torch.stack([_span_start(speaker, ids, place) for place in places])
         case Decoder():
             raise ConfigError("a decoder does not look ahead, so it fills no masks: use `trivium generate`.")
-    forbidden = torch.tensor(sorted(special.all()))
-    logits_NV = logits_NV.index_fill(1, forbidden, float("-inf"))
-    best = logits_NV.softmax(-1).topk(min(top, logits_NV.shape[-1] - len(special.all())), dim=-1)
+    forbidden = sorted(_unsayable(speaker))
+    logits_NV = logits_NV.index_fill(1, torch.tensor(forbidden), float("-inf"))
+    best = logits_NV.softmax(-1).topk(min(top, logits_NV.shape[-1] - len(forbidden)), dim=-1)
     texts = speaker.tokenizer.token_texts
     return [
         [Guess(name, float(p)) for name, p in zip(texts(row.tolist()), values, strict=True)]
@@ -112,21 +122,31 @@ def fill_masks(speaker: Speaker, text: str, *, top: int) -> list[list[Guess]]:
     ]
 
 
+def _unsayable(speaker: Speaker) -> frozenset[int]:
+    """Return the ids that are no text: special tokens, and what a vocabulary was filled up with."""
+    tokenizer = speaker.tokenizer
+    return tokenizer.special.all() | set(range(tokenizer.vocabulary_size, speaker.config.vocabulary_size))
+
+
 @torch.inference_mode()
 def _span_start(speaker: Speaker, ids: list[int], place: int) -> torch.Tensor:
     """Return logits_V of the first token that the decoder writes for the mask at `place`; others stay masks."""
     special = speaker.tokenizer.special
-    source = _one_row([*ids[:place], special.sentinels[0], *ids[place + 1 :]])
-    written = _one_row([special.bos, special.sentinels[0]])
+    sentinel = special.sentinels_for("filling in by an encoder-decoder")[0]
+    source = _one_row([*ids[:place], sentinel, *ids[place + 1 :]])
+    written = _one_row([special.bos, sentinel])
     layout = TokenLayout.causal(written.layout.document_BL, written.layout.position_BL)
     batch = Batch(written.tokens_BL, layout, written.labels_BN, written.places_BN, written.weights_BN, source=source)
     return speaker.network.head(speaker.network(batch)[:, -1])[0].float()
 
 
-def _one_row(ids: list[int]) -> Batch:
+def _one_row(ids: list[int], segments_L: np.ndarray | None = None) -> Batch:
     tokens_BL = torch.tensor([ids])
     position_BL = torch.arange(len(ids), dtype=torch.int32)[None]
-    return reading(tokens_BL, TokenLayout.bidirectional(torch.zeros_like(position_BL), position_BL))
+    batch = reading(tokens_BL, TokenLayout.bidirectional(torch.zeros_like(position_BL), position_BL))
+    if segments_L is None or not segments_L.any():
+        return batch
+    return replace(batch, segments_BL=torch.from_numpy(segments_L)[None])
 
 
 def _require_room(config: ModelConfig, length: int) -> None:

@@ -7,9 +7,10 @@ from trivium.core.config import parse, read_toml
 from trivium.core.errors import CheckpointError, ConfigError
 from trivium.core.random import Key
 from trivium.data.tokenizer import Tokenizer
+from trivium.hub.open import is_foreign, open_pretrained
 from trivium.model.build import build_network
 from trivium.model.config import ModelConfig, with_max_length, with_vocabulary
-from trivium.model.folder import SavedModel, load_model
+from trivium.model.folder import SavedModel
 from trivium.model.heads import Network
 from trivium.model.initialise import initialise
 from trivium.model.presets import preset
@@ -30,10 +31,18 @@ class Start(NamedTuple):
     name: str  # what results say it is
 
     @classmethod
-    def of(cls, saved: SavedModel, *, row_length: int, name: str) -> Self:
-        """Return the start of a loaded model; raise CheckpointError when its tokenizer is another model's."""
+    def of(cls, saved: SavedModel, *, row_length: int, name: str, padded: bool = False) -> Self:
+        """Return the start of a loaded model; raise CheckpointError when its tokenizer is another model's.
+
+        Args:
+            saved: the model.
+            row_length: tokens a row.
+            name: what results say it is.
+            padded: the vocabulary may be larger than the tokenizer's, as that of foreign models often is.
+        """
         tokenizer = Tokenizer.from_bytes(saved.tokenizer)
-        if tokenizer.vocabulary_size != saved.config.vocabulary_size:
+        spare = saved.config.vocabulary_size - tokenizer.vocabulary_size
+        if spare < 0 or (spare and not padded):
             raise CheckpointError(
                 f"{name}: the tokenizer has {tokenizer.vocabulary_size} ids, the model "
                 f"{saved.config.vocabulary_size}; they do not belong together."
@@ -61,7 +70,7 @@ class Start(NamedTuple):
 
 
 def open_run(run: Path) -> Start:
-    """Return the start that a pretrained run is, or its `model` folder.
+    """Return the start that a pretrained run is, or its `model` folder, or a Hugging Face folder.
 
     Raises:
         ConfigError: the run is fine-tuned already.
@@ -70,11 +79,12 @@ def open_run(run: Path) -> Start:
     folder = model_folder(run)
     if (folder / TASK).is_file():
         raise ConfigError(f"{run}: a fine-tuned run; expected a pretrained one, whose weights know no task yet.")
-    saved = load_model(folder)
+    saved = open_pretrained(folder, speaks=False)
     row_length = DataConfig().row_length
     if folder != run and (run / "config.toml").is_file():
         row_length = parse(RunConfig, read_toml(run / "config.toml"), str(run / "config.toml")).data.row_length
-    return Start.of(saved, row_length=min(row_length, saved.config.max_length), name=str(run))
+    row_length = min(row_length, saved.config.max_length)
+    return Start.of(saved, row_length=row_length, name=str(run), padded=is_foreign(folder))
 
 
 def random_start(architecture: str | ModelConfig, tokenizer: Tokenizer, *, row_length: int | None = None) -> Start:

@@ -22,9 +22,9 @@ from trivium.data.packing import RowReader
 from trivium.data.shards import PreparedData
 from trivium.model.config import ModelConfig, with_max_length, with_vocabulary
 from trivium.model.count import num_parameters
-from trivium.model.folder import load_model, save_model
+from trivium.model.folder import SavedModel, save_model
 from trivium.model.initialise import initialise
-from trivium.objectives.base import Objective
+from trivium.objectives.base import Objective, has_experts
 from trivium.objectives.build import build_objective
 from trivium.train.checkpoint import latest_good, load_checkpoint, save_checkpoint
 from trivium.train.config import RunConfig
@@ -47,6 +47,7 @@ class Material(NamedTuple):
     objective: Objective
     batch: Callable[[int], Batch]
     held_out: RowReader
+    start: SavedModel | None  # whose weights it begins with
 
 
 def pretrain(
@@ -58,6 +59,7 @@ def pretrain(
     minutes: float | None = None,
     resume: bool = False,
     normal: Normal | None = None,
+    start: SavedModel | None = None,
 ) -> dict[str, Any]:
     """Pretrain a model into the run folder `out` and return its results.
 
@@ -68,6 +70,7 @@ def pretrain(
         progress: shown what is going on.
         minutes: choose the number of steps so that the whole call takes about this long.
         resume: go on from the newest whole checkpoint; from the beginning when there is none yet.
+        start: the model that `config.start_from` names, whose weights the run begins with.
         normal: what loss is normal for the data, said beside the loss and in the results.
 
     Raises:
@@ -77,8 +80,8 @@ def pretrain(
     begun = perf_counter()
     saved = out / CONFIG
     if resume and saved.is_file():
-        config = _same_run(_fit(config, data), parse(RunConfig, read_toml(saved), str(saved)))
-        material = _material(config, data)
+        config = _same_run(_fit(config, data, start), parse(RunConfig, read_toml(saved), str(saved)))
+        material = _material(config, data, start)
     else:
         refuse_existing(out)  # to resume as well: what has no configuration is no run of ours
         named = config.data.fingerprint
@@ -87,8 +90,8 @@ def pretrain(
                 f"the recipe was run on other data (data.fingerprint {named}; this is {data.fingerprint}); "
                 "remove that line from it to run it on this."
             )
-        config = _fit(config, data)
-        material = _material(config, data)
+        config = _fit(config, data, start)
+        material = _material(config, data, start)
         config = _settle(config, material, None if minutes is None else minutes * 60.0, begun, progress)
         out.mkdir(parents=True, exist_ok=True)
         write_text(saved, write_toml(config))
@@ -190,25 +193,26 @@ def _begin(config: RunConfig, material: Material, out: Path, progress: Progress)
         return network, optimiser, state
     if config.start_from is None:
         initialise(network, config.model, Key(config.seed))
-    else:
-        earlier = load_model(Path(config.start_from) / MODEL)
-        network.load_state_dict(earlier.network.state_dict())
+    elif material.start is not None:
+        network.load_state_dict(material.start.network.state_dict())
     return network, optimiser, TrainState()
 
 
-def _material(config: RunConfig, data: PreparedData) -> Material:
+def _material(config: RunConfig, data: PreparedData, start: SavedModel | None) -> Material:
     """Build the objective, the function from a step to its batch, and the held-out rows."""
     special, key = data.tokenizer.special, Key(config.seed)
-    objective = build_objective(config.objective, special, config.model.vocabulary_size)
+    objective = build_objective(
+        config.objective, special, data.tokenizer.vocabulary_size, balanced=has_experts(config.model)
+    )
     objective.network(config.model.model_copy(update={"vocabulary_size": 8}))  # refuses a family it cannot train
     length = config.data.row_length
     reader = RowReader(data.split("train"), row_length=length, key=key.child("data"), pad=special.pad)
     held_out = RowReader(data.split("validation"), row_length=length, key=None, pad=special.pad)
     batch = step_batches(reader, objective.make, rows_per_step=config.train.rows, key=key.child("make"))
-    return Material(objective, batch, held_out)
+    return Material(objective, batch, held_out, start)
 
 
-def _fit(config: RunConfig, data: PreparedData) -> RunConfig:
+def _fit(config: RunConfig, data: PreparedData, start: SavedModel | None) -> RunConfig:
     """Return the run with the data's vocabulary, a model long enough for its rows, and the data's fingerprint."""
     if config.train.rows % config.train.accumulation:
         raise ConfigError(
@@ -217,7 +221,7 @@ def _fit(config: RunConfig, data: PreparedData) -> RunConfig:
         )
     model = with_vocabulary(config.model, data.tokenizer.vocabulary_size)
     if config.start_from is not None:
-        model = _continued(Path(config.start_from), data)
+        model = _continued(config.start_from, start, data)
     if config.data.row_length > model.max_length:
         model = with_max_length(model, config.data.row_length)
     return config.model_copy(
@@ -228,14 +232,15 @@ def _fit(config: RunConfig, data: PreparedData) -> RunConfig:
     )
 
 
-def _continued(start_from: Path, data: PreparedData) -> ModelConfig:
-    earlier = load_model(start_from / MODEL)
-    if earlier.tokenizer != data.tokenizer.to_bytes():
+def _continued(start_from: str, start: SavedModel | None, data: PreparedData) -> ModelConfig:
+    if start is None:
+        raise ConfigError(f"the run begins with {start_from}: expected that model, found none given.")
+    if start.tokenizer != data.tokenizer.to_bytes():
         raise CheckpointError(
-            f"--from {start_from}: its tokenizer is not that of the data; "
-            f"prepare the data with --tokenizer {start_from / MODEL / 'tokenizer.json'}."
+            f"--from {start_from}: its tokenizer is not that of the data; prepare the data with "
+            f"--tokenizer {start_from}."
         )
-    return earlier.config
+    return start.config
 
 
 def _settle(

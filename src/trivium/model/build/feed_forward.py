@@ -3,11 +3,14 @@
 from functools import partial
 from typing import assert_never
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn import functional
 
-from trivium.model.config import Activation, FeedForwardConfig, Gated, Plain
+from trivium.model.build.dropout import build_dropout
+from trivium.model.experts import MixtureOfExperts
 from trivium.model.feed_forward import ActivationFunction, GatedFeedForward, PlainFeedForward
+from trivium.model.parts import Activation, FeedForwardConfig, Gated, MixtureOfExpertsConfig, Plain
 
 
 def build_activation(name: Activation) -> ActivationFunction:
@@ -19,8 +22,12 @@ def build_activation(name: Activation) -> ActivationFunction:
             return partial(functional.gelu, approximate="tanh")
         case "relu":
             return functional.relu
+        case "relu_squared":
+            return _relu_squared
         case "silu":
             return functional.silu
+        case "tanh":
+            return torch.tanh
         case _:
             assert_never(name)
 
@@ -28,13 +35,36 @@ def build_activation(name: Activation) -> ActivationFunction:
 def build_feed_forward(config: FeedForwardConfig, hidden_size: int) -> nn.Module:
     """Return the feed-forward layer."""
     match config:
-        case Plain(size=size, activation=activation, bias=bias):
+        case Plain(size=size, activation=activation, bias=bias, dropout=dropout):
             return PlainFeedForward(
-                hidden_size=hidden_size, size=size, activation=build_activation(activation), bias=bias
+                hidden_size=hidden_size,
+                size=size,
+                activation=build_activation(activation),
+                bias=bias,
+                dropout=build_dropout(dropout),
             )
-        case Gated(size=size, activation=activation, bias=bias):
+        case Gated(size=size, activation=activation, bias=bias, dropout=dropout):
             return GatedFeedForward(
-                hidden_size=hidden_size, size=size, activation=build_activation(activation), bias=bias
+                hidden_size=hidden_size,
+                size=size,
+                activation=build_activation(activation),
+                bias=bias,
+                dropout=build_dropout(dropout),
+            )
+        case MixtureOfExpertsConfig():
+            return MixtureOfExperts(
+                hidden_size=hidden_size,
+                experts=nn.ModuleList(
+                    build_feed_forward(config.expert, hidden_size) for _ in range(config.num_experts)
+                ),
+                top_k=config.top_k,
+                normalise=config.normalise,
+                balance_weight=config.balance_weight,
             )
         case _:
             assert_never(config)
+
+
+def _relu_squared(states: Tensor) -> Tensor:
+    """So et al. 2021 (Primer), section 3."""
+    return functional.relu(states).square()

@@ -5,14 +5,24 @@ from typing import assert_never
 import torch
 from torch import nn
 
-from trivium.model.build.block import build_block, build_dropout
+from trivium.model.build.block import build_block
+from trivium.model.build.dropout import build_dropout
 from trivium.model.build.feed_forward import build_activation
+from trivium.model.build.kernel import choose_kernel, require_kernel
 from trivium.model.build.norm import build_norm
-from trivium.model.build.position import build_position
-from trivium.model.config import Decoder, Encoder, EncoderDecoder, ModelConfig, StackConfig
+from trivium.model.build.position import build_embedding_positions, build_scores
+from trivium.model.config import (
+    Decoder,
+    Encoder,
+    EncoderDecoder,
+    ModelConfig,
+    ReadoutConfig,
+    StackConfig,
+    TransformConfig,
+)
 from trivium.model.embedding import Embedding
-from trivium.model.heads import LanguageHead, LanguageModel, Network, SequenceToSequence, Transform
-from trivium.model.kernels import Kernel, KernelName, default_kernel
+from trivium.model.heads import LanguageHead, LanguageModel, Network, Readout, SequenceToSequence, Transform
+from trivium.model.kernels import Kernel, KernelName
 from trivium.model.kernels import kernel as named_kernel
 from trivium.model.stack import Stack
 
@@ -24,13 +34,18 @@ def build_network(
 
     Args:
         config: the architecture.
-        kernel: the attention kernel; None = the one that measured fastest for the device.
+        kernel: the attention kernel; None = see `choose_kernel`.
         device: where to build; "meta" builds without memory, for counting.
+
+    Raises:
+        ConfigError: the kernel cannot compute this architecture, or not there.
     """
     device = torch.device(device)
-    chosen = named_kernel(kernel or default_kernel(device))
+    if kernel is not None:
+        require_kernel(kernel, config, device)
+    chosen = named_kernel(kernel or choose_kernel(config, device))
     with device:
-        tokens = nn.Embedding(config.vocabulary_size, config.hidden_size)
+        tokens = nn.Embedding(config.vocabulary_size, config.embedding_size or config.hidden_size)
         head = _build_head(config, tokens)
         match config.family:
             case Encoder(stack=stack) | Decoder(stack=stack):
@@ -45,34 +60,75 @@ def build_network(
                 assert_never(config.family)
 
 
+def build_readout(config: ReadoutConfig, *, hidden_size: int, num_classes: int, dropout: float) -> Readout:
+    """Return the head of a task, its parameters not yet initialised.
+
+    Args:
+        config: what it is made of.
+        hidden_size: D.
+        num_classes: C.
+        dropout: before the projection.
+    """
+    return Readout(
+        transform=_build_transform(config.transform, hidden_size, hidden_size),
+        dropout=build_dropout(dropout),
+        projection=nn.Linear(hidden_size, num_classes, bias=config.bias),
+    )
+
+
 def _build_stack(config: StackConfig, model: ModelConfig, tokens: nn.Embedding, kernel: Kernel) -> Stack:
-    size = model.hidden_size
-    position = build_position(config, size)
+    size = tokens.embedding_dim
     embedding = Embedding(
         tokens=tokens,
-        positions=position.embedding,
-        segments=nn.Embedding(config.num_segments, size) if config.num_segments else None,
-        norm=build_norm(config.embedding_norm, size),
-        dropout=build_dropout(config.embedding_dropout),
+        scale=config.embedding.scale,
+        positions=build_embedding_positions(config.position, size),
+        segments=nn.Embedding(config.embedding.num_segments, size) if config.embedding.num_segments else None,
+        norm=build_norm(config.embedding.norm, size),
+        dropout=build_dropout(config.embedding.dropout),
+        project=nn.Identity() if model.embedding_size is None else nn.Linear(size, model.hidden_size),
+    )
+    blocks = nn.ModuleList(
+        build_block(
+            config.block(number),
+            position=config.position_of(config.block(number)),
+            hidden_size=model.hidden_size,
+            kernel=kernel,
+            first_norm=config.first_norm or number > 0,
+            skipped=config.stochastic_depth * (number + 1) / config.num_blocks,
+        )
+        for number in range(config.num_blocks)
     )
     return Stack(
         embedding=embedding,
-        rotary=position.rotary,
-        scores=position.scores,
-        blocks=nn.ModuleList(build_block(config.block(i), size, kernel) for i in range(config.num_layers)),
-        final_norm=build_norm(config.final_norm, size),
+        scores=build_scores(config),
+        blocks=blocks,
+        order=config.order(),
+        final_norm=build_norm(config.final_norm, model.hidden_size),
+        final_dropout=build_dropout(config.final_dropout),
+    )
+
+
+def _build_transform(config: TransformConfig | None, hidden_size: int, size: int) -> nn.Module:
+    if config is None:
+        return nn.Identity()
+    return Transform(
+        hidden_size=hidden_size,
+        size=size,
+        bias=config.bias,
+        activation=build_activation(config.activation),
+        norm=build_norm(config.norm, size),
     )
 
 
 def _build_head(config: ModelConfig, tokens: nn.Embedding) -> LanguageHead:
     head = config.head
-    transform: nn.Module = nn.Identity()
-    if head.transform is not None:
-        transform = Transform(
-            hidden_size=config.hidden_size,
-            activation=build_activation(head.transform.activation),
-            norm=build_norm(head.transform.norm, config.hidden_size),
-        )
-    projection = tokens if head.tied else nn.Linear(config.hidden_size, config.vocabulary_size, bias=False)
-    bias = nn.Parameter(torch.zeros(config.vocabulary_size)) if head.bias else None
-    return LanguageHead(projection=projection, bias=bias, scale=head.scale, transform=transform)
+    # A transform ends in the embedding's size, so that the embedding can be the projection.
+    size = config.hidden_size if head.transform is None else tokens.embedding_dim
+    projection = tokens if head.tied else nn.Linear(size, config.vocabulary_size, bias=False)
+    return LanguageHead(
+        projection=projection,
+        bias=nn.Parameter(torch.zeros(config.vocabulary_size)) if head.bias else None,
+        scale=head.scale,
+        soft_cap=head.soft_cap,
+        transform=_build_transform(head.transform, config.hidden_size, size),
+    )

@@ -1,11 +1,12 @@
-"""Norms from their configuration."""
+"""Norms from their configuration, and where a block's placement puts them."""
 
 from typing import NamedTuple, assert_never
 
 from torch import nn
 
-from trivium.model.config import BlockConfig, LayerNormConfig, NormConfig, RMSNormConfig
+from trivium.model.config import BlockConfig
 from trivium.model.norm import LayerNorm, RMSNorm
+from trivium.model.parts import LayerNormConfig, NormConfig, Parallel, RMSNormConfig
 
 
 def build_norm(config: NormConfig | None, size: int) -> nn.Module:
@@ -13,10 +14,10 @@ def build_norm(config: NormConfig | None, size: int) -> nn.Module:
     match config:
         case None:
             return nn.Identity()
-        case LayerNormConfig(eps=eps, bias=bias):
-            return LayerNorm(size=size, eps=eps, bias=bias)
-        case RMSNormConfig(eps=eps):
-            return RMSNorm(size=size, eps=eps)
+        case LayerNormConfig(eps=eps, weight=weight, bias=bias):
+            return LayerNorm(size=size, eps=eps, weight=weight, bias=bias)
+        case RMSNormConfig(eps=eps, weight=weight, bias=bias):
+            return RMSNorm(size=size, eps=eps, weight=weight, bias=bias)
         case _:
             assert_never(config)
 
@@ -29,15 +30,26 @@ class NormSlots(NamedTuple):
     after: nn.Module
 
 
-def build_slots(block: BlockConfig, size: int) -> NormSlots:
-    """Return the norms of one sublayer, where the block's placement puts them."""
-    identity = nn.Identity()
+def build_slots(block: BlockConfig, size: int, *, into: bool = True) -> NormSlots:
+    """Return the norms of one sublayer, where the block's placement puts them.
+
+    Args:
+        block: says which norm and where.
+        size: of the hidden states.
+        into: False leaves out the one before the branch.
+    """
+    norm = block.norm
+    shared = isinstance(block.arrangement, Parallel) and block.arrangement.shared_norm
+    before = None if shared or not into else norm
     match block.placement:
         case "pre":
-            return NormSlots(build_norm(block.norm, size), identity, identity)
+            slots: tuple[NormConfig | None, NormConfig | None, NormConfig | None] = (before, None, None)
         case "post":
-            return NormSlots(identity, identity, build_norm(block.norm, size))
+            slots = (None, None, norm)
         case "sandwich":
-            return NormSlots(build_norm(block.norm, size), build_norm(block.norm, size), identity)
+            slots = (before, norm, None)
+        case "output":
+            slots = (None, norm, None)
         case _:
             assert_never(block.placement)
+    return NormSlots(*(build_norm(slot, size) for slot in slots))

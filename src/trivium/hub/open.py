@@ -1,0 +1,71 @@
+"""A Hugging Face folder, or one of the original BERT's, where a folder of ours is expected."""
+
+from pathlib import Path
+
+import torch
+
+from trivium.core.errors import HubError
+from trivium.core.random import Key
+from trivium.hub.files import read_json
+from trivium.hub.folder import CONFIG, HubModel, read_folder, read_model
+from trivium.hub.tensorflow import bert_from_tensorflow, read_bert_config, read_tensorflow
+from trivium.hub.tokenizers import read_tokenizer
+from trivium.model.build import build_network
+from trivium.model.config import EncoderDecoder
+from trivium.model.folder import CONFIG as OUR_CONFIG
+from trivium.model.folder import SavedModel, load_model, load_tensors
+from trivium.model.heads import Network
+from trivium.model.initialise import initialise
+
+TENSORFLOW_CONFIG = "bert_config.json"
+
+
+def is_foreign(folder: Path) -> bool:
+    """Return whether a folder holds a model of transformers or of google-research/bert, and none of ours."""
+    if (folder / OUR_CONFIG).is_file():
+        return False
+    if (folder / TENSORFLOW_CONFIG).is_file():
+        return True
+    return (folder / CONFIG).is_file() and "model_type" in read_json(folder / CONFIG)
+
+
+def read_foreign(folder: Path) -> HubModel:
+    """Return the model of a folder that `is_foreign`; raise HubError when it cannot be read."""
+    if (folder / CONFIG).is_file():
+        return read_folder(folder)
+    return read_model(read_bert_config(folder), bert_from_tensorflow(read_tensorflow(folder)))
+
+
+def open_pretrained(folder: Path, *, speaks: bool) -> SavedModel:
+    """Open a model folder of ours, or a foreign one, as a pretrained network with its tokenizer.
+
+    Args:
+        folder: holds the model.
+        speaks: the head over the vocabulary is wanted; else one that the checkpoint lacks is drawn anew.
+
+    Raises:
+        CheckpointError, HubError: it is missing, damaged, or has no such head.
+    """
+    if not is_foreign(folder):
+        return load_model(folder)
+    model = read_foreign(folder)
+    if speaks and model.head != "language":
+        raise HubError(f"{folder}: a checkpoint without a head over the vocabulary (its head: {model.head}).")
+    return SavedModel(model.config, network_of(model).eval(), read_tokenizer(folder).to_bytes())
+
+
+def network_of(model: HubModel) -> Network:
+    """Return the network of a foreign model; what the checkpoint lacks (a head) is drawn anew."""
+    network = build_network(model.config)
+    if model.head == "language":
+        load_tensors(network, model.tensors, model.family)
+        return network
+    initialise(network, model.config, Key(0))
+    root = "encoder" if isinstance(model.config.family, EncoderDecoder) else "stack"
+    parameters = dict(network.named_parameters())
+    with torch.no_grad():
+        for name, tensor in model.tensors.items():
+            ours = name.replace("reader.", f"{root}.", 1) if name.startswith("reader.") else name
+            if ours in parameters:
+                parameters[ours].copy_(tensor)
+    return network

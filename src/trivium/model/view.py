@@ -1,0 +1,65 @@
+"""What all layers of a stack share in one forward pass, each made once: masks, score biases, rotations."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from trivium.core.layout import TokenLayout, visible
+from trivium.model.rotary import RotaryPositions, Rotation
+
+
+@dataclass
+class Tally:
+    """What layers ask to be learned beside the objective: the load balance of experts, one loss_B a layer."""
+
+    balance: list[Tensor] = field(default_factory=list)
+
+
+class View:
+    """Who sees whom, and what position adds to it.
+
+    Args:
+        query: layout of the asking places.
+        key: layout of the places that may be seen.
+        scores_BHLM: what a position scheme adds to the scores; None = nothing.
+        tally: where layers leave what is learned beside the objective; None = nobody asks.
+    """
+
+    def __init__(
+        self, query: TokenLayout, key: TokenLayout, *, scores_BHLM: Tensor | None = None, tally: Tally | None = None
+    ) -> None:
+        self.query = query
+        self.key = key
+        self.scores_BHLM = scores_BHLM
+        self.tally = tally
+        self._bias: dict[tuple[int | None, torch.dtype], Tensor] = {}
+        self._rotations: dict[tuple[RotaryPositions, torch.dtype], Rotation] = {}
+
+    @cached_property
+    def used_BL(self) -> Tensor:
+        """Which of the asking places hold a token, bool."""
+        return self.query.document_BL >= 0
+
+    def bias(self, window: int | None, dtype: torch.dtype) -> Tensor:
+        """Return what is added to the scores, [B, 1 or H, L, M]: 0 or the position's score, very low where unseen."""
+        known = self._bias.get((window, dtype))
+        if known is not None:
+            return known
+        mask_B1LM = visible(self.query, self.key, window)[:, None]
+        # Not -inf: a place of cross-attention may see nothing at all, and must give a finite gradient.
+        low = torch.finfo(dtype).min
+        if self.scores_BHLM is None:
+            bias = torch.zeros(mask_B1LM.shape, dtype=dtype, device=mask_B1LM.device).masked_fill(~mask_B1LM, low)
+        else:
+            bias = self.scores_BHLM.to(dtype).masked_fill(~mask_B1LM, low)
+        self._bias[(window, dtype)] = bias
+        return bias
+
+    def rotation(self, rotary: RotaryPositions, dtype: torch.dtype) -> Rotation:
+        """Return the rotation of the asking places, computed once for all layers of equal frequencies."""
+        known = self._rotations.get((rotary, dtype))
+        if known is None:
+            known = self._rotations[(rotary, dtype)] = rotary.rotation(self.query.position_BL, dtype)
+        return known
