@@ -62,12 +62,19 @@ def show_data(folder: Path, data: "PreparedData", normal: "Normal", *, as_json: 
 
 def show_model(name: str, config: "ModelConfig", *, as_json: bool) -> None:
     """Print parameters and FLOPs by part."""
+    import torch
+
+    from trivium.model.build import choose_kernel
     from trivium.model.count import count_parts
+    from trivium.model.presets import PUBLISHED
 
     counts = count_parts(config)
+    kernels = {device: choose_kernel(config, torch.device(device)) for device in ("cpu", "cuda")}
+    published = PUBLISHED.get(name)
     if as_json:
-        parts = [count._asdict() for count in counts]
-        typer.echo(json.dumps({"name": name, "config": config.model_dump(mode="json"), "parts": parts}))
+        described = {"name": name, "config": config.model_dump(mode="json"), "kernels": kernels}
+        known = {} if published is None else {"published": published._asdict()}
+        typer.echo(json.dumps(described | known | {"parts": [count._asdict() for count in counts]}))
         return
     family = config.family.kind.replace("_", "-")
     typer.echo(
@@ -77,7 +84,10 @@ def show_model(name: str, config: "ModelConfig", *, as_json: bool) -> None:
     typer.echo(f"  {'part':<36}{'parameters':>14}{'forward GFLOP':>16}")
     for count in counts:
         typer.echo(f"  {count.part:<36}{count.parameters:>14,}{count.forward_flops / 1e9:>16.3f}")
+    if published is not None:
+        typer.echo(f"  {'published':<36}{published.millions:>12,.4g} M  ({published.source})")
     typer.echo(f"  FLOPs of one row of {config.max_length:,} tokens, every place predicted.")
+    typer.echo("  attention by " + ", ".join(f"`{kernel}` on {device}" for device, kernel in kernels.items()))
 
 
 def show_scores(title: str, metrics: dict[str, float], baselines: dict[str, dict[str, float | str]]) -> None:

@@ -23,12 +23,13 @@ def command(
     import json
 
     from trivium.cli.environment import set_up_process
-    from trivium.core.errors import CheckpointError
+    from trivium.cli.locate import located
 
     set_up_process()
-    if not run.is_dir():
-        raise CheckpointError(f"{run}: no such run folder.")
-    if (run / "model" / "task.toml").is_file():
+    run = located(run)
+    from trivium.tasks.folder import does_task
+
+    if does_task(run):
         metrics = _task_metrics(run, data)
         typer.echo(
             json.dumps(metrics) if as_json else "\n".join(f"{name:<12}{value:.4f}" for name, value in metrics.items())
@@ -57,10 +58,11 @@ def predict_command(
     """Answer each text with a line of JSON."""
     import json
 
+    from trivium.cli.locate import located
     from trivium.tasks.folder import load_tuned
     from trivium.tasks.predict import predict_texts
 
-    tuned = load_tuned(run)
+    tuned = load_tuned(located(run))
     for answer in predict_texts(tuned, map(as_text, texts) if texts else _lines()):
         typer.echo(json.dumps(answer, ensure_ascii=False))
 

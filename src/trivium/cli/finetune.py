@@ -16,7 +16,10 @@ _TRAINED_VOCABULARY = 4096
 
 def command(
     start: Annotated[
-        str, typer.Argument(metavar="RUN|PRESET", help="A pretrained run; a preset's name = from random weights.")
+        str,
+        typer.Argument(
+            metavar="RUN|PRESET", help="A pretrained run or Hugging Face folder; a preset's name = from random weights."
+        ),
     ],
     task: Annotated[str, typer.Option(help="classify or label.")],
     train: Annotated[Path, typer.Option(help="Labelled file to learn from.")],
@@ -61,29 +64,26 @@ def command(
 
 def _start(start: str, tokenizer: Path | None, task: str, train: Path) -> "Start":
     """Open the run, or draw a preset for the tokenizer named or for one made from the training texts."""
+    from trivium.cli.locate import located
     from trivium.core.errors import ConfigError, nearest
     from trivium.model.presets import PRESETS
     from trivium.tasks.start import open_run, random_start
 
     if start in PRESETS:
         return random_start(start, _tokenizer(tokenizer, task, train))
-    if not Path(start).is_dir():
+    if not (Path(start).is_dir() or start.startswith("hf:")):
         raise ConfigError(f"{start}: no such run folder, and no preset of that name.{nearest(start, list(PRESETS))}")
     if tokenizer is not None:
         raise ConfigError("--tokenizer goes with a preset: a run brings its own.")
-    return open_run(Path(start))
+    return open_run(located(start))
 
 
 def _tokenizer(path: Path | None, task: str, train: Path) -> "Tokenizer":
-    from trivium.core.errors import ConfigError
+    from trivium.cli.locate import open_tokenizer
     from trivium.data.tokenizer import Tokenizer
     from trivium.tasks.build import build_task, texts_of
 
     if path is None:
         examples = build_task(task, ()).read(train, min_classes=2)
         return Tokenizer.train(texts_of(examples), "bpe", _TRAINED_VOCABULARY)
-    files = (path, path / "tokenizer.json", path / "model" / "tokenizer.json")
-    found = next((file for file in files if file.is_file()), None)
-    if found is None:
-        raise ConfigError(f"--tokenizer {path}: no tokenizer.json there.")
-    return Tokenizer.from_file(found)
+    return open_tokenizer(path)

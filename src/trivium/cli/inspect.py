@@ -9,7 +9,9 @@ from trivium.cli.options import Json
 
 
 def command(
-    what: Annotated[str, typer.Argument(metavar="RUN|PRESET|DATA", help="A folder, or a preset's name.")],
+    what: Annotated[
+        str, typer.Argument(metavar="RUN|PRESET|DATA", help="A run, data or Hugging Face folder, or a preset's name.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Show parameters and FLOPs by part, or documents, tokens, lengths and what was dropped."""
@@ -31,12 +33,20 @@ def command(
     if what in PRESETS:
         show_model(what, preset(what), as_json=as_json)
         return
-    saved = path / "model" / "model.toml"
-    if saved.is_file():
-        from trivium.core.config import parse, read_toml
+    if path.is_dir() or what.startswith("hf:"):
+        from trivium.cli.locate import model_folder
+        from trivium.hub.open import is_foreign, read_foreign
 
-        show_model(what, parse(ModelConfig, read_toml(saved), str(saved)), as_json=as_json)
-        return
+        folder = model_folder(what)
+        if (folder / "model.toml").is_file():
+            from trivium.core.config import parse, read_toml
+
+            saved = folder / "model.toml"
+            show_model(what, parse(ModelConfig, read_toml(saved), str(saved)), as_json=as_json)
+            return
+        if is_foreign(folder):
+            show_model(what, read_foreign(folder).config, as_json=as_json)
+            return
     if path.exists():
         raise ConfigError(f"{what}: expected a run with a finished model/, or prepared data; found neither in it.")
     raise ConfigError(f"{what}: no such folder, and no preset of that name.{nearest(what, list(PRESETS))}")

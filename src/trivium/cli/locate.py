@@ -1,8 +1,12 @@
 """Where a model lies that the user names: a run, a model folder, a Hugging Face folder, or a name on the hub."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from trivium.core.errors import CheckpointError
+from trivium.core.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from trivium.data.tokenizer import Tokenizer
 
 
 def located(name: str | Path) -> Path:
@@ -29,3 +33,23 @@ def model_folder(name: str | Path) -> Path:
     """Return the folder of a model that a user named: that of a run is its `model`."""
     folder = located(name)
     return folder / "model" if (folder / "model").is_dir() else folder
+
+
+def open_tokenizer(name: str | Path) -> "Tokenizer":
+    """Return the tokenizer of a tokenizer.json, prepared data, a run, or a Hugging Face folder.
+
+    Raises:
+        ConfigError, HubError: there is none, or it is damaged.
+    """
+    from trivium.data.tokenizer import Tokenizer
+    from trivium.hub.open import is_foreign
+    from trivium.hub.tokenizers import read_tokenizer
+
+    if Path(name).is_file():
+        return Tokenizer.from_file(Path(name))
+    folder = model_folder(name)
+    if is_foreign(folder):
+        return read_tokenizer(folder)
+    if not (folder / "tokenizer.json").is_file():
+        raise ConfigError(f"--tokenizer {name}: no tokenizer.json there.")
+    return Tokenizer.from_file(folder)

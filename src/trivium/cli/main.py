@@ -6,7 +6,19 @@ import sys
 import typer
 
 from trivium import __version__
-from trivium.cli import compare, doctor, evaluate, finetune, inspect, prepare, pretrain, quickstart, report, speak
+from trivium.cli import (
+    compare,
+    doctor,
+    evaluate,
+    export,
+    finetune,
+    inspect,
+    prepare,
+    pretrain,
+    quickstart,
+    report,
+    speak,
+)
 
 _INTERRUPTED = 130  # 128 + SIGINT
 app = typer.Typer(
@@ -29,6 +41,7 @@ app.command("fill", short_help="Say what may stand at each [MASK].")(speak.fill_
 app.command("compare", short_help="Runs side by side.")(compare.command)
 app.command("report", short_help="A run as a page, report.html.")(report.command)
 app.command("inspect", short_help="What a run, preset or data set is.")(inspect.command)
+app.command("export", short_help="A model for transformers.")(export.command)
 app.command("doctor", short_help="What this machine has.")(doctor.command)
 
 

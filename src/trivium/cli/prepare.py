@@ -23,7 +23,10 @@ def command(
     ],
     out: Out,
     tokenizer: Annotated[
-        str, typer.Option(help="bpe, wordpiece or unigram to train one; or the path of a tokenizer.json.")
+        str,
+        typer.Option(
+            help="bpe, wordpiece or unigram to train one; or a tokenizer.json, a run or a Hugging Face folder."
+        ),
     ] = "bpe",
     vocabulary_size: Annotated[int, typer.Option(min=110, help="Tokens of a tokenizer that is trained.")] = 8192,
     boundary: Annotated[Boundary, typer.Option(help="What separates documents in a text file.")] = Boundary.BLANK_LINE,
@@ -36,12 +39,14 @@ def command(
 ) -> None:
     """Clean, split and tokenise your text once, for all three families."""
     from trivium.cli.describe import show_data
+    from trivium.cli.locate import open_tokenizer
     from trivium.cli.progress import shown
     from trivium.core.config import parse
     from trivium.core.progress import phases
     from trivium.data.normal import normal_losses
     from trivium.data.prepare import PrepareOptions, prepare
 
+    given = open_tokenizer(tokenizer) if Path(tokenizer).is_dir() or tokenizer.startswith("hf:") else None
     options = parse(
         PrepareOptions,
         {
@@ -56,7 +61,7 @@ def command(
         "prepare",
     )
     with shown(quiet=quiet) as progress:
-        data = prepare([Path(text) for text in texts], out, options, report=phases(progress, "bytes"))
+        data = prepare([Path(text) for text in texts], out, options, tokenizer=given, report=phases(progress, "bytes"))
         progress.start("count", 1, "model")
         normal = normal_losses(out, data)
         progress.advance(1)

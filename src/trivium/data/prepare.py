@@ -85,7 +85,14 @@ class _Item(NamedTuple):
 _Stream = Callable[[], Iterator[_Item | Dropped]]
 
 
-def prepare(paths: Sequence[Path], out: Path, options: PrepareOptions, *, report: Report | None = None) -> PreparedData:
+def prepare(
+    paths: Sequence[Path],
+    out: Path,
+    options: PrepareOptions,
+    *,
+    tokenizer: Tokenizer | None = None,
+    report: Report | None = None,
+) -> PreparedData:
     """Make a prepared folder of files, folders and globs.
 
     A document's split is a function of its text alone, so it stays where it is when others are added. Documents that
@@ -96,6 +103,7 @@ def prepare(paths: Sequence[Path], out: Path, options: PrepareOptions, *, report
         paths: see `readers.read_documents`.
         out: the folder to make; it appears whole or not at all.
         options: how.
+        tokenizer: one that is open already; None = that of the options.
         report: is told (phase, done, total), phases "read", "tokenizer" and "write", in bytes of text.
 
     Raises:
@@ -110,7 +118,7 @@ def prepare(paths: Sequence[Path], out: Path, options: PrepareOptions, *, report
         for item in documents:
             yield _Item(item.text, item.num_bytes, _UNDECIDED) if isinstance(item, Document) else item
 
-    return _prepare(stream, out, options, options.boundary, total, report)
+    return _prepare(stream, out, options, options.boundary, total, report, tokenizer)
 
 
 def prepare_texts(
@@ -147,11 +155,18 @@ def prepare_texts(
 
 
 def _prepare(
-    stream: _Stream, out: Path, options: PrepareOptions, boundary: str, total: float, report: Report | None
+    stream: _Stream,
+    out: Path,
+    options: PrepareOptions,
+    boundary: str,
+    total: float,
+    report: Report | None,
+    tokenizer: Tokenizer | None = None,
 ) -> PreparedData:
     report = report or (lambda phase, done, total: None)
     refuse_existing(out)
-    tokenizer = _given_tokenizer(options)
+    requested = options.vocabulary_size if tokenizer is None and options.tokenizer in KINDS else None
+    tokenizer = tokenizer or _given_tokenizer(options)
     survey = _Survey(options.sample_bytes if tokenizer is None else _CHECKED_CHARACTERS)
     survey.read(stream, total, report)
     plan = survey.plan(options)
@@ -169,7 +184,6 @@ def _prepare(
             DataWriter(folder, tokenizer, max_shard_tokens=options.max_shard_tokens) as writer,
         ):
             ledger = _write(stream, survey, plan, tokenizer, writer, report)
-            requested = options.vocabulary_size if options.tokenizer in KINDS else None
             writer.finish(ledger=ledger, lossless=lossless, boundary=boundary, vocabulary_requested=requested)
     except OSError as error:
         raise DataError(f"{out}: cannot be written: {error.strerror or error}. Nothing was kept.") from None

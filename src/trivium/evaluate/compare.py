@@ -17,12 +17,11 @@ from trivium.core.progress import Progress
 from trivium.evaluate.comparison_page import comparison_page
 from trivium.evaluate.formatting import bytes_text, compact_text, metric_text, milliseconds_text, plus_minus_text
 from trivium.evaluate.front import best_by_budget, pareto_front
-from trivium.evaluate.run_files import RunFiles, lower_is_better, main_metric, metrics_of, read_run, table
+from trivium.evaluate.run_files import RunFiles, foreign_run, lower_is_better, main_metric, metrics_of, read_run, table
 from trivium.evaluate.speed import LENGTH, Reader, Speed, network_reader, reading_speed
+from trivium.hub.open import is_foreign, open_pretrained
 from trivium.model.count import num_parameters
-from trivium.model.folder import load_model
 from trivium.tasks.folder import load_tuned
-from trivium.train.run import MODEL
 
 JSON, PAGE = "comparison.json", "comparison.html"
 # Latencies of the same network differ this much from one measurement to the next.
@@ -68,7 +67,7 @@ def compare(runs: Sequence[Path], out: Path, *, progress: Progress) -> dict[str,
     learned the same task and were scored on the same examples; otherwise they stand side by side.
 
     Args:
-        runs: folders of finished runs, pretrained or fine-tuned.
+        runs: folders of finished runs, pretrained or fine-tuned, or of Hugging Face models, whose quality is not known.
         out: must not exist.
         progress: shown the measuring.
 
@@ -174,6 +173,8 @@ def choose_yardstick(groups: Sequence[Group]) -> Yardstick:
 
 
 def _finished(path: Path) -> RunFiles:
+    if is_foreign(path):
+        return foreign_run(path)
     run = read_run(path)
     if run.results is None:
         raise CheckpointError(f"{path}: not finished: it has no results yet; --resume it first, or leave it out.")
@@ -204,7 +205,7 @@ def _open(run: RunFiles) -> Opened:
         tuned = load_tuned(run.path)
         key = f"{tuned.config.model_dump_json()} {tuned.task.name} {len(tuned.task.labels)}"
         return Opened(key, Reader(tuned.model, tuned.config), num_parameters(tuned.model))
-    saved = load_model(run.path / MODEL)
+    saved = open_pretrained(run.folder, speaks=False)
     reader = network_reader(saved.network, saved.config)
     return Opened(saved.config.model_dump_json(), reader, num_parameters(saved.network))
 
@@ -215,7 +216,6 @@ def _entry(group: Group, measured: Measured, yardstick: Yardstick) -> dict[str, 
     metric = yardstick.metric if yardstick.metric in own else main_metric(list(own)) or yardstick.metric
     scores = [metrics_of(table(run.results, yardstick.split)).get(metric) for run in group.runs]
     known = [score for score in scores if score is not None]
-    folder = first.path / MODEL
     return {
         "name": group.name,
         "runs": [str(run.path) for run in group.runs],
@@ -231,7 +231,7 @@ def _entry(group: Group, measured: Measured, yardstick: Yardstick) -> dict[str, 
         },
         **{split: _means(group, split) for split in ("valid", "test")},
         "parameters": measured.parameters,
-        "bytes": sum(file.stat().st_size for file in folder.iterdir() if file.is_file()),
+        "bytes": sum(file.stat().st_size for file in first.folder.iterdir() if file.is_file()),
         **measured.speed._asdict(),
         "front": False,
         "best": False,

@@ -17,14 +17,15 @@ from trivium.data.neighbours import UNKNOWN, NeighbourCounts
 from trivium.data.ngram import KneserNey
 from trivium.data.packing import RowReader
 from trivium.data.shards import PreparedData
+from trivium.hub.open import is_foreign, open_pretrained
 from trivium.model.folder import load_model
 from trivium.model.heads import Network
 from trivium.objectives.base import Objective, score_labels
-from trivium.objectives.build import build_objective
+from trivium.objectives.build import build_objective, usual_objective
 from trivium.objectives.causal import Causal
 from trivium.objectives.masked import Masked
 from trivium.objectives.spans import Spans
-from trivium.train.config import RunConfig
+from trivium.train.config import DataConfig, RunConfig
 
 ORDER = 5
 _ROWS_PER_BATCH = 32
@@ -232,21 +233,26 @@ def _gather(reader: RowReader, numbers: np.ndarray) -> Rows:
 
 
 def evaluate_run(run: Path, data_folder: Path, split: str, *, progress: Progress) -> Quality:
-    """Score a pretrained run on a split of prepared data; see `measure_quality`.
+    """Score a pretrained run, or a Hugging Face folder, on a split of prepared data; see `measure_quality`.
 
     Raises:
         CheckpointError: the run or its model is missing or damaged, or its tokenizer is not the data's.
     """
     data = PreparedData.open(data_folder)
-    config = parse(RunConfig, read_toml(run / "config.toml"), str(run / "config.toml"))
-    saved = load_model(run / "model")
+    if is_foreign(run):
+        saved = open_pretrained(run, speaks=True)
+        learned = usual_objective(saved.config)
+        row_length = min(DataConfig().row_length, saved.config.max_length)
+    else:
+        config = parse(RunConfig, read_toml(run / "config.toml"), str(run / "config.toml"))
+        saved = load_model(run / "model")
+        learned, row_length = config.objective, config.data.row_length
     if saved.tokenizer != data.tokenizer.to_bytes():
         raise CheckpointError(
-            f"{run}: its tokenizer is not that of {data_folder}; prepare the text with --tokenizer "
-            f"{run / 'model' / 'tokenizer.json'}."
+            f"{run}: its tokenizer is not that of {data_folder}; prepare the text with --tokenizer {run}."
         )
-    objective = build_objective(config.objective, data.tokenizer.special, data.tokenizer.vocabulary_size)
-    row_length, counts = config.data.row_length, CountModels(data)
+    objective = build_objective(learned, data.tokenizer.special, data.tokenizer.vocabulary_size)
+    counts = CountModels(data)
     return measure_quality(
         saved.network, objective, data, split, row_length=row_length, counts=counts, progress=progress
     )

@@ -8,7 +8,11 @@ from typing import Any, NamedTuple
 from trivium.core.config import Tree, read_toml
 from trivium.core.errors import CheckpointError
 from trivium.evaluate.formatting import is_number
+from trivium.hub.open import is_foreign, read_foreign
 from trivium.model.folder import CONFIG as MODEL_CONFIG
+from trivium.objectives.build import usual_objective
+from trivium.tasks.build import TASKS
+from trivium.tasks.folder import model_folder
 from trivium.train.log import read_log
 from trivium.train.run import CONFIG, LOG, MODEL, RESULTS
 
@@ -39,6 +43,11 @@ class RunFiles(NamedTuple):
         return "objective" not in self.config
 
     @property
+    def folder(self) -> Path:
+        """The folder of its model."""
+        return model_folder(self.path)
+
+    @property
     def family(self) -> str:
         """Return encoder, decoder or seq2seq, or an empty string when it is not known."""
         return FAMILIES.get(str(table(self.model, "family").get("kind")), "")
@@ -52,6 +61,10 @@ def read_run(run: Path) -> RunFiles:
         ConfigError: its config cannot be read.
     """
     if not (run / CONFIG).is_file():
+        if is_foreign(run):
+            raise CheckpointError(
+                f"{run}: a model of another library, not a run of ours: it has no log and no results."
+            )
         raise CheckpointError(f"{run}: not a run's folder: it has no {CONFIG}.")
     config = read_toml(run / CONFIG)
     log = read_log(run / LOG) if (run / LOG).is_file() else []
@@ -67,6 +80,18 @@ def read_run(run: Path) -> RunFiles:
     if not model and (run / MODEL / MODEL_CONFIG).is_file():
         model = read_toml(run / MODEL / MODEL_CONFIG)
     return RunFiles(run, config, [line for line in log if isinstance(line, dict)], results, model)
+
+
+def foreign_run(folder: Path) -> RunFiles:
+    """Return a Hugging Face folder as a run of which nothing is known but its model.
+
+    Raises:
+        HubError: it cannot be read.
+    """
+    model = read_foreign(folder)
+    pretrained = model.head not in TASKS
+    config: Tree = {"objective": {"kind": usual_objective(model.config).kind}} if pretrained else {"task": model.head}
+    return RunFiles(folder, config, [], {}, model.config.model_dump(mode="json"))
 
 
 def table(tree: Mapping[str, Any] | None, *path: str) -> Tree:

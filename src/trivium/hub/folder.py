@@ -72,6 +72,14 @@ def read_folder(folder: Path) -> HubModel:
         raise HubError(told if told.startswith(str(folder)) else f"{folder}: {told}") from None
 
 
+def read_head(folder: Path) -> HeadKind:
+    """Return what the head of a Hugging Face folder does; raise HubError as `read_folder` does."""
+    if not (folder / CONFIG).is_file():
+        return "language"  # one of google-research/bert's, which are pretrained
+    tree = read_json(folder / CONFIG)
+    return _head(family_of(tree), tree, read_weights(folder) if not tree.get("architectures") else {})
+
+
 def read_model(tree: Tree, tensors: Tensors) -> HubModel:
     """Return a model from the options of its config.json and its weights; raise HubError as `read_folder` does."""
     family = family_of(tree)

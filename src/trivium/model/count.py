@@ -35,7 +35,7 @@ def count_parts(config: ModelConfig, *, length: int | None = None) -> list[Count
         network.head(at_places(network(batch), batch.places_BN))
     flops = {name.partition(".")[2]: sum(by.values()) for name, by in counter.get_flop_counts().items()}
     seen: set[int] = set()
-    parts = [Count(name, _parameters(module, seen), flops.get(name, 0)) for name, module in _parts(network)]
+    parts = [Count(name, _parameters(module, seen), _flops(name, module, flops)) for name, module in _parts(network)]
     total = sum({id(parameter): parameter.numel() for parameter in network.parameters()}.values())
     return [*parts, Count("total", total, counter.get_total_flops())]
 
@@ -61,6 +61,13 @@ def _parts(network: nn.Module) -> list[tuple[str, nn.Module]]:
             else:
                 parts.append((f"{name}.{inner}", module))
     return [(name, module) for name, module in parts if name.endswith("head") or any(True for _ in module.parameters())]
+
+
+def _flops(name: str, module: nn.Module, flops: dict[str, int]) -> int:
+    """Return what a part does; one that is not called itself (a parallel block's sublayer) does what its parts do."""
+    if name in flops:
+        return flops[name]
+    return sum(_flops(f"{name}.{inner}", child, flops) for inner, child in module.named_children())
 
 
 def _parameters(module: nn.Module, seen: set[int]) -> int:

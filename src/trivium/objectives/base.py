@@ -77,7 +77,8 @@ def token_counts(name: str, batch: Batch, *, balanced: bool) -> dict[str, float]
 
 def has_experts(config: ModelConfig) -> bool:
     """Return whether a network of this architecture has a load to balance."""
-    blocks = (block for stack in config.stacks() for block in stack.pattern)
+    # Blocks and not the pattern, of which shared layers may leave a part unused.
+    blocks = (stack.block(number) for stack in config.stacks() for number in range(stack.num_blocks))
     return any(isinstance(block.feed_forward, MixtureOfExpertsConfig) for block in blocks)
 
 

@@ -7,6 +7,7 @@ from trivium.core.config import parse, read_toml, write_toml
 from trivium.core.errors import CheckpointError
 from trivium.core.files import verify_checksums, write_checksums, write_text
 from trivium.data.tokenizer import Tokenizer
+from trivium.hub.folder import read_head
 from trivium.hub.open import is_foreign, read_foreign
 from trivium.hub.tokenizers import read_tokenizer
 from trivium.model.config import ModelConfig
@@ -74,6 +75,12 @@ def _foreign(folder: Path) -> TunedModel:
     load_tensors(model, found.tensors, str(folder))
     reading = Reading(read_tokenizer(folder), min(found.config.max_length, _LONGEST_ROW), reads_both_ways(found.config))
     return TunedModel(model.eval(), found.config, task, reading)
+
+
+def does_task(path: Path) -> bool:
+    """Return whether a run, its `model` folder or a Hugging Face folder is fine-tuned for a task of ours."""
+    folder = model_folder(path)
+    return (folder / TASK).is_file() or (is_foreign(folder) and read_head(folder) in TASKS)
 
 
 def model_folder(path: Path) -> Path:

@@ -1,0 +1,157 @@
+"""A model of ours written for transformers, opened again and compared before it is called done."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from trivium.core.batch import Batch, reading
+from trivium.core.errors import HubError
+from trivium.core.files import new_folder, refuse_existing
+from trivium.core.layout import TokenLayout
+from trivium.data.tokenizer import Tokenizer
+from trivium.hub.family import HeadKind
+from trivium.hub.folder import SpecialIds, read_folder, write_folder
+from trivium.hub.open import network_of, open_pretrained
+from trivium.hub.tokenizers import read_tokenizer, write_tokenizer
+from trivium.model.config import Decoder, EncoderDecoder, ModelConfig, ReadoutConfig
+from trivium.model.folder import load_tensors, unique_tensors
+from trivium.model.heads import Network
+from trivium.tasks.base import TaskModel
+from trivium.tasks.build import build_task, empty_model, head_kind
+from trivium.tasks.folder import does_task, load_tuned, model_folder
+
+_TOLERANCE = 1e-6  # equal weights in the same network: only the order of sums could differ
+_PROBES = (
+    "The quick brown fox jumps over 13 lazy dogs.",
+    "\u6211\u559c\u6b22\u9605\u8bfb\u4e2d\u56fd\u53e4\u5178\u5c0f\u8bf4\u3002",
+    "na\u00efve  caf\u00e9\n\tdef f(x): return x ** 2",
+)
+
+
+class Exported(NamedTuple):
+    """What was written."""
+
+    model_type: str
+    parameters: int
+    difference: float  # the largest between the model's numbers before and after
+    compared: int  # numbers
+
+
+class _Material(NamedTuple):
+    """What is to be written."""
+
+    config: ModelConfig
+    network: Network | TaskModel
+    tokenizer: Tokenizer
+    head: HeadKind
+    readout: ReadoutConfig | None
+    labels: tuple[str, ...]
+
+
+def export_huggingface(path: Path, out: Path, *, model_type: str | None = None) -> Exported:
+    """Write a run's model as a folder that `AutoModelFor...` and `AutoTokenizer` of transformers open.
+
+    Args:
+        path: a run, pretrained or fine-tuned, or its `model` folder.
+        out: must not exist; it is there whole at the end, or not at all.
+        model_type: the family to write; None = the first of which the network is one.
+
+    Raises:
+        CheckpointError, HubError: it cannot be read; transformers has no such network; what was written does not
+            answer as the model does.
+        ConfigError: `out` exists.
+    """
+    refuse_existing(out)
+    material = _opened(path)
+    with new_folder(out) as folder:
+        written = write_folder(
+            folder,
+            material.config,
+            unique_tensors(material.network),
+            head=material.head,
+            readout=material.readout,
+            labels=material.labels,
+            problem=None if material.readout is None else "single_label_classification",
+            ids=_special_ids(material),
+            model_type=model_type,
+        )
+        write_tokenizer(
+            material.tokenizer,
+            folder,
+            max_length=material.config.max_length,
+            # What goes on after a prompt must not read that the text has ended.
+            for_prompts=material.head == "language" and isinstance(material.config.family, Decoder),
+        )
+        difference, compared = _compare(material, folder)
+    return Exported(written, sum(tensor.numel() for tensor in material.network.parameters()), difference, compared)
+
+
+def _opened(path: Path) -> _Material:
+    if does_task(path):
+        tuned = load_tuned(path)
+        task = tuned.task
+        head = head_kind(task.name)
+        return _Material(tuned.config, tuned.model, tuned.reading.tokenizer, head, task.readout, task.labels)
+    saved = open_pretrained(model_folder(path), speaks=True)
+    return _Material(saved.config, saved.network, Tokenizer.from_bytes(saved.tokenizer), "language", None, ())
+
+
+def _special_ids(material: _Material) -> SpecialIds:
+    special = material.tokenizer.special
+    starts = isinstance(material.config.family, EncoderDecoder)
+    return SpecialIds(
+        pad=special.pad,
+        bos=special.bos,
+        eos=(special.eos,),
+        cls=special.cls,
+        sep=special.sep,
+        mask=special.mask,
+        decoder_start=special.bos if starts else None,
+    )
+
+
+def _compare(material: _Material, folder: Path) -> tuple[float, int]:
+    """Return the largest difference between what the model and its written copy answer, and how much was compared."""
+    copy, tokenizer = read_folder(folder), read_tokenizer(folder)
+    again: Network | TaskModel
+    if copy.readout is None:
+        again = network_of(copy).eval()
+    else:
+        again = empty_model(build_task(copy.head, copy.labels, copy.readout), copy.config).eval()
+        load_tensors(again, copy.tensors, str(folder))
+    worst, compared = 0.0, 0
+    for text in _PROBES:
+        ids = material.tokenizer.encode(text)
+        if tokenizer.encode(text) != ids:
+            raise HubError(f"{folder}: the tokenizer that was written cuts {text!r} otherwise; nothing was kept.")
+        batch = _batch(material, ids[: material.config.max_length])
+        before, after = _answers(material.network, batch), _answers(again, batch)
+        worst, compared = max(worst, float((before - after).abs().max())), compared + before.numel()
+    if not worst <= _TOLERANCE:
+        raise HubError(f"{folder}: the model that was written answers otherwise, by {worst:.2g}; nothing was kept.")
+    return worst, compared
+
+
+def _batch(material: _Material, ids: list[int]) -> Batch:
+    """Return a text as the model reads it, every place of it asked for."""
+    tokens_BL = torch.tensor([ids])
+    position_BL = torch.arange(len(ids), dtype=torch.int32)[None]
+    document_BL = torch.zeros_like(position_BL)
+    both_ways = TokenLayout.bidirectional(document_BL, position_BL)
+    past = TokenLayout.causal(document_BL, position_BL)
+    places_BN = position_BL.long()
+    batch = replace(reading(tokens_BL, both_ways), places_BN=places_BN, weights_BN=torch.ones_like(tokens_BL).float())
+    writes = isinstance(material.config.family, EncoderDecoder) and material.readout is None
+    if writes:
+        return replace(batch, layout=past, source=reading(tokens_BL, both_ways))
+    return replace(batch, layout=past) if isinstance(material.config.family, Decoder) else batch
+
+
+@torch.inference_mode()
+def _answers(network: Network | TaskModel, batch: Batch) -> Tensor:
+    """Return the scores of every place."""
+    scores: Tensor = network(batch)
+    return scores if isinstance(network, TaskModel) else network.head(scores)
