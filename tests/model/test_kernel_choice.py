@@ -9,7 +9,7 @@ from trivium.core.errors import ConfigError
 from trivium.core.layout import TokenLayout, visible
 from trivium.model.build import build_network, choose_kernel
 from trivium.model.config import ModelConfig
-from trivium.model.gpu_kernels import block_mask, flex, segment_ends, varlen
+from trivium.model.gpu_kernels import block_mask, segment_ends, varlen
 from trivium.model.kernels import KernelName, Scoring, kernel
 from trivium.model.positions import AlibiScores, RelativeBucketScores
 from trivium.model.view import View
@@ -214,6 +214,7 @@ def test_a_block_mask_is_the_rule_of_who_sees_whom(window: int | None) -> None:
 @pytest.mark.parametrize("scores", [None, "alibi", "buckets"])
 @pytest.mark.parametrize("soft_cap", [None, 1.5])
 @pytest.mark.parametrize(("causal", "window"), [(True, None), (False, None), (True, 3), (False, 3)])
+@pytest.mark.filterwarnings("ignore:flex_attention called without")
 @torch.no_grad()
 def test_flex_is_the_reference(
     causal: bool, window: int | None, soft_cap: float | None, scores: str | None, groups: int
@@ -278,11 +279,3 @@ def test_flex_on_cuda_caps_and_adds_as_the_reference(scores: str) -> None:
     exact = result_and_gradients("reference", [tensor.double() for tensor in inputs], view, scoring)
     for one, other in zip(mine, exact, strict=True):
         torch.testing.assert_close(one.double(), other, atol=5e-3, rtol=5e-3)
-
-
-def test_flex_alone_takes_what_the_kernel_hands_it() -> None:
-    query, key, value = (tensor.float() for tensor in states(7, groups=4))
-    view = packed_view(causal=True)
-    with torch.no_grad():
-        alone = flex(query, key, value, view, scale=0.3, soft_cap=None, window=None)
-        assert torch.equal(alone, kernel("flex")(query, key, value, view, Scoring(scale=0.3)))

@@ -86,7 +86,7 @@ PRESETS: dict[str, Callable[[], ModelConfig]] = {
     "roberta-large": lambda: roberta(24, 1024),
     "distilbert": lambda: bert(6, 768, num_segments=0),
     "electra-small": lambda: electra(12, 256, 128),
-    "electra-base": lambda: electra(12, 768, 768),
+    "electra-base": lambda: electra(12, 768, None),
     "albert-base": lambda: albert(12, 768),
     "albert-large": lambda: albert(24, 1024),
     "modernbert-base": lambda: modernbert(22, 768, 1152),
