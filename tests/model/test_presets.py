@@ -80,7 +80,7 @@ def gpt2(layers: int, size: int) -> Any:
 
 
 def t5(layers: int, size: int, heads: int, feed_forward: int, *, gated: bool = False) -> Any:
-    config = transformers.T5Config(
+    return transformers.T5Config(
         vocab_size=32_128,
         d_model=size,
         d_kv=64,
@@ -89,9 +89,8 @@ def t5(layers: int, size: int, heads: int, feed_forward: int, *, gated: bool = F
         num_decoder_layers=layers,
         num_heads=heads,
         feed_forward_proj="gated-gelu" if gated else "relu",
+        tie_word_embeddings=not gated,
     )
-    config.tie_word_embeddings = not gated  # transformers 5.23 forgets it when it is made with it
-    return config
 
 
 def smollm2() -> Any:
@@ -182,7 +181,9 @@ def test_a_preset_is_as_large_as_is_published(name: str) -> None:
 def test_a_preset_has_as_many_parameters_as_transformers_network(name: str) -> None:
     with torch.device("meta"):
         theirs = AUTO[preset(name).family.kind].from_config(THEIRS[name]())
-    assert counted(name) == parameters(theirs)
+    # transformers 5.23 ties every T5's head until it loads weights in which the head is another (version 1.1).
+    untied = theirs.lm_head.weight.numel() if "t5-v1.1" in name else 0
+    assert counted(name) == parameters(theirs) + untied
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -90,6 +90,34 @@ def show_model(name: str, config: "ModelConfig", *, as_json: bool) -> None:
     typer.echo("  attention by " + ", ".join(f"`{kernel}` on {device}" for device, kernel in kernels.items()))
 
 
+def show_presets(*, as_json: bool) -> None:
+    """Print every preset with its parameters, and what its paper says."""
+    from trivium.model.build import build_network
+    from trivium.model.count import num_parameters
+    from trivium.model.presets import PRESETS, PUBLISHED, preset
+
+    rows = []
+    for name in PRESETS:
+        config, published = preset(name), PUBLISHED.get(name)
+        rows.append(
+            {
+                "name": name,
+                "family": config.family.kind,
+                "parameters": num_parameters(build_network(config, device="meta")),
+                "published_millions": None if published is None else published.millions,
+                "source": None if published is None else published.source,
+            }
+        )
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    typer.echo(f"{'preset':<18}{'family':<18}{'parameters':>14}{'published':>12}")
+    for row in rows:
+        said = "" if row["source"] is None else f"{row['published_millions']:>10,.4g} M  {row['source']}"
+        family = str(row["family"]).replace("_", "-")
+        typer.echo(f"{row['name']:<18}{family:<18}{row['parameters']:>14,}{said}")
+
+
 def show_scores(title: str, metrics: dict[str, float], baselines: dict[str, dict[str, float | str]]) -> None:
     """Print a model's scores with the baselines below them."""
     names = list(metrics)

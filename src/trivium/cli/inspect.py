@@ -10,7 +10,10 @@ from trivium.cli.options import Json
 
 def command(
     what: Annotated[
-        str, typer.Argument(metavar="RUN|PRESET|DATA", help="A run, data or Hugging Face folder, or a preset's name.")
+        str,
+        typer.Argument(
+            metavar="RUN|PRESET|DATA", help="A run, data or Hugging Face folder, a preset's name, or `presets` for all."
+        ),
     ],
     as_json: Json = False,
 ) -> None:
@@ -19,6 +22,11 @@ def command(
     from trivium.core.errors import ConfigError, nearest
 
     path = Path(what)
+    if what == "presets":
+        from trivium.cli.describe import show_presets
+
+        show_presets(as_json=as_json)
+        return
     if (path / "manifest.json").is_file():
         from trivium.data.normal import normal_losses
         from trivium.data.shards import PreparedData
