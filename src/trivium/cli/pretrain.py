@@ -1,11 +1,14 @@
 """trivium pretrain: shards to a model."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trivium.cli.options import Out, Quiet, Set
+
+if TYPE_CHECKING:
+    from trivium.model.folder import SavedModel
 
 
 def command(
@@ -48,12 +51,7 @@ def command(
     if not resume:
         refuse_existing(out)
     opened = PreparedData.open(data)
-    start = None
-    if config.start_from is not None:
-        from trivium.cli.locate import model_folder
-        from trivium.hub.open import open_pretrained
-
-        start = open_pretrained(model_folder(config.start_from), speaks=True)
+    start = None if config.start_from is None else _start(config.start_from)
     with shown(quiet=quiet) as progress:
         normal = normal_losses(data, opened)
         progress.line(f"normal losses of this text, nats a token: {normal}")
@@ -70,3 +68,11 @@ def command(
                 f"the held-out loss was {best['loss']:.3f} at step {best['step']} (kept in checkpoints/), "
                 "lower than now: the text was read too often. Train for fewer steps, or on more text."
             )
+
+
+def _start(name: str) -> "SavedModel":
+    """Open the model that a run begins with."""
+    from trivium.cli.locate import model_folder
+    from trivium.hub.open import open_pretrained
+
+    return open_pretrained(model_folder(name), speaks=True)
