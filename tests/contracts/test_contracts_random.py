@@ -218,8 +218,8 @@ def compare_packed_with_alone(network: Network, batch: Batch, comparable: set[tu
         torch.testing.assert_close(packed[row, places], single, atol=1e-9, rtol=1e-9)
 
 
-def doubtful_places(network: Network, batch: Batch) -> tuple[list[Tensor], Tensor]:
-    """Where each router nearly chose otherwise, bool_BL in the order of the layers; and the logits."""
+def doubtful_places(network: Network, batch: Batch) -> list[Tensor]:
+    """Where each router nearly chose otherwise, bool_BL in the order of the layers."""
     doubtful: list[Tensor] = []
 
     def note(module: MixtureOfExperts, inputs: tuple[Tensor, object], output: Tensor) -> None:
@@ -232,17 +232,16 @@ def doubtful_places(network: Network, batch: Batch) -> tuple[list[Tensor], Tenso
     handles = [
         module.register_forward_hook(note) for module in network.modules() if isinstance(module, MixtureOfExperts)
     ]
-    logits = logits_of(network, batch)
+    network(batch)
     for handle in handles:
         handle.remove()
-    return doubtful, logits
+    return doubtful
 
 
 def comparable_documents(network: Network, batch: Batch) -> set[tuple[int, int]]:
     """The documents for none of whose tokens, read or written, a router was in doubt."""
-    doubtful, _ = doubtful_places(network, batch)
-    doubted = set()
-    for doubtful_BL in doubtful:
+    doubted: set[tuple[int, int]] = set()
+    for doubtful_BL in doubtful_places(network, batch):
         # The two stacks' rows are of unequal length.
         own = doubtful_BL.shape == batch.tokens_BL.shape
         layout = batch.layout if own or batch.source is None else batch.source.layout

@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 from support import PACKED, layout_of, packed_batch, redraw, tiny
 from trivium.core.layout import TokenLayout
+from trivium.model.attention import Source
+from trivium.model.build import build_network
 from trivium.model.build.block import build_block
 from trivium.model.config import BlockConfig
 from trivium.model.kernels import Scoring, kernel
@@ -22,10 +24,11 @@ from trivium.model.parts import (
 from trivium.model.rotary import RotaryPositions, plain_frequencies
 from trivium.model.view import Tally, View
 
+NOWHERE = NoPosition()
 DOCUMENTS = [[0] * 5 + [1] * 6 + [2] * 1, [0] * 12]
 
 
-def attention_of(config: AttentionConfig, position: Position = NoPosition()) -> nn.Module:
+def attention_of(config: AttentionConfig, position: Position = NOWHERE) -> nn.Module:
     """Self-attention over 12 hidden units, in float64, drawn at random."""
     block = BlockConfig(
         attention=config, feed_forward=Plain(size=4, activation="relu"), norm=LayerNormConfig(), placement="pre"
@@ -136,8 +139,6 @@ def test_cross_attention_has_every_option_but_a_window() -> None:
     query_BLD, source_BMD = hidden_states(3)[:, :5], hidden_states(4)[:, :7]
     own = layout_of([[0, 0, 1, 1, 1], [0] * 5], causal=True)
     read = layout_of([[0, 0, 0, 1, 1, 1, 1], [0] * 7], causal=False)
-    from trivium.model.attention import Source
-
     mine = cross(query_BLD, Source(source_BMD, View(own, read)))
     query = cross.query_norm(cross.query(query_BLD).view(2, 5, 4, 4))
     key, value = cross.key_value(source_BMD).view(2, 7, 4, 4).split(2, dim=2)
@@ -206,8 +207,9 @@ def test_a_view_makes_masks_and_rotations_once() -> None:
 def test_a_view_adds_position_scores_where_something_is_seen() -> None:
     layout = packed_batch("decoder").layout
     scores = torch.randn(3, 2, 24, 24, generator=torch.Generator().manual_seed(0))
-    bias, plain = View(layout, layout, scores_BHLM=scores).bias(5, torch.float32), View(layout, layout).bias(
-        5, torch.float32
+    bias, plain = (
+        View(layout, layout, scores_BHLM=scores).bias(5, torch.float32),
+        View(layout, layout).bias(5, torch.float32),
     )
     seen = (plain == 0).expand_as(bias)
     assert torch.equal(bias[seen], scores[seen])
@@ -215,12 +217,11 @@ def test_a_view_adds_position_scores_where_something_is_seen() -> None:
 
 
 def test_layers_with_positions_of_their_own_turn_by_their_own() -> None:
-    from trivium.model.build import build_network
-
     config = tiny("encoder")
     block = config.family.stack.pattern[0]
     pattern = tuple(
-        block.model_copy(update={"position": position}) for position in (None, NoPosition(), Rotary(base=33.0, share=0.5))
+        block.model_copy(update={"position": position})
+        for position in (None, NoPosition(), Rotary(base=33.0, share=0.5))
     )
     stack = config.family.stack.model_copy(update={"pattern": pattern, "num_layers": 3})
     network = build_network(config.model_copy(update={"family": config.family.model_copy(update={"stack": stack})}))

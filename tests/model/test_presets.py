@@ -16,7 +16,10 @@ CLOSE = 0.04
 # How far the count is from what was published, where that is more than 4 %, and why.
 ROUNDED: dict[str, tuple[float, str]] = {
     "albert-base": (0.07, "11.3 million is printed as 12 in the paper's table"),
-    "albert-large": (0.07, "16.8 million: the paper's 18 has the pooler and the head over sentence orders, and is rounded"),
+    "albert-large": (
+        0.07,
+        "16.8 million: the paper's 18 has the pooler and the head over sentence orders, and is rounded",
+    ),
     "t5-large": (0.05, "738 million; the paper counts roughly"),
 }
 

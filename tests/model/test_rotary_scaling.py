@@ -1,5 +1,6 @@
 """Rotary positions: a share of each head, and frequencies scaled for longer texts against transformers' own."""
 
+import itertools
 import math
 
 import pytest
@@ -118,7 +119,7 @@ def test_ntk_scaling_slows_the_slowest_plane_and_leaves_the_fastest(size: int, b
     assert scaled[0] == plain[0] == 1.0
     assert scaled[-1] == pytest.approx(plain[-1] / factor)
     # All others are those of one base.
-    steps = {round(math.log(slower / faster), 9) for faster, slower in zip(scaled, scaled[1:], strict=False)}
+    steps = {round(math.log(slower / faster), 9) for faster, slower in itertools.pairwise(scaled)}
     assert len(steps) == 1
 
 
@@ -159,6 +160,6 @@ def test_angles_are_exact_in_bfloat16_too() -> None:
     torch.testing.assert_close(rounded.double(), exact, atol=5e-3, rtol=0)
 
 
-def test_other_schemes_turn_nothing_and_odd_shares_are_refused() -> None:
+def test_other_schemes_turn_nothing_and_equal_ones_are_equal() -> None:
     assert build_rotary(NoPosition(), 8) is None
     assert built(8, 100.0) == built(8, 100.0) != built(8, 101.0)
