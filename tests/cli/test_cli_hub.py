@@ -98,8 +98,7 @@ def test_generate_says_what_transformers_says(trivium: Command, gpt2: Path) -> N
     code, out, _ = trivium("generate", gpt2, "--prompt", "she takes", "--max-new-tokens", 8, "--greedy", "--json")
     tokenizer = transformers.AutoTokenizer.from_pretrained(gpt2)
     model = transformers.AutoModelForCausalLM.from_pretrained(gpt2).eval()
-    # Ours begins a text with the token that ended the one before it in training.
-    ids = torch.tensor([[tokenizer.bos_token_id, *tokenizer("she takes")["input_ids"]]])
+    ids = tokenizer("she takes", return_tensors="pt")["input_ids"]
     written = model.generate(
         ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False, pad_token_id=tokenizer.eos_token_id
     )

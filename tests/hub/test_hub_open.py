@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-
 from bundle_writer import write_bundle
-from support import layout_of
 from test_hub_tensorflow import SIZES, original_weights
+
+from support import layout_of
 from trivium.core.batch import reading
 from trivium.core.errors import HubError
 from trivium.data.tokenizer import Tokenizer

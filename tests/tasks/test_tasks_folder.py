@@ -184,9 +184,9 @@ def test_a_pretrained_run_is_opened_and_fine_tuned(pretrained: Path, tmp_path: P
 
 
 def test_a_tokenizer_of_another_model_is_refused() -> None:
-    config = with_vocabulary(start().config, 500)
+    config = with_vocabulary(start().config, 50)
     saved = SavedModel(config, build_network(config), tokenizer().to_bytes())
-    with pytest.raises(CheckpointError, match=f"tokenizer has {tokenizer().vocabulary_size} ids, the model 500"):
+    with pytest.raises(CheckpointError, match=f"tokenizer has {tokenizer().vocabulary_size} ids, the model 50"):
         Start.of(saved, row_length=64, name="run")
 
 

@@ -45,7 +45,7 @@ def foreign(name: str) -> Tokenizer:
     return Tokenizer.from_bytes(Tokenizer(library.to_str().encode()).to_bytes())
 
 
-SIZES = {"bert": (2, 3), "roberta": (2, 4), "t5": (1, 2), "llama": (1, 2), "gpt2": (2, 3)}
+SIZES = {"bert": (2, 3), "roberta": (2, 4), "t5": (1, 2), "llama": (1, 2), "gpt2": (0, 0)}
 
 
 @pytest.mark.parametrize("name", FRAMES)
@@ -75,7 +75,7 @@ def test_classify_puts_the_frame_around_every_window(name: str) -> None:
 def test_empty_texts_are_at_least_a_token(name: str) -> None:
     task = Classify(("a",))
     encoded = task.encode([task.unlabelled("")], Reading(foreign(name), 24, True), known=False)
-    assert [len(piece.tokens_L) for piece in encoded.pieces] == [SIZES[name][0]]
+    assert [len(piece.tokens_L) for piece in encoded.pieces] == [max(1, SIZES[name][0])]
 
 
 @pytest.mark.parametrize("name", FRAMES)

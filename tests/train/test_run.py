@@ -93,7 +93,7 @@ def config_of(name: str = "decoder-tiny", **train: object) -> RunConfig:
 
 
 def run(config: RunConfig, out: Path, **options: object) -> dict[str, object]:
-    start = None if config.start_from is None else load_model(Path(config.start_from) / "model")
+    start = None if config.start_from is None else lambda: load_model(Path(str(config.start_from)) / "model")
     options = {"data": MadeUpData(), "progress": Silent(), "start": start} | options
     return pretrain(config, out=out, **options)  # type: ignore[arg-type]
 

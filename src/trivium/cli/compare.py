@@ -10,7 +10,7 @@ from trivium.cli.options import Json, Out, Quiet
 
 
 def command(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of runs.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of runs, or of Hugging Face models.")],
     out: Out,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -18,11 +18,12 @@ def command(
     """Compare runs by quality, parameters and speed measured now, as table, JSON and page."""
     import json
 
+    from trivium.cli.locate import located
     from trivium.cli.progress import shown
     from trivium.evaluate.compare import compare, comparison_table
 
     with shown(quiet=quiet) as progress:
-        result = compare(runs, out, progress=progress)
+        result = compare([located(run) for run in runs], out, progress=progress)
     if as_json:
         typer.echo(json.dumps(result, ensure_ascii=False))
         return

@@ -31,8 +31,9 @@ def located(name: str | Path) -> Path:
 
 def model_folder(name: str | Path) -> Path:
     """Return the folder of a model that a user named: that of a run is its `model`."""
-    folder = located(name)
-    return folder / "model" if (folder / "model").is_dir() else folder
+    from trivium.model.folder import model_folder as folder_of
+
+    return folder_of(located(name))
 
 
 def open_tokenizer(name: str | Path) -> "Tokenizer":

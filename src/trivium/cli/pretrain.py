@@ -30,6 +30,8 @@ def command(
     quiet: Quiet = False,
 ) -> None:
     """Pretrain an encoder, a decoder or an encoder-decoder."""
+    from functools import cache
+
     from trivium.cli.environment import set_up_process
     from trivium.core.errors import ConfigError
     from trivium.core.files import refuse_existing
@@ -51,7 +53,8 @@ def command(
     if not resume:
         refuse_existing(out)
     opened = PreparedData.open(data)
-    start = None if config.start_from is None else _start(config.start_from)
+    # Opened when it is asked for, and once: a run that goes on from a checkpoint has no need of it.
+    start = cache(lambda: _start(config.start_from or ""))
     with shown(quiet=quiet) as progress:
         normal = normal_losses(data, opened)
         progress.line(f"normal losses of this text, nats a token: {normal}")
@@ -73,6 +76,11 @@ def command(
 def _start(name: str) -> "SavedModel":
     """Open the model that a run begins with."""
     from trivium.cli.locate import model_folder
+    from trivium.core.errors import ConfigError
     from trivium.hub.open import open_pretrained
+    from trivium.tasks.folder import does_task
 
-    return open_pretrained(model_folder(name), speaks=True)
+    folder = model_folder(name)
+    if does_task(folder):
+        raise ConfigError(f"--from {name}: a fine-tuned model; expected a pretrained one.")
+    return open_pretrained(folder, speaks=True)

@@ -37,7 +37,7 @@ class Surround(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """What stands around a single text and around a pair; never nothing around a single text."""
+    """What stands around a single text and around a pair; may be nothing."""
 
     text: Surround
     pair: Surround
@@ -75,20 +75,19 @@ class Frame(NamedTuple):
         return self.text if num_texts == 1 else self.pair
 
 
-def frame_of(tokenizer: tokenizers.Tokenizer, special: SpecialTokens) -> Frame:
-    """Return the frame that a tokenizer's post-processor makes, else bos before, sep between and eos after."""
-    return own_frame(tokenizer) or usual_frame(special)
-
-
-def own_frame(tokenizer: tokenizers.Tokenizer) -> Frame | None:
-    """Return what a tokenizer's post-processor puts around texts; None where it leaves a single text bare."""
+def own_frame(tokenizer: tokenizers.Tokenizer) -> Frame:
+    """Return what a tokenizer's post-processor puts around texts; nothing where it has none."""
     if tokenizer.post_processor is None:
-        return None
+        return bare_frame()
     # A post-processor holds its ids itself, so that it does the same to a tokenizer that knows one letter.
     probe = tokenizers.Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
     probe.post_processor = tokenizer.post_processor
-    text, pair = _surround(probe.encode("a"), 1), _surround(probe.encode("a", "a"), 2)
-    return Frame(text, pair) if text.size else None
+    return Frame(_surround(probe.encode("a"), 1), _surround(probe.encode("a", "a"), 2))
+
+
+def bare_frame() -> Frame:
+    """Return the frame that puts nothing around texts, as GPT-2's and Qwen's tokenizers do."""
+    return Frame(Surround(((), ()), ((), ()), (0,)), Surround(((), (), ()), ((), (), ()), (0, 0)))
 
 
 def usual_frame(special: SpecialTokens) -> Frame:

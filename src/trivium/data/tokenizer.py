@@ -11,7 +11,7 @@ import tokenizers
 
 from trivium.core.errors import ConfigError
 from trivium.core.special import SpecialTokens
-from trivium.data.frame import Frame, frame_of
+from trivium.data.frame import Frame, own_frame, usual_frame
 from trivium.data.special_names import find_special, own_special
 from trivium.data.tokenizer_training import KINDS, TokenizerKind, train_tokenizer
 
@@ -119,8 +119,13 @@ class Tokenizer:
 
     @cached_property
     def frame(self) -> Frame:
-        """What is put around a text and a pair: as its post-processor says, else bos before, sep between, eos after."""
-        return frame_of(self._prompts, self.special)
+        """What is put around a text and a pair: as its post-processor says.
+
+        A vocabulary that was trained here and has none puts bos before, sep between, eos after.
+        """
+        if self._trained_here and self._prompts.post_processor is None:
+            return usual_frame(self.special)
+        return own_frame(self._prompts)
 
     @cached_property
     def num_bytes_V(self) -> np.ndarray:

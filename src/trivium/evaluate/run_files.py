@@ -10,9 +10,9 @@ from trivium.core.errors import CheckpointError
 from trivium.evaluate.formatting import is_number
 from trivium.hub.open import is_foreign, read_foreign
 from trivium.model.folder import CONFIG as MODEL_CONFIG
+from trivium.model.folder import model_folder
 from trivium.objectives.build import usual_objective
 from trivium.tasks.build import TASKS
-from trivium.tasks.folder import model_folder
 from trivium.train.log import read_log
 from trivium.train.run import CONFIG, LOG, MODEL, RESULTS
 

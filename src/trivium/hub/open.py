@@ -4,14 +4,16 @@ from pathlib import Path
 
 import torch
 
-from trivium.core.errors import HubError
+from trivium.core.errors import CheckpointError, HubError
 from trivium.core.random import Key
+from trivium.data.tokenizer import Tokenizer
+from trivium.hub.family import reading_root
 from trivium.hub.files import read_json
 from trivium.hub.folder import CONFIG, HubModel, read_folder, read_model
 from trivium.hub.tensorflow import bert_from_tensorflow, read_bert_config, read_tensorflow
 from trivium.hub.tokenizers import read_tokenizer
 from trivium.model.build import build_network
-from trivium.model.config import EncoderDecoder
+from trivium.model.config import ModelConfig
 from trivium.model.folder import CONFIG as OUR_CONFIG
 from trivium.model.folder import SavedModel, load_model, load_tensors
 from trivium.model.heads import Network
@@ -51,7 +53,18 @@ def open_pretrained(folder: Path, *, speaks: bool) -> SavedModel:
     model = read_foreign(folder)
     if speaks and model.head != "language":
         raise HubError(f"{folder}: a checkpoint without a head over the vocabulary (its head: {model.head}).")
-    return SavedModel(model.config, network_of(model).eval(), read_tokenizer(folder).to_bytes())
+    tokenizer = read_tokenizer(folder)
+    require_vocabulary(model.config, tokenizer, str(folder))
+    return SavedModel(model.config, network_of(model).eval(), tokenizer.to_bytes())
+
+
+def require_vocabulary(config: ModelConfig, tokenizer: Tokenizer, name: str) -> None:
+    """Raise CheckpointError when a tokenizer has ids for which the model has no row; more rows than ids are usual."""
+    if tokenizer.vocabulary_size > config.vocabulary_size:
+        raise CheckpointError(
+            f"{name}: the tokenizer has {tokenizer.vocabulary_size} ids, the model {config.vocabulary_size}; "
+            "they do not belong together."
+        )
 
 
 def network_of(model: HubModel) -> Network:
@@ -61,7 +74,7 @@ def network_of(model: HubModel) -> Network:
         load_tensors(network, model.tensors, model.family)
         return network
     initialise(network, model.config, Key(0))
-    root = "encoder" if isinstance(model.config.family, EncoderDecoder) else "stack"
+    root = reading_root(model.config)
     parameters = dict(network.named_parameters())
     with torch.no_grad():
         for name, tensor in model.tensors.items():

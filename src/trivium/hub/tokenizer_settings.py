@@ -1,12 +1,11 @@
 """What the files beside a Hugging Face vocabulary say about it."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trivium.core.errors import HubError
 from trivium.data.frame import Frame, Surround
 from trivium.data.special_names import ROLES
+from trivium.hub.files import read_json
 
 _WITH_SEGMENTS = ("Bert", "Albert", "Electra", "Deberta", "DebertaV2", "XLNet", "Funnel", "BigBird", "Convbert")
 _ANY_CLASS = ("PreTrained", "TokenizersBackend", "")
@@ -78,19 +77,6 @@ def read_settings(folder: Path) -> TokenizerSettings:
     """
     names = ("tokenizer_config.json", "special_tokens_map.json", "config.json", "added_tokens.json")
     return TokenizerSettings(*(read_json(folder / name) if (folder / name).is_file() else {} for name in names))
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """Return the object in a JSON file, or raise HubError."""
-    try:
-        tree = json.loads(file.read_bytes())
-    except OSError as error:
-        raise HubError(f"{file}: cannot be read: {error.strerror}.") from None
-    except ValueError:
-        raise HubError(f"{file}: expected JSON, found something else or a part of it.") from None
-    if not isinstance(tree, dict):
-        raise HubError(f"{file}: expected a JSON object, found a {type(tree).__name__}.")
-    return tree
 
 
 def bert_frame(cls: int, sep: int) -> Frame:

@@ -52,7 +52,7 @@ def read_tokenizer(folder: Path) -> Tokenizer:
     vocabulary = built.library.get_vocab(with_added_tokens=True)
     _mark_special(tree, settings, built, vocabulary)
     frame = built.frame
-    if frame is not None and frame.has_segments and not settings.uses_segments():
+    if frame.has_segments and not settings.uses_segments():
         frame = without_segments(frame)
     if frame != own_frame(built.library):
         name_of = {number: name for name, number in vocabulary.items()}
@@ -140,9 +140,9 @@ def _with_flags(built: BuiltTokenizer, settings: TokenizerSettings) -> BuiltToke
         token = settings.token(role)
         ids[role] = built.library.token_to_id(token["content"]) if wanted and token else None
     frame = begin_and_end_frame(ids["bos"], ids["eos"])
-    if built.frame is not None and frame.text == built.frame.text:
+    if frame.text == built.frame.text:
         return built
-    return built._replace(frame=frame if frame.text.size else None)
+    return built._replace(frame=frame)
 
 
 def _mark_special(
@@ -172,14 +172,14 @@ def _mark_special(
     tree["added_tokens"] = sorted(added.values(), key=lambda token: int(token["id"]))
 
 
-def _post_processor(old: dict[str, Any] | None, frame: Frame | None, name_of: dict[int, str]) -> dict[str, Any] | None:
+def _post_processor(old: dict[str, Any] | None, frame: Frame, name_of: dict[int, str]) -> dict[str, Any] | None:
     """Return the post-processor that makes a frame, as JSON; a step of the old one that trims offsets stays."""
     steps = (old or {}).get("processors") or ([old] if old else [])
     trims = [step for step in steps if step["type"] == "ByteLevel"]
     for step in steps:
         if step["type"] == "RobertaProcessing" and step.get("trim_offsets"):
             trims.append({"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True})
-    if frame is None:
+    if not (frame.text.size or frame.pair.size):
         return trims[0] if trims else None
     template = _template(frame, name_of)
     return {"type": "Sequence", "processors": [*trims, template]} if trims else template

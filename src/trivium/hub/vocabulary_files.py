@@ -7,14 +7,14 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from trivium.core.errors import HubError
-from trivium.data.frame import Frame
+from trivium.data.frame import Frame, bare_frame
+from trivium.hub.files import read_json
 from trivium.hub.sentencepiece import PieceType, TextPiece, read_sentencepiece, sentencepiece_tokenizer
 from trivium.hub.tokenizer_settings import (
     TokenizerSettings,
     begin_and_end_frame,
     bert_frame,
     plain_frame,
-    read_json,
     roberta_frame,
 )
 
@@ -28,7 +28,7 @@ class BuiltTokenizer(NamedTuple):
     """A tokenizer made from its vocabulary."""
 
     library: tokenizers.Tokenizer
-    frame: Frame | None  # None = nothing is put around a text
+    frame: Frame
     special: tuple[str, ...] = ()  # names that are special besides those of the settings
 
 
@@ -83,17 +83,17 @@ def from_merges(file: Path, merges: Path, settings: TokenizerSettings) -> BuiltT
                 pre_tokenizers.ByteLevel(add_prefix_space=spaced, use_regex=False),
             ]
         )
-        return BuiltTokenizer(tokenizer, None, ("<|endoftext|>",))
+        return BuiltTokenizer(tokenizer, bare_frame(), ("<|endoftext|>",))
     bos, eos = settings.name("cls", "<s>"), settings.name("sep", "</s>")
     if settings.family in ("GPT2", "GPTNeoX") or settings.model_type in ("gpt2", "gpt_neo"):
-        return BuiltTokenizer(tokenizer, None, ("<|endoftext|>",))
+        return BuiltTokenizer(tokenizer, bare_frame(), ("<|endoftext|>",))
     if "[CLS]" in vocabulary and "[SEP]" in vocabulary:
         special = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
         return BuiltTokenizer(tokenizer, bert_frame(vocabulary["[CLS]"], vocabulary["[SEP]"]), special)
     if bos in vocabulary and eos in vocabulary:
         special = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
         return BuiltTokenizer(tokenizer, roberta_frame(vocabulary[bos], vocabulary[eos]), special)
-    return BuiltTokenizer(tokenizer, None, ("<|endoftext|>",))
+    return BuiltTokenizer(tokenizer, bare_frame(), ("<|endoftext|>",))
 
 
 def from_sentencepiece(file: Path, settings: TokenizerSettings) -> BuiltTokenizer:
@@ -107,7 +107,7 @@ def from_sentencepiece(file: Path, settings: TokenizerSettings) -> BuiltTokenize
     place = {piece.text: number for number, piece in enumerate(pieces)}
     controls = tuple(piece.text for piece in pieces if piece.type in (PieceType.CONTROL, PieceType.UNKNOWN))
     before: list[normalizers.Normalizer] = []
-    frame: Frame | None
+    frame: Frame
     match _sentencepiece_family(file, settings, place, is_bpe=model.is_bpe):
         case "albert":
             pieces = [_without_number_commas(piece) for piece in pieces]

@@ -48,6 +48,11 @@ def load_model(folder: Path, *, kernel: KernelName | None = None, device: torch.
     return SavedModel(config, network.eval(), (folder / TOKENIZER).read_bytes())
 
 
+def model_folder(path: Path) -> Path:
+    """Return the model folder of a run; every other folder is its own."""
+    return path / "model" if (path / "model" / CONFIG).is_file() else path
+
+
 def unique_tensors(module: nn.Module) -> dict[str, Tensor]:
     """Return the module's parameters by name, a shared one under its first name only."""
     return {name: parameter.detach() for name, parameter in module.named_parameters()}

@@ -32,7 +32,7 @@ def varlen(query: Tensor, key: Tensor, value: Tensor, view: View, *, scale: floa
     if view.query.kind == "ranked":
         raise ValueError("varlen attention reads both ways or from left to right; these ranks are neither")
     rows, heads, length, head_size = query.shape
-    ends_N, longest = segment_ends(view.query)
+    ends_N, longest = view.once("segments", lambda: segment_ends(view.query))
     reach = -1 if window is None else window - 1
     mixed = varlen_attn(
         query.transpose(1, 2).reshape(rows * length, heads, head_size),
@@ -96,7 +96,7 @@ def flex(
         key,
         value,
         score_mod=None if soft_cap is None and position_scores is None else score,
-        block_mask=block_mask(view, window),
+        block_mask=view.once(("blocks", window), lambda: block_mask(view, window)),
         scale=scale,
         enable_gqa=key.shape[1] != query.shape[1],
     )

@@ -1,13 +1,17 @@
 """What all layers of a stack share in one forward pass, each made once: masks, score biases, rotations."""
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from trivium.core.layout import TokenLayout, visible
 from trivium.model.rotary import RotaryPositions, Rotation
+
+Made = TypeVar("Made")
 
 
 @dataclass
@@ -34,8 +38,7 @@ class View:
         self.key = key
         self.scores_BHLM = scores_BHLM
         self.tally = tally
-        self._bias: dict[tuple[int | None, torch.dtype], Tensor] = {}
-        self._rotations: dict[tuple[RotaryPositions, torch.dtype], Rotation] = {}
+        self._made: dict[Hashable, Any] = {}
 
     @cached_property
     def used_BL(self) -> Tensor:
@@ -44,22 +47,23 @@ class View:
 
     def bias(self, window: int | None, dtype: torch.dtype) -> Tensor:
         """Return what is added to the scores, [B, 1 or H, L, M]: 0 or the position's score, very low where unseen."""
-        known = self._bias.get((window, dtype))
-        if known is not None:
-            return known
+        return self.once(("bias", window, dtype), lambda: self._make_bias(window, dtype))
+
+    def rotation(self, rotary: RotaryPositions, dtype: torch.dtype) -> Rotation:
+        """Return the rotation of the asking places, computed once for all layers of equal frequencies."""
+        return self.once((rotary, dtype), lambda: rotary.rotation(self.query.position_BL, dtype))
+
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """Return what `make` gives, the same for all layers that ask by this key."""
+        if key not in self._made:
+            self._made[key] = make()
+        made: Made = self._made[key]
+        return made
+
+    def _make_bias(self, window: int | None, dtype: torch.dtype) -> Tensor:
         mask_B1LM = visible(self.query, self.key, window)[:, None]
         # Not -inf: a place of cross-attention may see nothing at all, and must give a finite gradient.
         low = torch.finfo(dtype).min
         if self.scores_BHLM is None:
-            bias = torch.zeros(mask_B1LM.shape, dtype=dtype, device=mask_B1LM.device).masked_fill(~mask_B1LM, low)
-        else:
-            bias = self.scores_BHLM.to(dtype).masked_fill(~mask_B1LM, low)
-        self._bias[(window, dtype)] = bias
-        return bias
-
-    def rotation(self, rotary: RotaryPositions, dtype: torch.dtype) -> Rotation:
-        """Return the rotation of the asking places, computed once for all layers of equal frequencies."""
-        known = self._rotations.get((rotary, dtype))
-        if known is None:
-            known = self._rotations[(rotary, dtype)] = rotary.rotation(self.query.position_BL, dtype)
-        return known
+            return torch.zeros(mask_B1LM.shape, dtype=dtype, device=mask_B1LM.device).masked_fill(~mask_B1LM, low)
+        return self.scores_BHLM.to(dtype).masked_fill(~mask_B1LM, low)

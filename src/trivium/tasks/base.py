@@ -13,6 +13,7 @@ from trivium.core.batch import Batch, Term
 from trivium.core.errors import DataError
 from trivium.core.random import Key
 from trivium.data.labelled import ClassifyExample, LabelExample
+from trivium.data.tokenizer import Tokenizer
 from trivium.model.config import Decoder, Encoder, EncoderDecoder, ModelConfig, ReadoutConfig
 from trivium.model.heads import Readout, at_places
 from trivium.model.stack import Stack
@@ -97,6 +98,13 @@ def reads_both_ways(config: ModelConfig) -> bool:
             return False
         case _:
             assert_never(config.family)
+
+
+def reading_of(tokenizer: Tokenizer, row_length: int, config: ModelConfig) -> Reading:
+    """Return how a model of this architecture reads texts in rows of this length."""
+    # A table of one segment (RoBERTa) is added to everything; which texts are of which it does not know.
+    segments = config.stacks()[0].embedding.num_segments > 1
+    return Reading(tokenizer, row_length, reads_both_ways(config), segments)
 
 
 def class_term(name: str, network: nn.Module, batch: Batch) -> Term:

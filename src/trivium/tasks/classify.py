@@ -101,7 +101,7 @@ _ZERO = np.zeros(1, dtype=np.int64)
 
 def _windows(parts: list[np.ndarray], reading: Reading) -> list[Framed]:
     """Return the windows over a text or a pair, as few as show all of it, with their special tokens."""
-    frame = reading.tokenizer.frame
+    frame, special = reading.tokenizer.frame, reading.tokenizer.special
     room = reading.row_length - frame.size(len(parts))
     sizes = [room]
     if len(parts) == 2:
@@ -116,5 +116,7 @@ def _windows(parts: list[np.ndarray], reading: Reading) -> list[Framed]:
         for ids, size, begins in zip(parts, sizes, starts, strict=True):
             begin = int(begins[number * len(begins) // count])
             shown.append(ids[begin : begin + size])
-        windows.append(frame.around(shown))
+        framed = frame.around(shown)
+        # A text of which nothing is left, where the tokenizer puts nothing around it, is its begin alone.
+        windows.append(framed if len(framed.tokens_L) else Framed(np.array([special.bos]), _ZERO))
     return windows

@@ -1,9 +1,11 @@
 """A model of ours written for transformers, opened again and compared before it is called done."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,17 +13,18 @@ from trivium.core.batch import Batch, reading
 from trivium.core.errors import HubError
 from trivium.core.files import new_folder, refuse_existing
 from trivium.core.layout import TokenLayout
+from trivium.data.frame import Framed
 from trivium.data.tokenizer import Tokenizer
 from trivium.hub.family import HeadKind
 from trivium.hub.folder import SpecialIds, read_folder, write_folder
 from trivium.hub.open import network_of, open_pretrained
 from trivium.hub.tokenizers import read_tokenizer, write_tokenizer
 from trivium.model.config import Decoder, EncoderDecoder, ModelConfig, ReadoutConfig
-from trivium.model.folder import load_tensors, unique_tensors
+from trivium.model.folder import load_tensors, model_folder, unique_tensors
 from trivium.model.heads import Network
 from trivium.tasks.base import TaskModel
 from trivium.tasks.build import build_task, empty_model, head_kind
-from trivium.tasks.folder import does_task, load_tuned, model_folder
+from trivium.tasks.folder import does_task, load_tuned
 
 _TOLERANCE = 1e-6  # equal weights in the same network: only the order of sums could differ
 _PROBES = (
@@ -66,6 +69,7 @@ def export_huggingface(path: Path, out: Path, *, model_type: str | None = None) 
     """
     refuse_existing(out)
     material = _opened(path)
+    _require_end(material)
     with new_folder(out) as folder:
         written = write_folder(
             folder,
@@ -82,8 +86,7 @@ def export_huggingface(path: Path, out: Path, *, model_type: str | None = None) 
             material.tokenizer,
             folder,
             max_length=material.config.max_length,
-            # What goes on after a prompt must not read that the text has ended.
-            for_prompts=material.head == "language" and isinstance(material.config.family, Decoder),
+            for_prompts=_goes_on(material),
         )
         difference, compared = _compare(material, folder)
     return Exported(written, sum(tensor.numel() for tensor in material.network.parameters()), difference, compared)
@@ -97,6 +100,17 @@ def _opened(path: Path) -> _Material:
         return _Material(tuned.config, tuned.model, tuned.reading.tokenizer, head, task.readout, task.labels)
     saved = open_pretrained(model_folder(path), speaks=True)
     return _Material(saved.config, saved.network, Tokenizer.from_bytes(saved.tokenizer), "language", None, ())
+
+
+def _require_end(material: _Material) -> None:
+    """Raise HubError where transformers would take another token for the last of a text than the model does."""
+    tokenizer, readout = material.tokenizer, material.readout
+    if readout is not None and readout.pooling == "last" and tokenizer.special.pad in tokenizer.frame.after:
+        name = tokenizer.token_name(tokenizer.special.pad)
+        raise HubError(
+            f"the head reads the last token, which is {name}; transformers passes over it, for it is the padding too. "
+            "Fine-tune with readout.pooling mean or first, or with a tokenizer that has a padding token of its own."
+        )
 
 
 def _special_ids(material: _Material) -> SpecialIds:
@@ -122,28 +136,47 @@ def _compare(material: _Material, folder: Path) -> tuple[float, int]:
     else:
         again = empty_model(build_task(copy.head, copy.labels, copy.readout), copy.config).eval()
         load_tensors(again, copy.tensors, str(folder))
-    worst, compared = 0.0, 0
-    for text in _PROBES:
-        ids = material.tokenizer.encode(text)
-        if tokenizer.encode(text) != ids:
-            raise HubError(f"{folder}: the tokenizer that was written cuts {text!r} otherwise; nothing was kept.")
-        batch = _batch(material, ids[: material.config.max_length])
+    worst, compared = torch.zeros(()), 0
+    for texts in (*((text,) for text in _PROBES), _PROBES[:2]):
+        framed = [_framed(each, texts, ends=not _goes_on(material)) for each in (material.tokenizer, tokenizer)]
+        if not all(np.array_equal(*pair) for pair in zip(*framed, strict=True)):
+            raise HubError(f"{folder}: the tokenizer that was written reads {texts!r} otherwise; nothing was kept.")
+        if not len(framed[0].tokens_L):
+            continue
+        batch = _batch(material, framed[0])
         before, after = _answers(material.network, batch), _answers(again, batch)
-        worst, compared = max(worst, float((before - after).abs().max())), compared + before.numel()
-    if not worst <= _TOLERANCE:
-        raise HubError(f"{folder}: the model that was written answers otherwise, by {worst:.2g}; nothing was kept.")
-    return worst, compared
+        # `maximum` keeps what is not a number.
+        worst, compared = torch.maximum(worst, (before - after).abs().max()), compared + before.numel()
+    if not float(worst) <= _TOLERANCE:
+        raise HubError(f"{folder}: the model that was written answers otherwise, by {float(worst):.2g}; nothing kept.")
+    return float(worst), compared
 
 
-def _batch(material: _Material, ids: list[int]) -> Batch:
+def _framed(tokenizer: Tokenizer, texts: Sequence[str], *, ends: bool) -> Framed:
+    """Return texts as they are read; `ends` False: with what comes before them only."""
+    ids = [np.array(tokenizer.encode(text), dtype=np.int64) for text in texts]
+    if ends:
+        return tokenizer.frame.around(ids)
+    tokens_L = np.concatenate([np.array(tokenizer.frame.before, dtype=np.int64), *ids])
+    return Framed(tokens_L, np.zeros_like(tokens_L))
+
+
+def _goes_on(material: _Material) -> bool:
+    """Return whether the model goes on after a prompt: it must not read that the text has ended."""
+    return material.head == "language" and isinstance(material.config.family, Decoder)
+
+
+def _batch(material: _Material, framed: Framed) -> Batch:
     """Return a text as the model reads it, every place of it asked for."""
-    tokens_BL = torch.tensor([ids])
-    position_BL = torch.arange(len(ids), dtype=torch.int32)[None]
+    tokens_BL, segments_BL = (torch.from_numpy(part[: material.config.max_length])[None] for part in framed)
+    position_BL = torch.arange(tokens_BL.shape[1], dtype=torch.int32)[None]
     document_BL = torch.zeros_like(position_BL)
     both_ways = TokenLayout.bidirectional(document_BL, position_BL)
     past = TokenLayout.causal(document_BL, position_BL)
     places_BN = position_BL.long()
     batch = replace(reading(tokens_BL, both_ways), places_BN=places_BN, weights_BN=torch.ones_like(tokens_BL).float())
+    if material.config.stacks()[0].embedding.num_segments > 1:
+        batch = replace(batch, segments_BL=segments_BL)
     writes = isinstance(material.config.family, EncoderDecoder) and material.readout is None
     if writes:
         return replace(batch, layout=past, source=reading(tokens_BL, both_ways))

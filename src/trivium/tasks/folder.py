@@ -8,11 +8,11 @@ from trivium.core.errors import CheckpointError
 from trivium.core.files import verify_checksums, write_checksums, write_text
 from trivium.data.tokenizer import Tokenizer
 from trivium.hub.folder import read_head
-from trivium.hub.open import is_foreign, read_foreign
+from trivium.hub.open import is_foreign, read_foreign, require_vocabulary
 from trivium.hub.tokenizers import read_tokenizer
 from trivium.model.config import ModelConfig
-from trivium.model.folder import CONFIG, TOKENIZER, WEIGHTS, load_tensors, read_tensors, save_model
-from trivium.tasks.base import Task, TaskModel, reads_both_ways
+from trivium.model.folder import CONFIG, TOKENIZER, WEIGHTS, load_tensors, model_folder, read_tensors, save_model
+from trivium.tasks.base import Task, TaskModel, reading_of
 from trivium.tasks.build import TASKS, build_task, empty_model
 from trivium.tasks.config import TaskFile
 from trivium.tasks.pieces import Reading
@@ -60,7 +60,7 @@ def load_tuned(path: Path) -> TunedModel:
     model = empty_model(task, config)
     load_tensors(model, read_tensors(folder / WEIGHTS), str(folder / WEIGHTS))
     tokenizer = Tokenizer.from_bytes((folder / TOKENIZER).read_bytes())
-    return TunedModel(model.eval(), config, task, Reading(tokenizer, file.row_length, reads_both_ways(config)))
+    return TunedModel(model.eval(), config, task, reading_of(tokenizer, file.row_length, config))
 
 
 def _foreign(folder: Path) -> TunedModel:
@@ -70,10 +70,14 @@ def _foreign(folder: Path) -> TunedModel:
         raise CheckpointError(f"{folder}: a checkpoint without a task of ours (its head: {found.head}); fine-tune it.")
     if found.problem not in (None, "single_label_classification"):
         raise CheckpointError(f"{folder}: its `problem_type` is {found.problem}; expected one class a text.")
+    if len(found.labels) < 2:
+        raise CheckpointError(f"{folder}: its head gives one number a text, which is no class; expected two or more.")
     task = build_task(found.head, found.labels, found.readout)
     model = empty_model(task, found.config)
     load_tensors(model, found.tensors, str(folder))
-    reading = Reading(read_tokenizer(folder), min(found.config.max_length, _LONGEST_ROW), reads_both_ways(found.config))
+    tokenizer = read_tokenizer(folder)
+    require_vocabulary(found.config, tokenizer, str(folder))
+    reading = reading_of(tokenizer, min(found.config.max_length, _LONGEST_ROW), found.config)
     return TunedModel(model.eval(), found.config, task, reading)
 
 
@@ -81,8 +85,3 @@ def does_task(path: Path) -> bool:
     """Return whether a run, its `model` folder or a Hugging Face folder is fine-tuned for a task of ours."""
     folder = model_folder(path)
     return (folder / TASK).is_file() or (is_foreign(folder) and read_head(folder) in TASKS)
-
-
-def model_folder(path: Path) -> Path:
-    """Return the model folder of a run; a model folder is its own."""
-    return path / MODEL if (path / MODEL).is_dir() else path

@@ -134,6 +134,8 @@ def _pieces(ids: np.ndarray, token_A: np.ndarray, gold_A: np.ndarray, example: i
         if not len(answers):
             continue
         tokens_L, segments_L = frame.around([ids[start : start + size]])
+        if not len(tokens_L):  # nothing is left of the words, and nothing is put around them
+            tokens_L, segments_L = np.array([reading.tokenizer.special.bos]), np.zeros(1, dtype=np.int64)
         # Before the first token of a text stands the begin token, if there is one (T5 has none).
         places_N = np.maximum(token_A[answers] - start + len(frame.before), 0)
         pieces.append(Piece(tokens_L, places_N, gold_A[answers], answers, example, 1.0, segments_L=segments_L))

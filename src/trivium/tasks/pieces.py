@@ -22,6 +22,7 @@ class Reading(NamedTuple):
     tokenizer: Tokenizer
     row_length: int  # tokens a row, what the tokenizer's frame adds included
     both_ways: bool  # False: every token sees only what comes before it
+    segments: bool = True  # False: the model does not tell segments apart, whatever the tokenizer says
 
 
 class Piece(NamedTuple):
@@ -104,7 +105,7 @@ def pack(rows: Sequence[Sequence[Piece]], reading: Reading, *, num_rows: int, ca
     """
     tokens_BL = np.full((num_rows, reading.row_length), reading.tokenizer.special.pad, dtype=np.int64)
     document_BL = np.full(tokens_BL.shape, -1, dtype=np.int32)
-    segments_BL = np.zeros_like(tokens_BL) if reading.tokenizer.frame.has_segments else None
+    segments_BL = np.zeros_like(tokens_BL) if reading.segments and reading.tokenizer.frame.has_segments else None
     places_BN, labels_BN, answer_BN = (np.zeros((num_rows, capacity), dtype=np.int64) for _ in range(3))
     weights_BN = np.zeros((num_rows, capacity), dtype=np.float32)
     example_BN = np.full((num_rows, capacity), -1, dtype=np.int64)

@@ -4,19 +4,19 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from trivium.core.config import parse, read_toml
-from trivium.core.errors import CheckpointError, ConfigError
+from trivium.core.errors import ConfigError
 from trivium.core.random import Key
 from trivium.data.tokenizer import Tokenizer
-from trivium.hub.open import is_foreign, open_pretrained
+from trivium.hub.open import open_pretrained, require_vocabulary
 from trivium.model.build import build_network
 from trivium.model.config import ModelConfig, with_max_length, with_vocabulary
-from trivium.model.folder import SavedModel
+from trivium.model.folder import SavedModel, model_folder
 from trivium.model.heads import Network
 from trivium.model.initialise import initialise
 from trivium.model.presets import preset
 from trivium.model.stack import Stack
-from trivium.tasks.base import reads_both_ways
-from trivium.tasks.folder import TASK, model_folder
+from trivium.tasks.base import reading_of
+from trivium.tasks.folder import TASK
 from trivium.tasks.pieces import Reading
 from trivium.train.config import DataConfig, RunConfig
 
@@ -31,22 +31,10 @@ class Start(NamedTuple):
     name: str  # what results say it is
 
     @classmethod
-    def of(cls, saved: SavedModel, *, row_length: int, name: str, padded: bool = False) -> Self:
-        """Return the start of a loaded model; raise CheckpointError when its tokenizer is another model's.
-
-        Args:
-            saved: the model.
-            row_length: tokens a row.
-            name: what results say it is.
-            padded: the vocabulary may be larger than the tokenizer's, as that of foreign models often is.
-        """
+    def of(cls, saved: SavedModel, *, row_length: int, name: str) -> Self:
+        """Return the start of a loaded model; raise CheckpointError when its tokenizer is another model's."""
         tokenizer = Tokenizer.from_bytes(saved.tokenizer)
-        spare = saved.config.vocabulary_size - tokenizer.vocabulary_size
-        if spare < 0 or (spare and not padded):
-            raise CheckpointError(
-                f"{name}: the tokenizer has {tokenizer.vocabulary_size} ids, the model "
-                f"{saved.config.vocabulary_size}; they do not belong together."
-            )
+        require_vocabulary(saved.config, tokenizer, name)
         return cls(saved.config, tokenizer, saved.network, row_length, name)
 
     def reader(self, seed: int) -> Stack:
@@ -59,7 +47,7 @@ class Start(NamedTuple):
 
     def reading(self) -> Reading:
         """Return how this model reads texts."""
-        return Reading(self.tokenizer, self.row_length, reads_both_ways(self.config))
+        return reading_of(self.tokenizer, self.row_length, self.config)
 
     def for_rows(self, row_length: int) -> Self:
         """Return the start with rows of this length; raise ConfigError when the model cannot read as far."""
@@ -84,7 +72,7 @@ def open_run(run: Path) -> Start:
     if folder != run and (run / "config.toml").is_file():
         row_length = parse(RunConfig, read_toml(run / "config.toml"), str(run / "config.toml")).data.row_length
     row_length = min(row_length, saved.config.max_length)
-    return Start.of(saved, row_length=row_length, name=str(run), padded=is_foreign(folder))
+    return Start.of(saved, row_length=row_length, name=str(run))
 
 
 def random_start(architecture: str | ModelConfig, tokenizer: Tokenizer, *, row_length: int | None = None) -> Start:

@@ -41,13 +41,16 @@ CONFIG, LOG, RESULTS, MODEL = "config.toml", "log.jsonl", "results.json", "model
 DEFAULT_STEPS = 1000
 
 
+Start = Callable[[], SavedModel]
+
+
 class Material(NamedTuple):
     """What a run reads and learns."""
 
     objective: Objective
     batch: Callable[[int], Batch]
     held_out: RowReader
-    start: SavedModel | None  # whose weights it begins with
+    start: Start | None  # opens the model whose weights it begins with
 
 
 def pretrain(
@@ -59,7 +62,7 @@ def pretrain(
     minutes: float | None = None,
     resume: bool = False,
     normal: Normal | None = None,
-    start: SavedModel | None = None,
+    start: Start | None = None,
 ) -> dict[str, Any]:
     """Pretrain a model into the run folder `out` and return its results.
 
@@ -70,7 +73,8 @@ def pretrain(
         progress: shown what is going on.
         minutes: choose the number of steps so that the whole call takes about this long.
         resume: go on from the newest whole checkpoint; from the beginning when there is none yet.
-        start: the model that `config.start_from` names, whose weights the run begins with.
+        start: opens the model that `config.start_from` names, whose weights the run begins with; it is not asked for
+            when the run goes on from a checkpoint.
         normal: what loss is normal for the data, said beside the loss and in the results.
 
     Raises:
@@ -80,7 +84,8 @@ def pretrain(
     begun = perf_counter()
     saved = out / CONFIG
     if resume and saved.is_file():
-        config = _same_run(_fit(config, data, start), parse(RunConfig, read_toml(saved), str(saved)))
+        before = parse(RunConfig, read_toml(saved), str(saved))
+        config = _same_run(_fit(_begun_alike(config, before), data, before.model), before)
         material = _material(config, data, start)
     else:
         refuse_existing(out)  # to resume as well: what has no configuration is no run of ours
@@ -90,7 +95,7 @@ def pretrain(
                 f"the recipe was run on other data (data.fingerprint {named}; this is {data.fingerprint}); "
                 "remove that line from it to run it on this."
             )
-        config = _fit(config, data, start)
+        config = _fit(config, data, None if config.start_from is None else _continued(config.start_from, start, data))
         material = _material(config, data, start)
         config = _settle(config, material, None if minutes is None else minutes * 60.0, begun, progress)
         out.mkdir(parents=True, exist_ok=True)
@@ -194,11 +199,11 @@ def _begin(config: RunConfig, material: Material, out: Path, progress: Progress)
     if config.start_from is None:
         initialise(network, config.model, Key(config.seed))
     elif material.start is not None:
-        network.load_state_dict(material.start.network.state_dict())
+        network.load_state_dict(material.start().network.state_dict())
     return network, optimiser, TrainState()
 
 
-def _material(config: RunConfig, data: PreparedData, start: SavedModel | None) -> Material:
+def _material(config: RunConfig, data: PreparedData, start: Start | None) -> Material:
     """Build the objective, the function from a step to its batch, and the held-out rows."""
     special, key = data.tokenizer.special, Key(config.seed)
     objective = build_objective(
@@ -212,16 +217,27 @@ def _material(config: RunConfig, data: PreparedData, start: SavedModel | None) -
     return Material(objective, batch, held_out, start)
 
 
-def _fit(config: RunConfig, data: PreparedData, start: SavedModel | None) -> RunConfig:
-    """Return the run with the data's vocabulary, a model long enough for its rows, and the data's fingerprint."""
+def _begun_alike(config: RunConfig, before: RunConfig) -> RunConfig:
+    """Return the run as it began: what it began with need not be said, or be there, a second time."""
+    return config if config.start_from is not None else config.model_copy(update={"start_from": before.start_from})
+
+
+def _fit(config: RunConfig, data: PreparedData, earlier: ModelConfig | None) -> RunConfig:
+    """Return the run with the data's vocabulary, a model long enough for its rows, and the data's fingerprint.
+
+    Args:
+        config: the run.
+        data: what it reads.
+        earlier: the architecture of the model that it begins with, where it begins with one.
+    """
     if config.train.rows % config.train.accumulation:
         raise ConfigError(
             f"`train.accumulation` must divide `train.rows`: "
             f"{config.train.accumulation} does not divide {config.train.rows}."
         )
     model = with_vocabulary(config.model, data.tokenizer.vocabulary_size)
-    if config.start_from is not None:
-        model = _continued(config.start_from, start, data)
+    if config.start_from is not None and earlier is not None:
+        model = earlier
     if config.data.row_length > model.max_length:
         model = with_max_length(model, config.data.row_length)
     return config.model_copy(
@@ -232,15 +248,16 @@ def _fit(config: RunConfig, data: PreparedData, start: SavedModel | None) -> Run
     )
 
 
-def _continued(start_from: str, start: SavedModel | None, data: PreparedData) -> ModelConfig:
+def _continued(start_from: str, start: Start | None, data: PreparedData) -> ModelConfig:
     if start is None:
         raise ConfigError(f"the run begins with {start_from}: expected that model, found none given.")
-    if start.tokenizer != data.tokenizer.to_bytes():
+    earlier = start()
+    if earlier.tokenizer != data.tokenizer.to_bytes():
         raise CheckpointError(
             f"--from {start_from}: its tokenizer is not that of the data; prepare the data with "
             f"--tokenizer {start_from}."
         )
-    return start.config
+    return earlier.config
 
 
 def _settle(

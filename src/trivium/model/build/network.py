@@ -45,7 +45,7 @@ def build_network(
         require_kernel(kernel, config, device)
     chosen = named_kernel(kernel or choose_kernel(config, device))
     with device:
-        tokens = nn.Embedding(config.vocabulary_size, config.embedding_size or config.hidden_size)
+        tokens = _build_table(config.vocabulary_size, config.embedding_size or config.hidden_size)
         head = _build_head(config, tokens)
         match config.family:
             case Encoder(stack=stack) | Decoder(stack=stack):
@@ -76,13 +76,18 @@ def build_readout(config: ReadoutConfig, *, hidden_size: int, num_classes: int, 
     )
 
 
+def _build_table(rows: int, size: int) -> nn.Embedding:
+    # Not drawn: `initialise` or a file fills it, and on the meta device PyTorch's draw takes seconds of imports.
+    return nn.Embedding(rows, size, _weight=torch.zeros(rows, size))
+
+
 def _build_stack(config: StackConfig, model: ModelConfig, tokens: nn.Embedding, kernel: Kernel) -> Stack:
     size = tokens.embedding_dim
     embedding = Embedding(
         tokens=tokens,
         scale=config.embedding.scale,
         positions=build_embedding_positions(config.position, size),
-        segments=nn.Embedding(config.embedding.num_segments, size) if config.embedding.num_segments else None,
+        segments=_build_table(config.embedding.num_segments, size) if config.embedding.num_segments else None,
         norm=build_norm(config.embedding.norm, size),
         dropout=build_dropout(config.embedding.dropout),
         project=nn.Identity() if model.embedding_size is None else nn.Linear(size, model.hidden_size),
