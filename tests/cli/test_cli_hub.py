@@ -117,6 +117,11 @@ def test_text_prepared_with_its_tokenizer_is_trained_on_and_scored(
         ]
         == 0
     )
+    # The source is not asked for again when a run goes on, nor is the padded vocabulary in the way of what follows.
+    more = ["--data", data, "--out", run, "--steps", 3, "--quiet", *SMALL, "--resume"]
+    assert trivium("pretrain", "bert-tiny", *more)[0] == 0
+    files = ["--train", workshop / "train.csv", "--valid", workshop / "valid.csv", "--epochs", 1, "--quiet"]
+    assert trivium("finetune", run, "--task", "classify", *files, "--out", tmp_path / "task")[0] == 0
     code, out, _ = trivium("evaluate", bert, "--data", data, "--json", "--quiet")
     before = json.loads(out)
     assert code == 0 and before["unit"] == "bits a hidden token"

@@ -10,14 +10,16 @@ from task_support import SYLLABLES, classify_examples, label_examples
 from tokenizers import Tokenizer as Library
 from tokenizers import models, pre_tokenizers, processors
 
-from support import lively, tiny
+from support import lively, shrink, tiny
 from trivium.core.errors import ConfigError
 from trivium.core.special import SpecialTokens
 from trivium.data.tokenizer import Tokenizer
 from trivium.model.config import with_vocabulary
+from trivium.model.presets import preset
 from trivium.objectives.build import build_objective
 from trivium.objectives.masked import Masked, MaskedConfig
 from trivium.objectives.spans import SpansConfig
+from trivium.tasks.base import reading_of
 from trivium.tasks.classify import Classify
 from trivium.tasks.label import Label
 from trivium.tasks.pieces import Reading, pack
@@ -151,3 +153,14 @@ def test_roles_by_well_known_names() -> None:
     assert roles["llama"][:6] == (1, 0, 1, 0, 1, None)
     assert roles["gpt2"] == SpecialTokens(0, 0, 0, 0, 0, None, ())
     assert json.loads(foreign("t5").to_bytes())["trivium"]["special"]["sentinels"] == [2, 3]
+
+
+@pytest.mark.parametrize("preset_name", ["roberta-base", "bert-tiny"])
+def test_segments_are_told_to_models_that_tell_them_apart(preset_name: str) -> None:
+    tokenizer = foreign("bert")
+    config = with_vocabulary(shrink(preset(preset_name)), tokenizer.vocabulary_size)
+    task = Classify(("first", "second", "third"))
+    encoded = task.encode(classify_examples(4, seed=1, pairs=True), reading_of(tokenizer, 24, config))
+    batch = pack([encoded.pieces[:1]], encoded.reading, num_rows=1, capacity=1).batch
+    assert (batch.segments_BL is not None) == (preset_name == "bert-tiny")
+    assert bool(lively(config).reader(batch).isfinite().all())

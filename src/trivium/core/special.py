@@ -21,6 +21,7 @@ class SpecialTokens(NamedTuple):
         mask: None where the vocabulary has none (GPT-2, Llama, T5).
         sentinels: of hidden spans, in their order; may be empty.
         others: further special ids, which have no role here.
+        stops: those that end a text as eos does (a chat model's end of a turn).
     """
 
     pad: int
@@ -31,11 +32,12 @@ class SpecialTokens(NamedTuple):
     mask: int | None
     sentinels: tuple[int, ...]
     others: frozenset[int] = frozenset()
+    stops: frozenset[int] = frozenset()
 
     def all(self) -> frozenset[int]:
         """Return every special id."""
         roles = (self.pad, self.bos, self.eos, self.cls, self.sep, *self.sentinels)
-        return self.others.union(roles, () if self.mask is None else (self.mask,))
+        return self.others.union(roles, self.stops, () if self.mask is None else (self.mask,))
 
     def mask_for(self, purpose: str) -> int:
         """Return the mask's id, or raise ConfigError: the tokenizer has none, which `purpose` needs."""

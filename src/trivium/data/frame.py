@@ -82,7 +82,9 @@ def own_frame(tokenizer: tokenizers.Tokenizer) -> Frame:
     # A post-processor holds its ids itself, so that it does the same to a tokenizer that knows one letter.
     probe = tokenizers.Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
     probe.post_processor = tokenizer.post_processor
-    return Frame(_surround(probe.encode("a"), 1), _surround(probe.encode("a", "a"), 2))
+    frame = Frame(_surround(probe.encode("a"), 1), _surround(probe.encode("a", "a"), 2))
+    # Without a template the library calls a second text segment 1, which no model was told.
+    return frame if frame.text.size or frame.pair.size else bare_frame()
 
 
 def bare_frame() -> Frame:

@@ -105,6 +105,7 @@ class Tokenizer:
         if self._trained_here:
             return self.to_library_bytes()
         roles = {**self.special._asdict(), "others": sorted(self.special.others)}
+        roles["stops"] = sorted(self.special.stops)
         tree = {_EXTRA: {"special": roles}, **json.loads(self._prompts.to_str())}
         return json.dumps(tree, ensure_ascii=False, indent=2).encode() + b"\n"
 
@@ -281,6 +282,7 @@ def _take_roles(serialised: bytes) -> tuple[bytes, SpecialTokens | None]:
         tree = json.loads(serialised)
         roles = tree.pop(_EXTRA)["special"]
         roles = {**roles, "sentinels": tuple(roles["sentinels"]), "others": frozenset(roles["others"])}
+        roles["stops"] = frozenset(roles["stops"])
         return json.dumps(tree, ensure_ascii=False).encode(), SpecialTokens(**roles)
     except (ValueError, KeyError, TypeError):
         return serialised, None

@@ -58,6 +58,11 @@ class TokenizerSettings(NamedTuple):
             number = number[0] if number else None
         return number if isinstance(number, int) and number >= 0 else None
 
+    def ends(self) -> frozenset[int]:
+        """Return the ids that end a text, where config.json names several."""
+        number = self.model.get("eos_token_id")
+        return frozenset(one for one in number if isinstance(one, int)) if isinstance(number, list) else frozenset()
+
     def uses_segments(self) -> bool:
         """Return whether the model is given the segments (token types) that the post-processor makes."""
         if int(self.model.get("type_vocab_size") or 2) < 2:

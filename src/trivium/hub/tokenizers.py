@@ -62,23 +62,28 @@ def read_tokenizer(folder: Path) -> Tokenizer:
     marked = {token["id"] for token in tree["added_tokens"] if token["special"]} - unknown
     known = marked | {vocabulary[name] for name in _WELL_KNOWN if name in vocabulary}
     special = find_special(vocabulary, marked, named_roles(settings, vocabulary, known))
+    if special is not None:
+        special = special._replace(stops=settings.ends() & set(vocabulary.values()) - {special.eos})
     try:
         return Tokenizer(json.dumps(tree, ensure_ascii=False).encode(), str(source), special=special)
     except ConfigError as error:
         raise HubError(str(error)) from None
 
 
-def write_tokenizer(tokenizer: Tokenizer, folder: Path, *, max_length: int, for_prompts: bool = False) -> None:
+def write_tokenizer(
+    tokenizer: Tokenizer, folder: Path, *, max_length: int, for_prompts: bool = False, segments: bool = True
+) -> None:
     """Write a tokenizer so that `transformers.AutoTokenizer` opens it, with the same ids and the same frame.
 
     Args:
         tokenizer: trained here or read.
         folder: an existing one; tokenizer.json and tokenizer_config.json are written.
         max_length: tokens that the model has positions for.
+        segments: the model tells segments apart.
         for_prompts: put around a single text only what comes before it, so that the model can go on after it.
     """
     tree: dict[str, Any] = json.loads(tokenizer.to_library_bytes())
-    frame = tokenizer.frame
+    frame = tokenizer.frame if segments else without_segments(tokenizer.frame)
     if for_prompts:
         bare = frame.text._replace(ids=(frame.before, ()), segments=(frame.text.segments[0], ()))
         frame = frame._replace(text=bare)
@@ -86,12 +91,12 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, *, max_length: int, for_
         name_of = {number: tokenizer.token_name(number) for side in frame for group in side.ids for number in group}
         tree["post_processor"] = _post_processor(tree["post_processor"], frame, name_of)
     roles = {role: getattr(tokenizer.special, role) for role in ROLES}
-    segments = ["token_type_ids"] if frame.has_segments else []
+    types = ["token_type_ids"] if frame.has_segments else []
     settings = {
         # Known to versions 4 and 5, and takes tokenizer.json as it is.
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": max_length,
-        "model_input_names": ["input_ids", *segments, "attention_mask"],
+        "model_input_names": ["input_ids", *types, "attention_mask"],
         "clean_up_tokenization_spaces": False,
         **{f"{role}_token": tokenizer.token_name(number) for role, number in roles.items() if number is not None},
     }

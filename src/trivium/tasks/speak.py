@@ -63,7 +63,7 @@ def continue_text(
         case Encoder():
             raise ConfigError("an encoder does not write texts: `trivium fill` shows what it says, or use a decoder.")
         case Decoder():
-            prompts, source, stop = [ids or [special.bos]], None, frozenset((special.eos,))
+            prompts, source, stop = [ids or [special.bos]], None, special.stops | {special.eos}
         case EncoderDecoder():
             sentinel = special.sentinels_for("the continuation of an encoder-decoder")[0]
             source = _one_row([*ids, sentinel, *frame.after])
