@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import struct
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,19 @@ def test_inspect_says_what_it_is(trivium: Command, bert: Path) -> None:
     assert described["kernels"] == {"cpu": "matmul", "cuda": "sdpa"}
 
 
+def test_a_part_is_changed_and_the_rest_goes_on(trivium: Command, workshop: Path, bert: Path, tmp_path: Path) -> None:
+    data, run = tmp_path / "data", tmp_path / "run"
+    assert trivium("prepare", workshop / "text", "--tokenizer", bert, "--out", data, "--quiet")[0] == 0
+    deeper = ["--set", "model.family.stack.num_layers=3"]
+    begun = ["--data", data, "--from", bert, "--steps", 2, *SMALL]
+    code, _, err = trivium("pretrain", "bert-tiny", *begun, "--out", run, *deeper)
+    assert code == 0 and "drawn anew: stack.blocks.2." in err
+    stack = tomllib.loads((run / "config.toml").read_text())["model"]["family"]["stack"]
+    assert stack["num_layers"] == 3
+    code, _, err = trivium("pretrain", "gpt2", *begun, "--out", tmp_path / "x")
+    assert code == 2 and "recipe's family" in err
+
+
 def test_fill_says_what_transformers_says(trivium: Command, bert: Path) -> None:
     code, out, _ = trivium("fill", bert, "she takes the [MASK] .", "--top", 3, "--json")
     (mine,) = json.loads(out)["masks"]
@@ -154,6 +168,11 @@ def test_it_is_fine_tuned_exported_and_answers_alike(
         "difference": 0.0,
         "compared": 0,
     }
+    theirs = transformers.AutoModelForSequenceClassification.from_pretrained(back)
+    for folder in (tuned, back):
+        described = json.loads(trivium("inspect", folder, "--json")[1])
+        assert described["parts"][-1]["parameters"] == sum(parameter.numel() for parameter in theirs.parameters())
+        assert sum(part["parameters"] for part in described["parts"][:-1]) == described["parts"][-1]["parameters"]
     answers = [trivium("predict", run, "she buys the plum")[1] for run in (tuned, back)]
     assert answers[0] == answers[1] != ""
     scores = [trivium("evaluate", run, "--data", workshop / "test.csv", "--json")[1] for run in (tuned, back)]

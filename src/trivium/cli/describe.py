@@ -1,6 +1,7 @@
 """Prepared data and models in a few lines, for eyes or as JSON; and how a run's model is opened."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,10 @@ def open_speaker(run: Path) -> "Speaker":
 
     folder = model_folder(run)
     if not (is_foreign(folder) or (folder / "model.toml").is_file()):
+        if not (folder / "config.toml").is_file():
+            raise CheckpointError(
+                f"{run}: no run, and no Hugging Face folder: no config.json there with a `model_type`."
+            )
         raise CheckpointError(f"{run}: no model/ in it; an unfinished run is gone on with by `pretrain --resume`.")
     if (folder / "task.toml").is_file():
         raise CheckpointError(f"{run}: a fine-tuned run answers to `trivium predict`; expected a pretrained one.")
@@ -60,15 +65,25 @@ def show_data(folder: Path, data: "PreparedData", normal: "Normal", *, as_json: 
     typer.echo(f"  normal     {normal} nats a token on the validation split")
 
 
-def show_model(name: str, config: "ModelConfig", *, as_json: bool) -> None:
-    """Print parameters and FLOPs by part."""
+def show_model(
+    name: str, config: "ModelConfig", *, sizes: Mapping[str, int] | None = None, remark: str = "", as_json: bool
+) -> None:
+    """Print parameters and FLOPs by part.
+
+    Args:
+        name: what is shown.
+        config: its architecture.
+        sizes: numbers in each of its tensors, where it has no head over the vocabulary.
+        remark: said beside the name.
+        as_json: for programs.
+    """
     import torch
 
     from trivium.model.build import choose_kernel
-    from trivium.model.count import count_parts
+    from trivium.model.count import count_parts, count_without_vocabulary
     from trivium.model.presets import PUBLISHED
 
-    counts = count_parts(config)
+    counts = count_parts(config) if sizes is None else count_without_vocabulary(config, sizes)
     kernels = {device: choose_kernel(config, torch.device(device)) for device in ("cpu", "cuda")}
     published = PUBLISHED.get(name)
     if as_json:
@@ -79,7 +94,7 @@ def show_model(name: str, config: "ModelConfig", *, as_json: bool) -> None:
     family = config.family.kind.replace("_", "-")
     typer.echo(
         f"{name}: {family}, hidden {config.hidden_size}, vocabulary {config.vocabulary_size:,}, "
-        f"up to {config.max_length:,} tokens"
+        f"up to {config.max_length:,} tokens{remark}"
     )
     typer.echo(f"  {'part':<36}{'parameters':>14}{'forward GFLOP':>16}")
     for count in counts:

@@ -11,7 +11,7 @@ from trivium.cli.options import Json, Quiet, as_text
 
 
 def command(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run, or a Hugging Face folder.")],
     data: Annotated[
         Path, typer.Option("--data", help="Prepared data for a pretrained run, a labelled file for a fine-tuned one.")
     ],
@@ -50,7 +50,7 @@ def command(
 
 
 def predict_command(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a fine-tuned run.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A fine-tuned run, or a Hugging Face folder.")],
     texts: Annotated[
         list[str] | None, typer.Argument(metavar="TEXT", help="Texts; none = a text a line from standard input.")
     ] = None,

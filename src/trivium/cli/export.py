@@ -15,7 +15,9 @@ class Target(StrEnum):
 
 
 def command(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, pretrained or fine-tuned.")],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run, pretrained or fine-tuned, or a Hugging Face folder.")
+    ],
     out: Out,
     to: Annotated[Target, typer.Option("--to", help="What it is written for.")] = Target.HUGGINGFACE,
     model_type: Annotated[

@@ -69,6 +69,8 @@ def _start(start: str, tokenizer: Path | None, task: str, train: Path) -> "Start
     from trivium.model.presets import PRESETS
     from trivium.tasks.start import open_run, random_start
 
+    if start in PRESETS and Path(start).is_dir():
+        raise ConfigError(f"`{start}` is a preset and a folder here; say ./{start} for the folder, or rename it.")
     if start in PRESETS:
         return random_start(start, _tokenizer(tokenizer, task, train))
     if not (Path(start).is_dir() or start.startswith("hf:")):

@@ -1,11 +1,16 @@
 """trivium inspect: what a run, a preset or a prepared data set is."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trivium.cli.options import Json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
 
 
 def command(
@@ -38,6 +43,8 @@ def command(
     from trivium.model.config import ModelConfig
     from trivium.model.presets import PRESETS, preset
 
+    if what in PRESETS and path.is_dir():
+        raise ConfigError(f"`{what}` is a preset and a folder here; say ./{what} for the folder, or rename it.")
     if what in PRESETS:
         show_model(what, preset(what), as_json=as_json)
         return
@@ -48,13 +55,24 @@ def command(
         folder = model_folder(what)
         if (folder / "model.toml").is_file():
             from trivium.core.config import parse, read_toml
+            from trivium.model.folder import WEIGHTS, read_tensors
 
             saved = folder / "model.toml"
-            show_model(what, parse(ModelConfig, read_toml(saved), str(saved)), as_json=as_json)
+            config = parse(ModelConfig, read_toml(saved), str(saved))
+            sizes = _sizes(read_tensors(folder / WEIGHTS)) if (folder / "task.toml").is_file() else None
+            show_model(what, config, sizes=sizes, as_json=as_json)
             return
         if is_foreign(folder):
-            show_model(what, read_foreign(folder).config, as_json=as_json)
+            found = read_foreign(folder)
+            sizes = None if found.head == "language" else _sizes(found.tensors)
+            labels = f" ({', '.join(found.labels)})" if found.labels else ""
+            remark = f"; `{found.family}`, head: {found.head}{labels}"
+            show_model(what, found.config, sizes=sizes, remark=remark, as_json=as_json)
             return
     if path.exists():
         raise ConfigError(f"{what}: expected a run with a finished model/, or prepared data; found neither in it.")
     raise ConfigError(f"{what}: no such folder, and no preset of that name.{nearest(what, list(PRESETS))}")
+
+
+def _sizes(tensors: "Mapping[str, Tensor]") -> dict[str, int]:
+    return {name: tensor.numel() for name, tensor in tensors.items()}

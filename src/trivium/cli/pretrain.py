@@ -9,6 +9,7 @@ from trivium.cli.options import Out, Quiet, Set
 
 if TYPE_CHECKING:
     from trivium.model.folder import SavedModel
+    from trivium.train.config import RunConfig
 
 
 def command(
@@ -23,7 +24,11 @@ def command(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run was.")] = False,
     start_from: Annotated[
-        str | None, typer.Option("--from", help="A run or a Hugging Face folder whose weights this one begins with.")
+        str | None,
+        typer.Option(
+            "--from",
+            help="A run or a Hugging Face folder to go on from: weights, and architecture but for --set model.*",
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of all random choices.")] = None,
     settings: Set = None,
@@ -55,6 +60,8 @@ def command(
     opened = PreparedData.open(data)
     # Opened when it is asked for, and once: a run that goes on from a checkpoint has no need of it.
     start = cache(lambda: _start(config.start_from or ""))
+    if config.start_from is not None and not (resume and (out / "config.toml").is_file()):
+        config = _changed(config, start(), assignments)
     with shown(quiet=quiet) as progress:
         normal = normal_losses(data, opened)
         progress.line(f"normal losses of this text, nats a token: {normal}")
@@ -84,3 +91,20 @@ def _start(name: str) -> "SavedModel":
     if does_task(folder):
         raise ConfigError(f"--from {name}: a fine-tuned model; expected a pretrained one.")
     return open_pretrained(folder, speaks=True)
+
+
+def _changed(config: "RunConfig", start: "SavedModel", assignments: list[str]) -> "RunConfig":
+    """Return the run with the architecture that it begins with, changed as asked, instead of the recipe's."""
+    from trivium.core.config import override, parse
+    from trivium.core.errors import ConfigError
+    from trivium.model.config import ModelConfig
+
+    kinds = (start.config.family.kind, config.model.family.kind)
+    if kinds[0] != kinds[1]:
+        raise ConfigError(
+            f"--from {config.start_from}: expected a model of the recipe's family, {kinds[1]}; found {kinds[0]}."
+        )
+    changes = [text.strip().removeprefix("model.") for text in assignments if text.strip().startswith("model.")]
+    changes = [text for text in changes if not text.startswith("preset")]
+    tree = override(start.config.model_dump(mode="json", exclude_none=True), changes)
+    return config.model_copy(update={"model": parse(ModelConfig, tree, "model")})

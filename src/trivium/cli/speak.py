@@ -7,7 +7,7 @@ import typer
 
 from trivium.cli.options import Json, Seed, as_text
 
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a pretrained run.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A pretrained run, or a Hugging Face folder.")]
 
 
 def generate_command(

@@ -282,7 +282,7 @@ def _take_roles(serialised: bytes) -> tuple[bytes, SpecialTokens | None]:
         tree = json.loads(serialised)
         roles = tree.pop(_EXTRA)["special"]
         roles = {**roles, "sentinels": tuple(roles["sentinels"]), "others": frozenset(roles["others"])}
-        roles["stops"] = frozenset(roles["stops"])
+        roles["stops"] = frozenset(roles.get("stops", ()))
         return json.dumps(tree, ensure_ascii=False).encode(), SpecialTokens(**roles)
     except (ValueError, KeyError, TypeError):
         return serialised, None

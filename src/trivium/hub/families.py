@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from trivium.core.errors import HubError, UserError, nearest
+from trivium.core.errors import HubError, UserError
 from trivium.hub.albert import ALBERT
 from trivium.hub.bert import BERT
 from trivium.hub.compare import differences
@@ -51,8 +51,8 @@ def named_family(name: Any) -> HubFamily:
     for family in FAMILIES:
         if family.model_type == name:
             return family
-    known = [family.model_type for family in FAMILIES]
-    raise HubError(f"`model_type` {name!r} is no family that is read or written.{nearest(str(name), known)}")
+    known = ", ".join(family.model_type for family in FAMILIES)
+    raise HubError(f"`model_type` {name!r} is no family that is read or written: {known}.")
 
 
 def read_config(family: HubFamily, tree: Tree) -> ModelConfig:

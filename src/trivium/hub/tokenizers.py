@@ -100,6 +100,9 @@ def write_tokenizer(
         "clean_up_tokenization_spaces": False,
         **{f"{role}_token": tokenizer.token_name(number) for role, number in roles.items() if number is not None},
     }
+    unk = tree["model"].get("unk_token")
+    if unk:
+        settings["unk_token"] = unk
     if '"add_prefix_space": true' in json.dumps(tree["pre_tokenizer"]):
         settings["add_prefix_space"] = True  # version 4 sets the pre-tokenizer to what is said here
     write_text(folder / "tokenizer.json", json.dumps(tree, ensure_ascii=False, indent=2) + "\n")

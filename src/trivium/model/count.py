@@ -1,5 +1,6 @@
 """Parameters and floating-point operations, measured on the meta device: nothing is allocated, nothing is a formula."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -38,6 +39,24 @@ def count_parts(config: ModelConfig, *, length: int | None = None) -> list[Count
     parts = [Count(name, _parameters(module, seen), _flops(name, module, flops)) for name, module in _parts(network)]
     total = sum({id(parameter): parameter.numel() for parameter in network.parameters()}.values())
     return [*parts, Count("total", total, counter.get_total_flops())]
+
+
+def count_without_vocabulary(config: ModelConfig, sizes: Mapping[str, int]) -> list[Count]:
+    """Return the counts of a network that has no head over the vocabulary: a part of it with a task's head, or none.
+
+    Args:
+        config: the architecture.
+        sizes: numbers in each tensor, by name; the stack that reads may be called `reader`.
+    """
+
+    def is_there(part: str) -> bool:
+        names = (f"{part}.", f"reader.{part.partition('.')[2]}.")
+        return any(name.startswith(names) for name in sizes)
+
+    parts = [part for part in count_parts(config)[:-1] if part.part != "head" and is_there(part.part)]
+    head = sum(size for name, size in sizes.items() if name.startswith("head."))
+    total = Count("total", sum(sizes.values()), sum(part.forward_flops for part in parts))
+    return [*parts, *([Count("head", head, 0)] if head else []), total]
 
 
 def num_parameters(network: nn.Module) -> int:

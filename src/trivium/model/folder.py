@@ -72,6 +72,22 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: cannot be read as safetensors: {error}.") from None
 
 
+def load_matching(module: nn.Module, tensors: dict[str, Tensor]) -> list[str]:
+    """Copy the tensors that the module has parameters for, by name and shape; return the parameters left as they are.
+
+    Args:
+        module: may differ in some parts from what the tensors are of.
+        tensors: by name.
+    """
+    anew = []
+    for name, target in unique_tensors(module).items():
+        if name in tensors and tensors[name].shape == target.shape:
+            target.copy_(tensors[name])
+        else:
+            anew.append(name)
+    return anew
+
+
 def load_tensors(module: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
     """Copy tensors into the module's parameters; every name must be there on both sides, with equal shapes.
 

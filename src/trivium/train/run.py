@@ -20,9 +20,9 @@ from trivium.data.loader import ahead, step_batches
 from trivium.data.normal import Normal
 from trivium.data.packing import RowReader
 from trivium.data.shards import PreparedData
-from trivium.model.config import ModelConfig, with_max_length, with_vocabulary
+from trivium.model.config import with_max_length, with_vocabulary
 from trivium.model.count import num_parameters
-from trivium.model.folder import SavedModel, save_model
+from trivium.model.folder import SavedModel, load_matching, save_model, unique_tensors
 from trivium.model.initialise import initialise
 from trivium.objectives.base import Objective, has_experts
 from trivium.objectives.build import build_objective
@@ -85,7 +85,7 @@ def pretrain(
     saved = out / CONFIG
     if resume and saved.is_file():
         before = parse(RunConfig, read_toml(saved), str(saved))
-        config = _same_run(_fit(_begun_alike(config, before), data, before.model), before)
+        config = _same_run(_fit(_begun_alike(config, before), data), before)
         material = _material(config, data, start)
     else:
         refuse_existing(out)  # to resume as well: what has no configuration is no run of ours
@@ -95,7 +95,9 @@ def pretrain(
                 f"the recipe was run on other data (data.fingerprint {named}; this is {data.fingerprint}); "
                 "remove that line from it to run it on this."
             )
-        config = _fit(config, data, None if config.start_from is None else _continued(config.start_from, start, data))
+        if config.start_from is not None:
+            _require_alike(config, start, data)
+        config = _fit(config, data)
         material = _material(config, data, start)
         config = _settle(config, material, None if minutes is None else minutes * 60.0, begun, progress)
         out.mkdir(parents=True, exist_ok=True)
@@ -196,10 +198,12 @@ def _begin(config: RunConfig, material: Material, out: Path, progress: Progress)
         state = load_checkpoint(path, network, optimiser)
         progress.line(f"resumed at step {state.step} of {config.train.steps}")
         return network, optimiser, state
-    if config.start_from is None:
-        initialise(network, config.model, Key(config.seed))
-    elif material.start is not None:
-        network.load_state_dict(material.start().network.state_dict())
+    initialise(network, config.model, Key(config.seed))
+    if config.start_from is not None and material.start is not None:
+        anew = load_matching(network, unique_tensors(material.start().network))
+        if anew:
+            shown = ", ".join(anew[:3]) + (f" and {len(anew) - 3} more" if len(anew) > 3 else "")
+            progress.line(f"begins with {config.start_from}, but for what it has not and is drawn anew: {shown}")
     return network, optimiser, TrainState()
 
 
@@ -219,25 +223,24 @@ def _material(config: RunConfig, data: PreparedData, start: Start | None) -> Mat
 
 def _begun_alike(config: RunConfig, before: RunConfig) -> RunConfig:
     """Return the run as it began: what it began with need not be said, or be there, a second time."""
-    return config if config.start_from is not None else config.model_copy(update={"start_from": before.start_from})
+    if before.start_from is None or config.start_from not in (None, before.start_from):
+        return config
+    return config.model_copy(update={"start_from": before.start_from, "model": before.model})
 
 
-def _fit(config: RunConfig, data: PreparedData, earlier: ModelConfig | None) -> RunConfig:
+def _fit(config: RunConfig, data: PreparedData) -> RunConfig:
     """Return the run with the data's vocabulary, a model long enough for its rows, and the data's fingerprint.
 
-    Args:
-        config: the run.
-        data: what it reads.
-        earlier: the architecture of the model that it begins with, where it begins with one.
+    A run that begins with a model has that one's vocabulary, which may have more rows than the tokenizer has ids.
     """
     if config.train.rows % config.train.accumulation:
         raise ConfigError(
             f"`train.accumulation` must divide `train.rows`: "
             f"{config.train.accumulation} does not divide {config.train.rows}."
         )
-    model = with_vocabulary(config.model, data.tokenizer.vocabulary_size)
-    if config.start_from is not None and earlier is not None:
-        model = earlier
+    model = config.model
+    if config.start_from is None:
+        model = with_vocabulary(model, data.tokenizer.vocabulary_size)
     if config.data.row_length > model.max_length:
         model = with_max_length(model, config.data.row_length)
     return config.model_copy(
@@ -248,16 +251,21 @@ def _fit(config: RunConfig, data: PreparedData, earlier: ModelConfig | None) -> 
     )
 
 
-def _continued(start_from: str, start: Start | None, data: PreparedData) -> ModelConfig:
+def _require_alike(config: RunConfig, start: Start | None, data: PreparedData) -> None:
+    """Raise a UserError unless the run can begin with the model that it names."""
+    named = config.start_from
     if start is None:
-        raise ConfigError(f"the run begins with {start_from}: expected that model, found none given.")
+        raise ConfigError(f"the run begins with {named}: expected that model, found none given.")
     earlier = start()
     if earlier.tokenizer != data.tokenizer.to_bytes():
         raise CheckpointError(
-            f"--from {start_from}: its tokenizer is not that of the data; prepare the data with "
-            f"--tokenizer {start_from}."
+            f"--from {named}: its tokenizer is not that of the data; prepare the data with --tokenizer {named}."
         )
-    return earlier.config
+    if earlier.config.family.kind != config.model.family.kind:
+        raise ConfigError(
+            f"--from {named}: expected a model of the family {config.model.family.kind}; "
+            f"found {earlier.config.family.kind}."
+        )
 
 
 def _settle(
