@@ -1,7 +1,8 @@
 """trivium pretrain: shards to a model."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -68,16 +69,22 @@ def command(
         results = pretrain(
             config, opened, out, progress=progress, minutes=minutes, resume=resume, normal=normal, start=start
         )
-        progress.line(
-            f"done: held-out loss {results['valid']['loss']:.3f} ({normal}); {results['tokens']:,} tokens in "
-            f"{results['seconds']:.0f} s. {out / 'model'} is the model; `trivium report {out}` draws the curves."
+        for line in _closing(results, out, str(normal)):
+            progress.line(line)
+
+
+def _closing(results: dict[str, Any], out: Path, normal: str) -> Iterator[str]:
+    """Yield what is said of a finished run."""
+    loss, best = results["valid"]["loss"], results["best"]
+    yield (
+        f"done: held-out loss {loss:.3f} ({normal}); {results['tokens']:,} tokens in "
+        f"{results['seconds']:.0f} s. {out / 'model'} is the model; `trivium report {out}` draws the curves."
+    )
+    if best["loss"] < 0.98 * loss:
+        yield (
+            f"the held-out loss was {best['loss']:.3f} at step {best['step']} (kept in checkpoints/), "
+            "lower than now: the text was read too often. Train for fewer steps, or on more text."
         )
-        best = results["best"]
-        if best["loss"] < 0.98 * results["valid"]["loss"]:
-            progress.line(
-                f"the held-out loss was {best['loss']:.3f} at step {best['step']} (kept in checkpoints/), "
-                "lower than now: the text was read too often. Train for fewer steps, or on more text."
-            )
 
 
 def _start(name: str) -> "SavedModel":
