@@ -108,6 +108,17 @@ def test_such_a_model_fine_tuned_here_answers_alike_there(tmp_path: Path) -> Non
     np.testing.assert_allclose(probabilities(tuned), theirs, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_of_a_task_checkpoint_only_what_reads_is_gone_on_with(name: str, tmp_path: Path) -> None:
+    folder = folder_of(name, tmp_path)
+    reader, whole = open_run(folder).network, load_tuned(folder).model.reader
+    assert reader is not None
+    pairs = list(zip(reader.reader.parameters(), whole.parameters(), strict=True))
+    assert len(pairs) > 10
+    assert all(torch.equal(one, other) for one, other in pairs)
+    assert reader.head.projection.weight.shape == (320, 32)
+
+
 def test_a_head_of_one_number_is_no_classifier(tmp_path: Path) -> None:
     folder = folder_of("gpt2", tmp_path)
     model = transformers.GPT2ForSequenceClassification.from_pretrained(

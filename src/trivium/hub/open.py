@@ -1,8 +1,7 @@
 """A Hugging Face folder, or one of the original BERT's, where a folder of ours is expected."""
 
+import re
 from pathlib import Path
-
-import torch
 
 from trivium.core.errors import CheckpointError, HubError
 from trivium.core.random import Key
@@ -15,7 +14,7 @@ from trivium.hub.tokenizers import read_tokenizer
 from trivium.model.build import build_network
 from trivium.model.config import ModelConfig
 from trivium.model.folder import CONFIG as OUR_CONFIG
-from trivium.model.folder import SavedModel, load_model, load_tensors
+from trivium.model.folder import SavedModel, load_matching, load_model, load_tensors
 from trivium.model.heads import Network
 from trivium.model.initialise import initialise
 
@@ -75,10 +74,11 @@ def network_of(model: HubModel) -> Network:
         return network
     initialise(network, model.config, Key(0))
     root = reading_root(model.config)
-    parameters = dict(network.named_parameters())
-    with torch.no_grad():
-        for name, tensor in model.tensors.items():
-            ours = name.replace("reader.", f"{root}.", 1) if name.startswith("reader.") else name
-            if ours in parameters:
-                parameters[ours].copy_(tensor)
+    # A task's head has names that the head over the vocabulary has too: only what reads is taken.
+    reads = {
+        re.sub(r"^reader\.", f"{root}.", name): tensor
+        for name, tensor in model.tensors.items()
+        if not name.startswith("head.")
+    }
+    load_matching(network, reads)
     return network

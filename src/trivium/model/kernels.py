@@ -93,11 +93,10 @@ def _varlen(query: Tensor, key: Tensor, value: Tensor, view: View, scoring: Scor
 
 
 def _flex(query: Tensor, key: Tensor, value: Tensor, view: View, scoring: Scoring) -> Tensor:
-    if view.key is not view.query and scoring.soft_cap is None:
-        # As above; and against a cache each new token would be compiled for anew.
-        return _sdpa(query, key, value, view, scoring)
     if view.key is not view.query:
-        return _matmul(query, key, value, view, scoring)
+        # As above; and against a cache each new token would be compiled for anew.
+        dense = _sdpa if scoring.soft_cap is None else _matmul
+        return dense(query, key, value, view, scoring)
     return flex(query, key, value, view, scale=scoring.scale, soft_cap=scoring.soft_cap, window=scoring.window)
 
 
