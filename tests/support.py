@@ -27,11 +27,13 @@ from trivium.model.parts import (
     Rotary,
     Sinusoidal,
 )
+from trivium.objectives.build import Vocabulary
 
 SPECIAL = SpecialTokens(pad=0, bos=1, eos=2, cls=3, sep=4, mask=5, sentinels=tuple(range(6, 6 + NUM_SENTINELS)))
 FIRST_WORD = 6 + NUM_SENTINELS
 NUM_WORDS = 54
 VOCABULARY_SIZE = FIRST_WORD + NUM_WORDS
+VOCABULARY = Vocabulary(SPECIAL, VOCABULARY_SIZE)
 MAX_LENGTH = 64
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from support import SPECIAL, VOCABULARY_SIZE, MadeUpSplit, made_up_text, shrink, with_dropout
+from support import SPECIAL, VOCABULARY, MadeUpSplit, made_up_text, shrink, with_dropout
 from trivium.core.batch import Batch
 from trivium.core.random import Key
 from trivium.data.loader import ahead, step_batches
@@ -79,7 +79,7 @@ def run_config(
 
 def trial(config: RunConfig, split: MadeUpSplit | None = None) -> Trial:
     """Everything that `train_steps` needs, made as `train.run` makes it."""
-    objective = build_objective(config.objective, SPECIAL, VOCABULARY_SIZE)
+    objective = build_objective(config.objective, VOCABULARY)
     network = objective.network(config.model)
     key = Key(config.seed)
     initialise(network, config.model, key)

@@ -8,7 +8,7 @@ from support import (
     FAMILIES,
     FIRST_WORD,
     POSITIONS,
-    SPECIAL,
+    VOCABULARY,
     VOCABULARY_SIZE,
     family_of,
     lively,
@@ -45,7 +45,7 @@ FITTING = [
 
 def made(objective: str) -> Batch:
     rows = random_rows([[15, 1, 20, 13], [49], [30, 12]], 48)
-    return build_objective(OBJECTIVES[objective], SPECIAL, VOCABULARY_SIZE).make(rows, Key(1))
+    return build_objective(OBJECTIVES[objective], VOCABULARY).make(rows, Key(1))
 
 
 def test_there_are_presets_of_all_three_families() -> None:
@@ -92,7 +92,7 @@ def test_flops_of_a_decoder_follow_the_formula() -> None:
 @pytest.mark.parametrize(("name", "objective"), FITTING)
 def test_every_tensor_learns(name: str, objective: str) -> None:
     config = without_dropout(shrink(preset(name)))
-    learned = build_objective(OBJECTIVES[objective], SPECIAL, VOCABULARY_SIZE)
+    learned = build_objective(OBJECTIVES[objective], VOCABULARY)
     network = learned.network(config)
     redraw(network, std=0.02)
     (term,) = learned.loss(network, made(objective), Key(0))
@@ -107,7 +107,7 @@ def test_every_tensor_learns(name: str, objective: str) -> None:
 @pytest.mark.parametrize(("name", "objective"), FITTING)
 def test_queries_keys_and_values_each_learn(name: str, objective: str) -> None:
     config = without_dropout(shrink(preset(name)))
-    learned = build_objective(OBJECTIVES[objective], SPECIAL, VOCABULARY_SIZE)
+    learned = build_objective(OBJECTIVES[objective], VOCABULARY)
     network = learned.network(config)
     redraw(network, std=0.2)
     (term,) = learned.loss(network, made(objective), Key(0))
@@ -121,7 +121,7 @@ def test_queries_keys_and_values_each_learn(name: str, objective: str) -> None:
 
 @pytest.mark.parametrize(("name", "objective"), FITTING)
 def test_the_loss_is_the_sum_over_labels_and_its_count_is_known_beforehand(name: str, objective: str) -> None:
-    learned = build_objective(OBJECTIVES[objective], SPECIAL, VOCABULARY_SIZE)
+    learned = build_objective(OBJECTIVES[objective], VOCABULARY)
     network = learned.network(without_dropout(shrink(preset(name))))
     redraw(network, std=0.05)
     batch = made(objective)

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from support import (
     FAMILIES,
     POSITIONS,
-    SPECIAL,
-    VOCABULARY_SIZE,
+    VOCABULARY,
     alone,
     documents_of,
     family_of,
@@ -122,7 +121,7 @@ OBJECTIVES: list[tuple[str, ObjectiveConfig]] = [
 
 def gradients(network: nn.Module, objective: ObjectiveConfig, batch: Batch) -> tuple[float, dict[str, Tensor]]:
     network.zero_grad(set_to_none=True)
-    (term,) = build_objective(objective, SPECIAL, VOCABULARY_SIZE).loss(network, batch, Key(0))
+    (term,) = build_objective(objective, VOCABULARY).loss(network, batch, Key(0))
     term.sum.backward()
     return float(term.sum.detach()), {
         name: parameter.grad for name, parameter in network.named_parameters() if parameter.grad is not None
@@ -131,7 +130,7 @@ def gradients(network: nn.Module, objective: ObjectiveConfig, batch: Batch) -> t
 
 def check_packed_gradients(config: ModelConfig, objective: ObjectiveConfig) -> None:
     network = lively(config).double()
-    packed = build_objective(objective, SPECIAL, VOCABULARY_SIZE).make(ROWS, Key(4))
+    packed = build_objective(objective, VOCABULARY).make(ROWS, Key(4))
     one_a_row = padded(packed)
     assert len(one_a_row.tokens_BL) > len(packed.tokens_BL)
     assert float(one_a_row.weights_BN.sum()) == float(packed.weights_BN.sum()) > 40

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from drawn_configs import all_choices, choices_of, drawn_config
 from support import (
     FIRST_WORD,
-    SPECIAL,
+    VOCABULARY,
     VOCABULARY_SIZE,
     alone,
     documents_of,
@@ -61,7 +61,7 @@ def test_every_choice_there_is_was_drawn() -> None:
 def usual_terms(config: ModelConfig, network: nn.Module) -> tuple[Term, ...]:
     """The terms of the family's usual objective on a few packed rows."""
     balanced = has_experts(config)
-    objective = build_objective(usual_objective(config), SPECIAL, VOCABULARY_SIZE, balanced=balanced)
+    objective = build_objective(usual_objective(config), VOCABULARY._replace(balanced=balanced))
     batch = objective.make(random_rows([[15, 1, 20, 13], [49], [30, 12]], 48, seed=2), Key(1))
     terms = objective.loss(network, batch, Key(0))
     assert {term.name: term.count for term in terms} == objective.counts(batch)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from support import SPECIAL, VOCABULARY_SIZE, layout_of, lively, packed_batch, random_rows, redraw, tiny
+from support import VOCABULARY, layout_of, lively, packed_batch, random_rows, redraw, tiny
 from trivium.core.batch import Batch
 from trivium.core.random import Key
 from trivium.model.build.feed_forward import build_feed_forward
@@ -196,7 +196,7 @@ def with_experts(family: str, **options: Any) -> ModelConfig:
 
 def made(config: ModelConfig) -> tuple[Any, Batch]:
     """The family's objective and a batch of it."""
-    objective = build_objective(usual_objective(config), SPECIAL, VOCABULARY_SIZE, balanced=has_experts(config))
+    objective = build_objective(usual_objective(config), VOCABULARY._replace(balanced=has_experts(config)))
     return objective, objective.make(random_rows([[15, 1, 20, 13], [49], [30, 12], [49]], 48), Key(1))
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from support import SPECIAL, VOCABULARY_SIZE, family_of, lively, logits_of, random_rows, shrink, without_dropout
+from support import VOCABULARY, family_of, lively, logits_of, random_rows, shrink, without_dropout
 from trivium.core.random import Key
 from trivium.model.presets import PRESETS, preset
 from trivium.objectives.base import score_labels
@@ -15,7 +15,7 @@ def test_every_family_has_a_usual_objective_that_fits_it(name: str) -> None:
     config = shrink(preset(name))
     usual = usual_objective(config)
     assert usual.kind == {"encoder": "masked", "decoder": "causal", "encoder_decoder": "spans"}[family_of(config)]
-    objective = build_objective(usual, SPECIAL, VOCABULARY_SIZE)
+    objective = build_objective(usual, VOCABULARY)
     network = objective.network(config)
     assert objective.exported(network) is network
 
@@ -25,9 +25,7 @@ def test_every_family_has_a_usual_objective_that_fits_it(name: str) -> None:
 def test_scores_are_nats_and_hits_at_each_labelled_place(name: str) -> None:
     config = without_dropout(shrink(preset(name)))
     network = lively(config)
-    batch = build_objective(usual_objective(config), SPECIAL, VOCABULARY_SIZE).make(
-        random_rows([[20, 30], [50]], 48), Key(0)
-    )
+    batch = build_objective(usual_objective(config), VOCABULARY).make(random_rows([[20, 30], [50]], 48), Key(0))
     scored = score_labels(network, batch)
     logits_BLV = logits_of(network, batch)
     checked = 0

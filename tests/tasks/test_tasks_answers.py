@@ -10,8 +10,9 @@ from trivium.core.layout import TokenLayout
 from trivium.core.random import Key
 from trivium.data.labelled import UNSCORED, LabelExample
 from trivium.data.packing import first_fit
+from trivium.model.pooling import document_means
 from trivium.tasks.answers import answers, score
-from trivium.tasks.base import Example, Task, class_logits, document_means
+from trivium.tasks.base import Example, Task, class_logits
 from trivium.tasks.build import learned_task
 from trivium.tasks.pieces import Piece, pack, row_capacity
 
@@ -52,7 +53,7 @@ def test_a_text_is_read_off_the_mean_of_its_own_hidden_states() -> None:
     encoded = learned_task("classify", examples).encode(examples, reading())
     batch = pack([encoded.pieces[:2], encoded.pieces[2:3]], encoded.reading, num_rows=3, capacity=4).batch
     hidden_BLD = torch.randn(3, 64, 5, generator=torch.Generator().manual_seed(0))
-    means_BND = document_means(hidden_BLD, batch).unflatten(0, (3, 4))
+    means_BND = document_means(hidden_BLD, batch.layout, batch.places_BN).unflatten(0, (3, 4))
     for b, n, document in ((0, 0, 0), (0, 1, 1), (1, 0, 0)):
         expected_D = hidden_BLD[b, batch.layout.document_BL[b] == document].mean(0)
         torch.testing.assert_close(means_BND[b, n], expected_D)

@@ -16,7 +16,7 @@ from trivium.core.special import SpecialTokens
 from trivium.data.tokenizer import Tokenizer
 from trivium.model.config import with_vocabulary
 from trivium.model.presets import preset
-from trivium.objectives.build import build_objective
+from trivium.objectives.build import Vocabulary, build_objective
 from trivium.objectives.masked import Masked, MaskedConfig
 from trivium.objectives.spans import SpansConfig
 from trivium.tasks.base import reading_of
@@ -129,7 +129,7 @@ def test_objectives_say_what_the_tokenizer_lacks() -> None:
         ("bert", SpansConfig(), "has no sentinels: objective `spans` needs"),
     ):
         with pytest.raises(ConfigError, match=message):
-            build_objective(config, foreign(name).special, 20)
+            build_objective(config, Vocabulary(foreign(name).special, 20))
 
 
 def test_random_tokens_are_no_special_ones_wherever_these_stand() -> None:
@@ -137,11 +137,11 @@ def test_random_tokens_are_no_special_ones_wherever_these_stand() -> None:
     scattered = SpecialTokens(0, 9, 9, 9, 9, 19, (18, 12), others=frozenset((5,)))
     config = MaskedConfig(mask_share=0.0, random_share=1.0)
     tokens = np.zeros(2000, dtype=np.int64)
-    drawn = Masked(config, first, 20)._replacement(tokens, np.random.default_rng(0))
+    drawn = Masked(config, first, 20)._replacement(tokens, np.arange(2000), np.random.default_rng(0))
     rng = np.random.default_rng(0)
     rng.random(len(tokens))
     assert drawn.tolist() == rng.integers(8, 20, len(tokens)).tolist()  # as when they were drawn above the special ones
-    drawn = Masked(config, scattered, 20)._replacement(tokens, np.random.default_rng(0))
+    drawn = Masked(config, scattered, 20)._replacement(tokens, np.arange(2000), np.random.default_rng(0))
     assert set(drawn.tolist()) == set(range(20)) - scattered.all()
 
 

@@ -7,7 +7,7 @@ from support import SPECIAL, equal, made_up_text, parameters_of
 from training import run_config, trial
 from trivium.core.random import Key
 from trivium.data.packing import RowReader
-from trivium.train.validate import validation_terms
+from trivium.train.validate import held_out_loss
 
 
 def reader() -> RowReader:
@@ -20,7 +20,7 @@ def test_the_mean_does_not_depend_on_how_rows_are_batched(name: str) -> None:
     attempt.network.train()
     before = parameters_of(attempt.network)
     terms = [
-        validation_terms(attempt.network, attempt.objective, reader(), rows=20, rows_per_batch=size, key=Key(1))
+        held_out_loss(attempt.network, attempt.objective, reader(), rows=20, rows_per_batch=size, key=Key(1)).terms
         for size in (1, 3, 20, 64)
     ]
     (term,) = terms[0]
@@ -33,7 +33,7 @@ def test_no_row_is_counted_twice_where_the_split_has_fewer() -> None:
     attempt = trial(run_config("decoder-tiny"))
     count = reader().rows_per_epoch
     few, many = (
-        validation_terms(attempt.network, attempt.objective, reader(), rows=rows, rows_per_batch=7, key=Key(1))
+        held_out_loss(attempt.network, attempt.objective, reader(), rows=rows, rows_per_batch=7, key=Key(1))
         for rows in (count, 10 * count)
     )
     assert few == many
@@ -44,5 +44,5 @@ def test_the_random_state_of_training_is_left_alone() -> None:
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
-    validation_terms(attempt.network, attempt.objective, reader(), rows=5, rows_per_batch=5, key=Key(1))
+    held_out_loss(attempt.network, attempt.objective, reader(), rows=5, rows_per_batch=5, key=Key(1))
     assert torch.equal(torch.rand(4), expected)

@@ -25,6 +25,14 @@ class Rows(NamedTuple):
     row_B: np.ndarray  # int64 [B], number of the row in its epoch; (epoch, row) keys its random choices
 
 
+class Labels(NamedTuple):
+    """What is to be predicted at some places, of static capacity."""
+
+    labels_BN: Tensor  # int64
+    places_BN: Tensor  # int64
+    weights_BN: Tensor  # float32, 1 where the label counts and 0 where the capacity is not used
+
+
 class Vectors(NamedTuple):
     """Dense inputs that stand in place of tokens: patches of an image, soft prompts."""
 
@@ -45,6 +53,8 @@ class Batch:
         segments_BL: int64, token types (BERT's sentence A and B), or None.
         vectors: dense inputs in place of some tokens, or None.
         source: what the encoder of an encoder-decoder reads; the rest is then the decoder's.
+        documents: labels of whole documents, each at one place of its document, or None.
+        chances_BN: float32 in [0, 1), a lot for each labelled place, where the loss draws something there, or None.
     """
 
     tokens_BL: Tensor
@@ -55,6 +65,13 @@ class Batch:
     segments_BL: Tensor | None = None
     vectors: Vectors | None = None
     source: "Batch | None" = None
+    documents: Labels | None = None
+    chances_BN: Tensor | None = None
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows."""
+        return len(self.tokens_BL)
 
     @property
     def num_tokens(self) -> int:
@@ -74,6 +91,8 @@ class Batch:
             segments_BL=None if self.segments_BL is None else function(self.segments_BL),
             vectors=None if self.vectors is None else Vectors(*map(function, self.vectors)),
             source=None if self.source is None else self.source.map(function),
+            documents=None if self.documents is None else Labels(*map(function, self.documents)),
+            chances_BN=None if self.chances_BN is None else function(self.chances_BN),
         )
 
     def rows(self, start: int, stop: int) -> "Batch":
@@ -83,6 +102,45 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on another device."""
         return self.map(lambda tensor: tensor.to(device, non_blocking=True))
+
+
+@dataclass(frozen=True)
+class MixedBatch:
+    """The rows of one step, each made by one of several objectives.
+
+    Args:
+        parts: what each objective made of its rows; None = it has none.
+        rows_of: int64, which of the step's rows the rows of each part are, increasing.
+        num_rows: of all parts together.
+        weights: of each part's terms.
+    """
+
+    parts: tuple[Batch | None, ...]
+    rows_of: tuple[np.ndarray, ...]
+    num_rows: int
+    weights: tuple[float, ...]
+
+    @property
+    def num_tokens(self) -> int:
+        """Number of used places, those of sources included."""
+        return sum(part.num_tokens for part in self.parts if part is not None)
+
+    def rows(self, start: int, stop: int) -> "MixedBatch":
+        """Return rows `start` to `stop` of the step."""
+        parts: list[Batch | None] = []
+        rows_of: list[np.ndarray] = []
+        for part, numbers in zip(self.parts, self.rows_of, strict=True):
+            first, last = (int(edge) for edge in np.searchsorted(numbers, (start, stop)))
+            parts.append(None if part is None or first == last else part.rows(first, last))
+            rows_of.append(numbers[first:last] - start)
+        return MixedBatch(tuple(parts), tuple(rows_of), stop - start, self.weights)
+
+    def to(self, device: torch.device) -> "MixedBatch":
+        """Return the batch on another device."""
+        return replace(self, parts=tuple(None if part is None else part.to(device) for part in self.parts))
+
+
+AnyBatch = Batch | MixedBatch
 
 
 def reading(tokens_BL: Tensor, layout: TokenLayout) -> Batch:

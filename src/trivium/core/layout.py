@@ -25,12 +25,15 @@ class TokenLayout:
         position_BL: int32, the place within its document.
         rank_BL: int32, see above.
         kind: what is known of the ranks beforehand; it only picks the kernel, never the meaning.
+        seen_rank_BL: int32, the rank of each place for those that look at it, where that is another than the rank it
+            looks with (a place that sees and is not seen); None = the same.
     """
 
     document_BL: Tensor
     position_BL: Tensor
     rank_BL: Tensor
     kind: Kind
+    seen_rank_BL: Tensor | None = None
 
     @staticmethod
     def bidirectional(document_BL: Tensor, position_BL: Tensor) -> "TokenLayout":
@@ -42,6 +45,18 @@ class TokenLayout:
         """Return the layout in which every token sees itself and what comes before it in its document."""
         return TokenLayout(document_BL, position_BL, position_BL, "past")
 
+    @staticmethod
+    def ranked(
+        document_BL: Tensor, position_BL: Tensor, rank_BL: Tensor, seen_rank_BL: Tensor | None = None
+    ) -> "TokenLayout":
+        """Return the layout with ranks of any kind."""
+        return TokenLayout(document_BL, position_BL, rank_BL, "ranked", seen_rank_BL)
+
+    @property
+    def key_rank_BL(self) -> Tensor:
+        """The rank of each place for those that look at it."""
+        return self.rank_BL if self.seen_rank_BL is None else self.seen_rank_BL
+
     def map(self, function: Callable[[Tensor], Tensor]) -> "TokenLayout":
         """Return the layout with `function` applied to each of its tensors."""
         return replace(
@@ -49,6 +64,7 @@ class TokenLayout:
             document_BL=function(self.document_BL),
             position_BL=function(self.position_BL),
             rank_BL=function(self.rank_BL),
+            seen_rank_BL=None if self.seen_rank_BL is None else function(self.seen_rank_BL),
         )
 
 
@@ -62,7 +78,7 @@ def visible(query: TokenLayout, key: TokenLayout, window: int | None = None) -> 
     """
     mask_BLM = query.document_BL[:, :, None] == key.document_BL[:, None, :]
     if not (query.kind == "all" and key.kind == "all"):
-        mask_BLM = mask_BLM & (key.rank_BL[:, None, :] <= query.rank_BL[:, :, None])
+        mask_BLM = mask_BLM & (key.key_rank_BL[:, None, :] <= query.rank_BL[:, :, None])
     if window is not None:
         distance_BLM = query.position_BL[:, :, None] - key.position_BL[:, None, :]
         mask_BLM = mask_BLM & (distance_BLM.abs() < window)

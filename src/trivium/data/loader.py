@@ -5,35 +5,38 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from trivium.core.batch import Batch
+from trivium.core.batch import AnyBatch
 from trivium.core.errors import ConfigError
 from trivium.core.random import Key
 from trivium.data.packing import RowReader
 
 T = TypeVar("T")
+B = TypeVar("B", bound=AnyBatch)
 
 
 def step_batches(
-    reader: RowReader, make: "Callable[..., Batch]", *, rows_per_step: int, key: Key
-) -> Callable[[int], Batch]:
+    reader: RowReader, make: Callable[..., B], *, rows_per_step: int, key: Key, steps: int | None = None
+) -> Callable[[int], B]:
     """Return the function from a step's number to its whole batch.
 
     Args:
         reader: gives any row.
-        make: an objective's `make(rows, key)`.
+        make: an objective's `make(rows, key, done)`.
         rows_per_step: rows in one optimiser step, over all ranks and micro-batches.
         key: of all that the objective draws.
+        steps: of the run, which say how much of it is over; None = every step is as the last one.
     """
 
-    def batch(step: int) -> Batch:
-        return make(reader.rows(step * rows_per_step, (step + 1) * rows_per_step), key)
+    def batch(step: int) -> B:
+        done = 1.0 if steps is None else step / steps
+        return make(reader.rows(step * rows_per_step, (step + 1) * rows_per_step), key, done)
 
     return batch
 
 
-def micro_batches(batch: Batch, accumulation: int) -> list[Batch]:
+def micro_batches(batch: AnyBatch, accumulation: int) -> list[AnyBatch]:
     """Cut a step's batch into equal micro-batches; raise ConfigError when its rows cannot be divided so."""
-    rows = batch.tokens_BL.shape[0]
+    rows = batch.num_rows
     if rows % accumulation:
         raise ConfigError(f"`accumulation` must divide the rows of a step: {accumulation} does not divide {rows}.")
     size = rows // accumulation

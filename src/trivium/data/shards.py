@@ -221,6 +221,15 @@ class Split:
             raise IndexError(f"tokens {start} to {stop} of {last - first}")
         return tokens[first + start : first + stop], bits[first + start : first + stop]
 
+    def token_counts(self, vocabulary_size: int, *, max_tokens: int = 2**27) -> np.ndarray:
+        """Return how often each token of the vocabulary is in the split's first `max_tokens`, int64 [V]."""
+        counts_V = np.zeros(vocabulary_size, dtype=np.int64)
+        left = max_tokens
+        for tokens, _, _ in self._shards:
+            counts_V += np.bincount(tokens[:left], minlength=vocabulary_size)
+            left = max(0, left - len(tokens))
+        return counts_V
+
     def documents(self) -> Iterator[np.ndarray]:
         """Yield the tokens of each document, bos and eos included, in the order in which they are stored."""
         for tokens, _, offsets in self._shards:

@@ -3,7 +3,7 @@
 import math
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from trivium.core.batch import Batch, Rows
 from trivium.core.config import parse, read_toml
 from trivium.core.errors import CheckpointError, ConfigError
 from trivium.core.progress import Progress
+from trivium.core.ramp import at
 from trivium.core.random import Key
 from trivium.data.neighbours import UNKNOWN, NeighbourCounts
 from trivium.data.ngram import KneserNey
@@ -21,10 +22,26 @@ from trivium.hub.open import is_foreign, open_pretrained
 from trivium.model.folder import load_model
 from trivium.model.heads import Network
 from trivium.objectives.base import Objective, score_labels
-from trivium.objectives.build import build_objective, usual_objective
-from trivium.objectives.causal import Causal
-from trivium.objectives.masked import Masked
-from trivium.objectives.spans import Spans
+from trivium.objectives.build import (
+    DistilConfig,
+    MixedConfig,
+    ObjectiveConfig,
+    Ul2Config,
+    Vocabulary,
+    build_objective,
+    usual_objective,
+)
+from trivium.objectives.causal import Causal, CausalConfig
+from trivium.objectives.contrastive import ContrastiveConfig
+from trivium.objectives.denoise import DenoiseConfig
+from trivium.objectives.fill_in import FillInConfig
+from trivium.objectives.hiding import SingleTokens
+from trivium.objectives.masked import Masked, MaskedConfig
+from trivium.objectives.permuted import PermutedConfig
+from trivium.objectives.prefix import PrefixConfig
+from trivium.objectives.replaced import ReplacedConfig
+from trivium.objectives.sentences import SentencesConfig
+from trivium.objectives.spans import Spans, SpansConfig
 from trivium.train.config import DataConfig, RunConfig
 
 ORDER = 5
@@ -75,7 +92,7 @@ class _Scored(NamedTuple):
 
 def measure_quality(
     network: Network,
-    objective: Objective,
+    learned: ObjectiveConfig,
     data: PreparedData,
     split: str,
     *,
@@ -93,7 +110,7 @@ def measure_quality(
 
     Args:
         network: the pretrained network.
-        objective: what it was pretrained with.
+        learned: what it was pretrained with; see `comparable` for what is measured of it.
         data: prepared text; its training split fits the count models.
         split: the split that is scored.
         row_length: tokens a row, as in training.
@@ -101,6 +118,8 @@ def measure_quality(
         progress: shown how far it is.
         max_rows: read only so many rows, evenly spread (coverage says which share); None = all.
     """
+    vocabulary = Vocabulary(data.tokenizer.special, data.tokenizer.vocabulary_size)
+    objective = build_objective(comparable(learned), vocabulary)
     reader = RowReader(data.split(split), row_length=row_length, key=None, pad=data.tokenizer.special.pad)
     num_rows = min(reader.rows_per_epoch, max_rows or reader.rows_per_epoch)
     chosen = np.unique(np.linspace(0, reader.rows_per_epoch - 1, num_rows).astype(int))
@@ -117,9 +136,47 @@ def measure_quality(
             case Spans():
                 scored.append(_spans(network, objective, rows, key, counts.ngram, data.tokenizer.num_bytes_V))
             case _:
-                raise ConfigError(f"there is no measure of quality for `{type(objective).__name__}`.")
+                raise TypeError(f"no measure of quality for {type(objective).__name__}")
         progress.advance(start + len(rows.row_B))
     return _quality(objective, scored, lossless=data.manifest.lossless, coverage=len(chosen) / reader.rows_per_epoch)
+
+
+def comparable(config: ObjectiveConfig) -> MaskedConfig | CausalConfig | SpansConfig:
+    """Return the objective by which a network is measured that was pretrained with this one, or a UserError is raised.
+
+    What writes from left to right is measured causally; of a mixture the first part that can be measured, of hidden
+    tokens those of the end of the run, single ones as often as their kind is.
+
+    Raises:
+        ConfigError: it has no measure in bits that others share.
+    """
+    match config:
+        case MaskedConfig():
+            return config.model_copy(update={"rarity": 0.0, "unit": SingleTokens(), "rate": at(config.rate, 1.0)})
+        case CausalConfig() | PrefixConfig() | FillInConfig():
+            return CausalConfig()
+        case SpansConfig():
+            return config.model_copy(update={"placement": "spread"})
+        case Ul2Config():
+            return SpansConfig(mode="regular")
+        case SentencesConfig(masked=masked):
+            return comparable(masked)
+        case DistilConfig(objective=objective):
+            return comparable(objective)
+        case MixedConfig(parts=parts):
+            for part in parts:
+                try:
+                    return comparable(part.objective)
+                except ConfigError:
+                    continue
+            raise ConfigError("no part of this mixture is measured in bits that others share; compare runs on a task.")
+        case PermutedConfig() | DenoiseConfig() | ReplacedConfig() | ContrastiveConfig():
+            raise ConfigError(
+                f"objective `{config.kind}` is not measured in bits that others share: its held-out loss is in "
+                "results.json; compare runs on a task (`trivium finetune`, `trivium compare`)."
+            )
+        case _:
+            assert_never(config)
 
 
 def _quality(objective: Objective, scored: list[_Scored], *, lossless: bool, coverage: float) -> Quality:
@@ -161,7 +218,8 @@ def _masked(network: Network, objective: Masked, rows: Rows, key: Key, counts: N
     batch = objective.make(rows, key)
     bits_BN, correct_BN, labels_BN, used_BN = _model(network, batch)
     row_K, slot_K = np.nonzero(used_BN)
-    place_K = batch.places_BN.numpy()[row_K, slot_K]
+    # Where the hidden token is, which may be predicted from the place before.
+    place_K = batch.places_BN.numpy()[row_K, slot_K] + (objective.config.predicted_from == "before")
     tokens_BL, document_BL = rows.tokens_BL, rows.document_BL
     left_K = _neighbour(tokens_BL, document_BL, row_K, place_K, -1)
     right_K = _neighbour(tokens_BL[:, :-1], document_BL[:, :-1], row_K, place_K, 1)
@@ -251,8 +309,5 @@ def evaluate_run(run: Path, data_folder: Path, split: str, *, progress: Progress
         raise CheckpointError(
             f"{run}: its tokenizer is not that of {data_folder}; prepare the text with --tokenizer {run}."
         )
-    objective = build_objective(learned, data.tokenizer.special, data.tokenizer.vocabulary_size)
     counts = CountModels(data)
-    return measure_quality(
-        saved.network, objective, data, split, row_length=row_length, counts=counts, progress=progress
-    )
+    return measure_quality(saved.network, learned, data, split, row_length=row_length, counts=counts, progress=progress)

@@ -27,7 +27,6 @@ from trivium.evaluate.quickstart_page import quickstart_report
 from trivium.evaluate.quickstart_words import examples_of, verdict
 from trivium.evaluate.speed import Speed, network_reader, reading_speed
 from trivium.model.folder import SavedModel, load_model
-from trivium.objectives.build import build_objective
 from trivium.tasks.answers import score
 from trivium.tasks.build import learned_task
 from trivium.tasks.config import FinetuneConfig, finetune_config
@@ -216,10 +215,9 @@ def _measure(job: _Job, family: Family, saved: SavedModel, tuned: _Tuned, speed:
     """Return what the summary says of one family, but for its curve."""
     run = job.out / family.name
     config = parse(RunConfig, read_toml(run / "config.toml"), str(run / "config.toml"))
-    special, size = job.data.tokenizer.special, job.data.tokenizer.vocabulary_size
     quality = measure_quality(
         saved.network,
-        build_objective(config.objective, special, size),
+        config.objective,
         job.data,
         "test",
         row_length=config.data.row_length,

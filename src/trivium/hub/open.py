@@ -48,7 +48,12 @@ def open_pretrained(folder: Path, *, speaks: bool) -> SavedModel:
         CheckpointError, HubError: it is missing, damaged, or has no such head.
     """
     if not is_foreign(folder):
-        return load_model(folder)
+        saved = load_model(folder)
+        if speaks and not saved.config.head.trained:
+            raise CheckpointError(
+                f"{folder}: its objective has taught it to read and not to name tokens; fine-tune it, or begin with it."
+            )
+        return saved
     model = read_foreign(folder)
     if speaks and model.head != "language":
         raise HubError(f"{folder}: a checkpoint without a head over the vocabulary (its head: {model.head}).")

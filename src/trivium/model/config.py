@@ -158,7 +158,8 @@ class TransformConfig(Config):
 class HeadConfig(Config):
     """From a hidden state to scores over the vocabulary; `tied` = the token embedding is the projection.
 
-    Hidden states are multiplied by `scale`; `soft_cap` c bounds the scores to c tanh(score / c) (Gemma 2).
+    Hidden states are multiplied by `scale`; `soft_cap` c bounds the scores to c tanh(score / c) (Gemma 2). `trained`
+    False: no objective has taught this head (a detector of replaced tokens names none), so that nobody asks it.
     """
 
     tied: bool = True
@@ -166,6 +167,7 @@ class HeadConfig(Config):
     scale: PositiveFloat = 1.0
     soft_cap: PositiveFloat | None = None
     transform: TransformConfig | None = None
+    trained: bool = True
 
 
 class ReadoutConfig(Config):

@@ -21,7 +21,7 @@ class Embedding(nn.Module):
     def __init__(
         self,
         *,
-        tokens: nn.Embedding,
+        tokens: "nn.Embedding | OffsetEmbedding",
         scale: float,
         positions: nn.Module | None,
         segments: nn.Embedding | None,
@@ -62,3 +62,33 @@ def _replaced(hidden_BLE: Tensor, vectors: Vectors) -> Tensor:
     values_BPE = vectors.values_BPE.to(hidden_BLE.dtype)
     longer = nn.functional.pad(hidden_BLE, (0, 0, 0, 1))
     return longer.scatter(1, places_BP[..., None].expand_as(values_BPE), values_BPE)[:, :-1]
+
+
+class OffsetEmbedding(nn.Module):
+    """Token vectors of another network, which learn nothing here, plus vectors of its own that begin at 0.
+
+    DeBERTa-v3's gradient-disentangled sharing (He et al. 2023, section 3.3).
+
+    Args:
+        base: that network's token embedding.
+    """
+
+    def __init__(self, *, base: nn.Embedding) -> None:
+        super().__init__()
+        self.base = base
+        self.offset = nn.Parameter(torch.zeros_like(base.weight))
+
+    @property
+    def embedding_dim(self) -> int:
+        """Size of a vector."""
+        return self.base.embedding_dim
+
+    @property
+    def weight(self) -> Tensor:
+        """The vectors themselves, [V, E]."""
+        return self.base.weight.detach() + self.offset
+
+    def forward(self, tokens_BL: Tensor) -> Tensor:
+        """Return hidden_BLE."""
+        embed = nn.functional.embedding
+        return embed(tokens_BL, self.base.weight.detach()) + embed(tokens_BL, self.offset)

@@ -110,7 +110,7 @@ def block_mask(view: View, window: int | None) -> BlockMask:
 
     def sees(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
         seen = query.document_BL[b, q] == key.document_BL[b, k]
-        seen = seen & (key.rank_BL[b, k] <= query.rank_BL[b, q])
+        seen = seen & (key.key_rank_BL[b, k] <= query.rank_BL[b, q])
         if window is not None:
             seen = seen & ((query.position_BL[b, q] - key.position_BL[b, k]).abs() < window)
         return seen

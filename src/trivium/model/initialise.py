@@ -1,6 +1,7 @@
 """How parameters begin."""
 
 import math
+from itertools import cycle
 from typing import assert_never
 
 import torch
@@ -10,6 +11,7 @@ from trivium.core.random import Key
 from trivium.model.attention import CrossAttention, SelfAttention
 from trivium.model.block import LayerScale, Sublayer
 from trivium.model.config import ModelConfig, NormalInit, T5Init
+from trivium.model.embedding import OffsetEmbedding
 from trivium.model.feed_forward import GatedFeedForward, PlainFeedForward
 from trivium.model.norm import LayerNorm, RMSNorm
 from trivium.model.parts import DeepNorm
@@ -34,7 +36,7 @@ def initialise(network: nn.Module, config: ModelConfig, key: Key) -> None:
     | other matrices                   | N(0, std)                          | N(0, factor / sqrt(hidden))        |
     | norms                            | 1, shift 0                         | 1, shift 0                         |
     | gains of layer-scale             | their start                        | their start                        |
-    | biases                           | 0                                  | 0                                  |
+    | biases, offsets of embeddings    | 0                                  | 0                                  |
 
     `residual` "scaled" divides by the square root of the number of branches that write into the stack's residual
     stream, "zero" makes those matrices 0. With DeepNorm values, outputs, up, gate and down are `beta` times as wide
@@ -49,7 +51,8 @@ def initialise(network: nn.Module, config: ModelConfig, key: Key) -> None:
                     continue
                 seen.add(id(parameter))
                 _draw(module, name, parameter, config, generator)
-        for stack, block_config in zip(_stacks(network), config.stacks(), strict=False):
+        # What is trained may hold several networks of this architecture, whatever their width.
+        for stack, block_config in zip(_stacks(network), cycle(config.stacks()), strict=False):
             branches = sum(_num_branches(stack, number) for number in stack.order)
             for module in stack.modules():
                 # A branch knows more of its matrices than they do themselves.
@@ -72,6 +75,8 @@ def _num_branches(stack: Stack, number: int) -> int:
 def _draw(module: nn.Module, name: str, parameter: Tensor, config: ModelConfig, generator: torch.Generator) -> None:
     if isinstance(module, LayerNorm | RMSNorm):
         parameter.fill_(1.0 if name == "weight" else 0.0)
+    elif isinstance(module, OffsetEmbedding):
+        parameter.zero_()
     elif isinstance(module, LayerScale):
         parameter.fill_(module.start)
     elif parameter.ndim == 1:

@@ -1,12 +1,13 @@
 """What an objective is, and the one loss that all of them are made of."""
 
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trivium.core.batch import Batch, Rows, Term
+from trivium.core.batch import AnyBatch, Batch, Rows, Term
 from trivium.core.errors import ConfigError
 from trivium.core.random import Key
 from trivium.model.config import EncoderDecoder, ModelConfig
@@ -20,25 +21,67 @@ BALANCE = "balance"  # the term that keeps experts equally busy
 class Objective(Protocol):
     """Five pure functions. `make` runs in the loader, on numpy; the others in the loop."""
 
+    @property
+    def rows_together(self) -> int:
+        """How many neighbouring rows are compared with each other; a micro-batch holds a multiple of them."""
+        ...
+
+    @property
+    def speaks(self) -> bool:
+        """Whether what is kept has learned to name tokens."""
+        ...
+
     def network(self, config: ModelConfig) -> nn.Module:
         """Build what is trained; raise ConfigError when the architecture cannot learn this."""
         ...
 
-    def make(self, rows: Rows, key: Key) -> Batch:
-        """Hide and label. Each row's choices depend on the key, its epoch and its number only."""
+    def make(self, rows: Rows, key: Key, done: float = 1.0) -> AnyBatch:
+        """Hide and label. Each row's choices depend on the key, its epoch and its number only, and on `done`.
+
+        Args:
+            rows: packed rows; they stay as they are.
+            key: of all choices.
+            done: the share of the run that is over, in [0, 1], for what changes with it.
+        """
         ...
 
-    def counts(self, batch: Batch) -> dict[str, float]:
+    def counts(self, batch: AnyBatch) -> dict[str, float]:
         """Return the count of each term of this batch before anything is computed; terms divide by their sum."""
         ...
 
-    def loss(self, network: nn.Module, batch: Batch, key: Key) -> tuple[Term, ...]:
+    def loss(self, network: nn.Module, batch: AnyBatch, key: Key) -> tuple[Term, ...]:
         """Return the terms of the loss on this batch."""
         ...
 
     def exported(self, network: nn.Module) -> Network:
         """Return what is kept of the trained network."""
         ...
+
+
+@dataclass(frozen=True)
+class PredictsTokens:
+    """What objectives share that train the network itself, by the cross-entropy of the tokens at labelled places.
+
+    Args:
+        balanced: the network has experts, whose load is balanced beside (see `has_experts`).
+    """
+
+    name: ClassVar[str]  # of the term
+    rows_together: ClassVar[int] = 1
+    speaks: ClassVar[bool] = True
+    balanced: bool = field(default=False, kw_only=True)
+
+    def counts(self, batch: AnyBatch) -> dict[str, float]:
+        """Return the number of labelled places."""
+        return token_counts(self.name, plain(batch), balanced=self.balanced)
+
+    def loss(self, network: nn.Module, batch: AnyBatch, key: Key) -> tuple[Term, ...]:
+        """Return the cross-entropy of the tokens at labelled places."""
+        return token_terms(self.name, as_network(network), plain(batch))
+
+    def exported(self, network: nn.Module) -> Network:
+        """Return the network itself."""
+        return as_network(network)
 
 
 class Scored(NamedTuple):
@@ -50,7 +93,7 @@ class Scored(NamedTuple):
 
 def score_labels(network: Network, batch: Batch) -> Scored:
     """Predict every labelled place of the batch; the vocabulary is projected to at those places only."""
-    logits_NV = _logits(network, batch)
+    logits_NV = vocabulary_logits(network, network(batch), batch.places_BN)
     labels_N = batch.labels_BN.reshape(-1)
     nats_N = functional.cross_entropy(logits_NV, labels_N, reduction="none")
     correct_N = logits_NV.argmax(-1) == labels_N
@@ -60,7 +103,12 @@ def score_labels(network: Network, batch: Batch) -> Scored:
 def token_terms(name: str, network: Network, batch: Batch) -> tuple[Term, ...]:
     """Return the summed cross-entropy of the labelled tokens, and the load balance of a network that has experts."""
     tally = Tally()
-    logits_NV = _logits(network, batch, tally)
+    return hidden_terms(name, network, network(batch, tally), batch, tally)
+
+
+def hidden_terms(name: str, network: Network, hidden_BLD: Tensor, batch: Batch, tally: Tally) -> tuple[Term, ...]:
+    """Return what `token_terms` does, of hidden states that are computed already."""
+    logits_NV = vocabulary_logits(network, hidden_BLD, batch.places_BN)
     nats_N = functional.cross_entropy(logits_NV, batch.labels_BN.reshape(-1), reduction="none")
     weights_N = batch.weights_BN.reshape(-1)
     tokens = Term(name, torch.dot(nats_N, weights_N.to(nats_N.dtype)), float(weights_N.sum()))
@@ -95,7 +143,14 @@ def as_network(network: nn.Module) -> Network:
     return network
 
 
-def _logits(network: Network, batch: Batch, tally: Tally | None = None) -> Tensor:
+def plain(batch: AnyBatch) -> Batch:
+    """Return the batch of one objective as what it is."""
+    if not isinstance(batch, Batch):
+        raise TypeError(f"expected the batch of one objective, found {type(batch).__name__}")
+    return batch
+
+
+def vocabulary_logits(network: Network, hidden_BLD: Tensor, places_BN: Tensor) -> Tensor:
     """Return logits_NV of the labelled places, in float32 or better: a softmax over a vocabulary needs the digits."""
-    logits_NV = network.head(at_places(network(batch, tally), batch.places_BN))
+    logits_NV = network.head(at_places(hidden_BLD, places_BN))
     return logits_NV if logits_NV.dtype == torch.float64 else logits_NV.float()

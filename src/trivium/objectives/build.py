@@ -1,42 +1,189 @@
 """Objectives from their configuration."""
 
-from typing import Annotated, assert_never
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple, assert_never
 
-from pydantic import Field
+import numpy as np
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 
+from trivium.core.config import Config
+from trivium.core.ramp import Scheduled
 from trivium.core.special import SpecialTokens
 from trivium.model.config import Decoder, Encoder, EncoderDecoder, ModelConfig
 from trivium.objectives.base import Objective
 from trivium.objectives.causal import Causal, CausalConfig
+from trivium.objectives.contrastive import Contrastive, ContrastiveConfig
+from trivium.objectives.denoise import Denoise, DenoiseConfig
+from trivium.objectives.distil import Distil, Weights, open_teacher
+from trivium.objectives.fill_in import FillIn, FillInConfig
 from trivium.objectives.masked import Masked, MaskedConfig
+from trivium.objectives.mixed import Mixed, Part
+from trivium.objectives.permuted import Permuted, PermutedConfig
+from trivium.objectives.prefix import Prefix, PrefixConfig
+from trivium.objectives.replaced import Replaced, ReplacedConfig
+from trivium.objectives.sentences import Sentences, SentencesConfig
 from trivium.objectives.spans import Spans, SpansConfig
 
-ObjectiveConfig = Annotated[MaskedConfig | CausalConfig | SpansConfig, Field(discriminator="kind")]
+# Those whose loss is the cross-entropy of tokens, and which train nothing but the network.
+TokenObjective = Annotated[
+    MaskedConfig | CausalConfig | PrefixConfig | FillInConfig | PermutedConfig | SpansConfig | DenoiseConfig,
+    Field(discriminator="kind"),
+]
 
 
-def build_objective(
-    config: ObjectiveConfig, special: SpecialTokens, vocabulary_size: int, *, balanced: bool = False
-) -> Objective:
+class PartConfig(Config):
+    """A part of a mixture.
+
+    Args:
+        objective: what it learns.
+        share: of the rows, in proportion to the others'; may change in the course of the run.
+        weight: of its terms; None = its share.
+        name: of its terms; None = the objective's kind.
+    """
+
+    objective: TokenObjective
+    share: Scheduled = 1.0
+    weight: PositiveFloat | None = None
+    name: str | None = None
+
+
+class MixedConfig(Config):
+    """Several objectives in one network, see `objectives.mixed`."""
+
+    kind: Literal["mixed"] = "mixed"
+    parts: Annotated[tuple[PartConfig, ...], Field(min_length=1)]
+
+
+class Ul2Config(Config):
+    """UL2's mixture of denoisers (Tay et al. 2023, section 3.1.2 and table 1), each with its mode's mark.
+
+    Regular: spans of 3 or 8 tokens, 15 % hidden. Sequential: the last quarter on average. Extreme: 50 % hidden in spans
+    of 3 or 8, or 64 tokens a span with 15 % or 50 % hidden. The usual shares make all seven equally likely.
+    """
+
+    kind: Literal["ul2"] = "ul2"
+    regular: NonNegativeFloat = 2.0
+    sequential: NonNegativeFloat = 1.0
+    extreme: NonNegativeFloat = 4.0
+
+
+class DistilConfig(Config):
+    """A teacher's word beside the labels, see `objectives.distil`; the usual weights are DistilBERT's.
+
+    Args:
+        teacher: a pretrained run of the same tokenizer.
+        teacher_sha256: of its weights; written when the run begins and checked when it is resumed.
+        objective: says which tokens are asked for.
+        labels, logits, hidden: weights of the terms.
+        temperature: softens both distributions.
+    """
+
+    kind: Literal["distil"] = "distil"
+    teacher: str
+    teacher_sha256: str | None = None
+    objective: TokenObjective
+    labels: NonNegativeFloat = 2.0
+    logits: NonNegativeFloat = 5.0
+    hidden: NonNegativeFloat = 1.0
+    temperature: PositiveFloat = 2.0
+
+
+ObjectiveConfig = Annotated[
+    MaskedConfig
+    | CausalConfig
+    | PrefixConfig
+    | FillInConfig
+    | PermutedConfig
+    | SpansConfig
+    | DenoiseConfig
+    | SentencesConfig
+    | ReplacedConfig
+    | ContrastiveConfig
+    | MixedConfig
+    | Ul2Config
+    | DistilConfig,
+    Field(discriminator="kind"),
+]
+
+
+class Vocabulary(NamedTuple):
+    """What objectives know of the texts.
+
+    Args:
+        special: the special tokens.
+        size: of the vocabulary.
+        counts_V: gives how often each token is in the training text; None = nobody counted.
+        segments: the model tells a pair's texts apart.
+        balanced: the network has experts, whose load is balanced beside (see `has_experts`).
+    """
+
+    special: SpecialTokens
+    size: int
+    counts_V: Callable[[], np.ndarray] | None = None
+    segments: bool = False
+    balanced: bool = False
+
+
+def build_objective(config: ObjectiveConfig, vocabulary: Vocabulary) -> Objective:
     """Return the objective for texts of this vocabulary.
 
     Args:
         config: what is learned.
-        special: the special tokens.
-        vocabulary_size: of the texts.
-        balanced: the network has experts, whose load is balanced beside (see `has_experts`).
+        vocabulary: of the texts.
 
     Raises:
-        ConfigError: the vocabulary lacks special tokens that the objective needs.
+        ConfigError: the vocabulary lacks special tokens that the objective needs; there is no such teacher.
     """
+    special, balanced = vocabulary.special, vocabulary.balanced
     match config:
         case MaskedConfig():
-            return Masked(config, special, vocabulary_size, balanced)
+            return _masked(config, vocabulary)
         case CausalConfig():
-            return Causal(balanced)
+            return Causal(balanced=balanced)
+        case PrefixConfig():
+            return Prefix(config, balanced=balanced)
+        case FillInConfig():
+            return FillIn(config, special, balanced=balanced)
+        case PermutedConfig():
+            return Permuted(config, special, balanced=balanced)
         case SpansConfig():
-            return Spans(config, special, balanced)
+            return Spans(config, special, balanced=balanced)
+        case DenoiseConfig():
+            return Denoise(config, special, balanced=balanced)
+        case SentencesConfig(masked=masked):
+            return Sentences(config, special, _masked(masked, vocabulary), vocabulary.segments, balanced=balanced)
+        case ReplacedConfig(masked=masked):
+            return Replaced(config, _masked(masked, vocabulary), balanced=balanced)
+        case ContrastiveConfig():
+            return Contrastive(config)
+        case MixedConfig(parts=parts):
+            return _mixed(parts, vocabulary)
+        case Ul2Config():
+            return _mixed(ul2_parts(config), vocabulary)
+        case DistilConfig(teacher=teacher, teacher_sha256=expected, objective=asked):
+            weights = Weights(config.labels, config.logits, config.hidden, config.temperature)
+            inner, opened = build_objective(asked, vocabulary), open_teacher(Path(teacher), expected)
+            return Distil(inner, opened, weights, asked.kind, balanced=balanced)
         case _:
             assert_never(config)
+
+
+def ul2_parts(config: Ul2Config) -> tuple[PartConfig, ...]:
+    """Return UL2's denoisers as parts of a mixture, those of share 0 left out."""
+    regular = [SpansConfig(rate=0.15, mean_length=length, mode="regular") for length in (3.0, 8.0)]
+    last = SpansConfig(rate=0.25, placement="end", mode="sequential")
+    extreme = [
+        SpansConfig(rate=rate, mean_length=length, mode="extreme")
+        for length, rate in ((3.0, 0.5), (8.0, 0.5), (64.0, 0.15), (64.0, 0.5))
+    ]
+    parts = [
+        *(PartConfig(objective=one, share=config.regular / 2, name=f"regular-{_told(one)}") for one in regular),
+        PartConfig(objective=last, share=config.sequential, name="sequential"),
+        *(PartConfig(objective=one, share=config.extreme / 4, name=f"extreme-{_told(one)}") for one in extreme),
+    ]
+    return tuple(part for part in parts if part.share)
 
 
 def usual_objective(config: ModelConfig) -> ObjectiveConfig:
@@ -50,3 +197,24 @@ def usual_objective(config: ModelConfig) -> ObjectiveConfig:
             return SpansConfig()
         case _:
             assert_never(config.family)
+
+
+def _told(config: SpansConfig) -> str:
+    return f"{config.mean_length:g}-{100 * config.rate:g}"
+
+
+def _masked(config: MaskedConfig, vocabulary: Vocabulary) -> Masked:
+    counts_V = vocabulary.counts_V() if config.rarity and vocabulary.counts_V is not None else None
+    return Masked(config, vocabulary.special, vocabulary.size, counts_V, balanced=vocabulary.balanced)
+
+
+def _mixed(parts: tuple[PartConfig, ...], vocabulary: Vocabulary) -> Mixed:
+    names = [part.name or part.objective.kind for part in parts]
+    seen: Counter[str] = Counter()
+    built: list[Part] = []
+    for part, name in zip(parts, names, strict=True):
+        seen[name] += 1
+        unique = name if names.count(name) == 1 else f"{name}-{seen[name]}"
+        objective = build_objective(part.objective, vocabulary)
+        built.append(Part(unique, part.objective.kind, objective, part.share, part.weight))
+    return Mixed(tuple(built))

@@ -1,35 +1,54 @@
 """Masked tokens (BERT, Devlin et al. 2019, section 3.1): some are hidden, the network names them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import nn
 
-from trivium.core.batch import Batch, Rows, Term
+from trivium.core.batch import Batch, Rows
 from trivium.core.config import Config
 from trivium.core.layout import TokenLayout, positions_of
+from trivium.core.ramp import Scheduled, at, extremes
 from trivium.core.random import Key
 from trivium.core.special import SpecialTokens
 from trivium.model.build import build_network
 from trivium.model.config import ModelConfig
-from trivium.model.heads import Network
-from trivium.objectives.base import as_network, require_one_stack, token_counts, token_terms
+from trivium.objectives.base import PredictsTokens, require_one_stack
+from trivium.objectives.hiding import Candidates, GeometricSpans, SingleTokens, Unit, hide
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class MaskedConfig(Config):
-    """Of the chosen tokens 80 % become the mask, 10 % a random token, 10 % stay."""
+    """Of the chosen tokens 80 % become the mask, 10 % a random token, 10 % stay.
+
+    Args:
+        rate: share of a row's tokens that is chosen; may change in the course of the run.
+        mask_share, random_share: of the chosen ones; the rest stays.
+        unit: what is chosen together. A geometric span becomes one of the three as a whole, as SpanBERT's do.
+        rarity: a token is chosen in proportion to its count in the training text to the power of minus this; 0 = all
+            alike, 1 = every kind of token as often as every other.
+        predicted_from: the hidden token's own place, or the one before it, so that the same head and the same shift
+            serve a causal objective beside this one (masked next tokens, GPT-BERT, Charpentier & Samuel 2024).
+    """
 
     kind: Literal["masked"] = "masked"
-    rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
-    mask_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.8
-    random_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.1
+    rate: Scheduled = 0.15
+    mask_share: Share = 0.8
+    random_share: Share = 0.1
+    unit: Unit = SingleTokens()
+    rarity: Annotated[float, Field(ge=0.0)] = 0.0
+    predicted_from: Literal["itself", "before"] = "itself"
 
     @model_validator(mode="after")
     def _shares_fit(self) -> Self:
+        low, high = extremes(self.rate)
+        if not 0.0 < low <= high < 1.0:
+            raise ValueError(f"`rate` must lie between 0 and 1: found {low if low <= 0.0 else high}")
         if self.mask_share + self.random_share > 1.0 + 1e-9:
             raise ValueError(
                 f"`mask_share` and `random_share` must not exceed 1 together: {self.mask_share} + {self.random_share}"
@@ -38,8 +57,14 @@ class MaskedConfig(Config):
 
 
 @dataclass(frozen=True)
-class Masked:
+class Masked(PredictsTokens):
     """The masked objective; `rate` of each row's tokens is chosen, special tokens never.
+
+    Args:
+        config: how much is hidden, and how.
+        special: the special tokens.
+        vocabulary_size: of the texts.
+        counts_V: how often each token is in the training text; used with `rarity` only.
 
     Raises:
         ConfigError: the tokenizer has no mask token.
@@ -48,37 +73,45 @@ class Masked:
     config: MaskedConfig
     special: SpecialTokens
     vocabulary_size: int
-    balanced: bool = False
+    counts_V: np.ndarray | None = field(default=None, compare=False)
+    name: ClassVar[str] = "masked"
 
     def __post_init__(self) -> None:
         self.special.mask_for("objective `masked`")
+        if self.config.rarity and self.counts_V is None:
+            raise ValueError("`rarity` needs counts_V")
 
     def network(self, config: ModelConfig) -> nn.Module:
         """Build an encoder (or a decoder's stack, read both ways)."""
         require_one_stack(config, "masked")
         return build_network(config)
 
-    def make(self, rows: Rows, key: Key) -> Batch:
+    def make(self, rows: Rows, key: Key, done: float = 1.0) -> Batch:
         """Choose, hide and label; a row with fewer tokens than its capacity has weights 0 for the rest."""
         tokens_BL = rows.tokens_BL[:, :-1].copy()
-        document_BL = rows.document_BL[:, :-1]
+        document_BL = np.ascontiguousarray(rows.document_BL[:, :-1])
+        before = self.config.predicted_from == "before"
         length = tokens_BL.shape[1]
-        capacity = max(1, round(self.config.rate * length))
+        capacity = max(1, round(extremes(self.config.rate)[1] * length))
+        hidden = max(1, round(at(self.config.rate, done) * length))
         places_BN = np.zeros((len(tokens_BL), capacity), dtype=np.int64)
         weights_BN = np.zeros((len(tokens_BL), capacity), dtype=np.float32)
-        can_hide_BL = (document_BL >= 0) & ~np.isin(tokens_BL, self._special)
         labels_BN = np.zeros_like(places_BN)
+        can_hide_BL = (document_BL >= 0) & ~np.isin(tokens_BL, self._special)
+        if before:
+            can_hide_BL &= np.diff(document_BL, axis=1, prepend=-2) == 0
         for b in range(len(tokens_BL)):
             rng = key.child("masked", rows.epoch_B[b], rows.row_B[b]).numpy()
-            candidates = np.flatnonzero(can_hide_BL[b])
+            weight_L = None if self._weight_V is None else self._weight_V[tokens_BL[b]]
+            row = Candidates(can_hide_BL[b], document_BL[b], rows.word_start_BL[b, :-1], weight_L)
             # A short row hides the same share of what it has.
-            count = min(round(capacity * (document_BL[b] >= 0).mean()), len(candidates))
-            chosen = np.sort(rng.permutation(candidates)[:count])
-            places_BN[b, :count] = chosen
+            chosen, unit_N = hide(self.config.unit, row, round(hidden * (document_BL[b] >= 0).mean()), rng)
+            count = len(chosen)
+            places_BN[b, :count] = chosen - before
             weights_BN[b, :count] = 1.0
             labels_BN[b, :count] = tokens_BL[b, chosen]
-            tokens_BL[b, chosen] = self._replacement(tokens_BL[b, chosen], rng)
-        document = torch.from_numpy(np.ascontiguousarray(document_BL))
+            tokens_BL[b, chosen] = self._replacement(tokens_BL[b, chosen], unit_N, rng)
+        document = torch.from_numpy(document_BL)
         position = torch.from_numpy(positions_of(document_BL))
         return Batch(
             tokens_BL=torch.from_numpy(tokens_BL),
@@ -88,19 +121,7 @@ class Masked:
             weights_BN=torch.from_numpy(weights_BN),
         )
 
-    def counts(self, batch: Batch) -> dict[str, float]:
-        """Return the number of hidden tokens."""
-        return token_counts("masked", batch, balanced=self.balanced)
-
-    def loss(self, network: nn.Module, batch: Batch, key: Key) -> tuple[Term, ...]:
-        """Return the cross-entropy of the hidden tokens."""
-        return token_terms("masked", as_network(network), batch)
-
-    def exported(self, network: nn.Module) -> Network:
-        """Return the network itself."""
-        return as_network(network)
-
-    @property
+    @cached_property
     def _special(self) -> np.ndarray:
         return np.array(sorted(self.special.all()))
 
@@ -110,9 +131,18 @@ class Masked:
         words = np.setdiff1d(np.arange(self.vocabulary_size), self._special)
         return words if len(words) else np.arange(self.vocabulary_size)
 
-    def _replacement(self, tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        draw = rng.random(len(tokens))
-        random = self._words[rng.integers(0, len(self._words), len(tokens))]
-        masked = draw < self.config.mask_share
-        shuffled = draw < self.config.mask_share + self.config.random_share
-        return np.where(masked, self.special.mask_for("objective `masked`"), np.where(shuffled, random, tokens))
+    @cached_property
+    def _weight_V(self) -> np.ndarray | None:
+        if not self.config.rarity or self.counts_V is None:
+            return None
+        weight_V: np.ndarray = np.maximum(self.counts_V, 1.0) ** -self.config.rarity
+        return weight_V
+
+    def _replacement(self, tokens_N: np.ndarray, unit_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        draw_N = rng.random(len(tokens_N))
+        if isinstance(self.config.unit, GeometricSpans):
+            draw_N = draw_N[unit_N]
+        random_N = self._words[rng.integers(0, len(self._words), len(tokens_N))]
+        masked_N = draw_N < self.config.mask_share
+        shuffled_N = draw_N < self.config.mask_share + self.config.random_share
+        return np.where(masked_N, self.special.mask_for("objective `masked`"), np.where(shuffled_N, random_N, tokens_N))

@@ -1,14 +1,15 @@
 """Span corruption (T5, Raffel et al. 2020, section 3.1.4): spans are replaced by sentinels, the decoder writes them."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from functools import cached_property
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import nn
 
-from trivium.core.batch import Batch, Rows, Term, reading
+from trivium.core.batch import Batch, Rows, reading
 from trivium.core.config import Config
 from trivium.core.errors import ConfigError
 from trivium.core.layout import TokenLayout, positions_of
@@ -16,16 +17,32 @@ from trivium.core.random import Key
 from trivium.core.special import SpecialTokens
 from trivium.model.build import build_network
 from trivium.model.config import EncoderDecoder, ModelConfig
-from trivium.model.heads import Network
-from trivium.objectives.base import as_network, token_counts, token_terms
+from trivium.objectives.base import PredictsTokens
+
+_MARKS = 6  # the last sentinels: three for modes, three for what is filled in
+_TOKENS_A_DOCUMENT = 16
+
+
+Mode = Literal["regular", "sequential", "extreme"]
+MODES: tuple[Mode, ...] = ("regular", "sequential", "extreme")
 
 
 class SpansConfig(Config):
-    """Share of the tokens that is hidden, and the mean length of a hidden span."""
+    """Share of the tokens that is hidden, and the mean length of a hidden span.
+
+    Args:
+        rate: share of the tokens.
+        mean_length: of a span, in tokens; of no meaning at the end.
+        placement: all over a document, or one span at its end, which is as long as the lot says, `rate` on average
+            (UL2's sequential denoiser, Tay et al. 2023, section 3.1.2).
+        mode: what the encoder is told by a mark before each document (UL2's paradigm tokens); None = nothing.
+    """
 
     kind: Literal["spans"] = "spans"
     rate: Annotated[float, Field(gt=0.0, le=0.5)] = 0.15
     mean_length: Annotated[float, Field(ge=2.0)] = 3.0
+    placement: Literal["spread", "end"] = "spread"
+    mode: Mode | None = None
 
 
 class SpanCounts(NamedTuple):
@@ -66,7 +83,7 @@ def noise_mask(length: int, counts: SpanCounts, rng: np.random.Generator) -> np.
 
 
 @dataclass(frozen=True)
-class Spans:
+class Spans(PredictsTokens):
     """The span objective on packed rows.
 
     Hidden tokens and spans a row are fixed, so that the lengths of both stacks' rows are. No span crosses a document;
@@ -84,10 +101,12 @@ class Spans:
 
     config: SpansConfig
     special: SpecialTokens
-    balanced: bool = False
+    name: ClassVar[str] = "spans"
 
     def __post_init__(self) -> None:
         self.special.sentinels_for("objective `spans`")
+        if self.config.mode is not None:
+            mode_marks(self.special)
 
     def network(self, config: ModelConfig) -> nn.Module:
         """Build an encoder-decoder."""
@@ -95,13 +114,13 @@ class Spans:
             raise ConfigError("objective `spans` trains an encoder-decoder; this model has one stack.")
         return build_network(config)
 
-    def make(self, rows: Rows, key: Key) -> Batch:
+    def make(self, rows: Rows, key: Key, done: float = 1.0) -> Batch:
         """Hide spans; the source is what is left with sentinels, the targets are sentinels and hidden spans."""
         tokens_BL, document_BL = rows.tokens_BL[:, :-1], rows.document_BL[:, :-1]
         num_rows, length = tokens_BL.shape
-        full = self._counts(length)
-        source = _Places(num_rows, full.kept(length), self.special.pad)
-        target = _Places(num_rows, full.noise + full.spans, self.special.pad)
+        room = self._room(length)
+        source = _Places(num_rows, room.source, self.special.pad)
+        target = _Places(num_rows, room.target, self.special.pad)
         inputs_BL = np.full_like(target.tokens_BL, self.special.pad)
         hidden_BL = self.hidden(rows, key)
         for b in range(num_rows):
@@ -109,8 +128,8 @@ class Spans:
             for number, count in enumerate(_document_lengths(document_BL[b])):
                 piece = slice(begin, begin + count)
                 begin += count
-                kept, written = corrupt(tokens_BL[b, piece], hidden_BL[b, piece], self.special.sentinels)
-                source.append(b, number, kept)
+                kept, written = corrupt(tokens_BL[b, piece], hidden_BL[b, piece], self._sentinels)
+                source.append(b, number, np.concatenate((self._mark, kept)))
                 start, stop = target.append(b, number, written)
                 inputs_BL[b, start:stop] = np.concatenate(([self.special.bos], written))[: stop - start]
         places_BN = np.tile(np.arange(inputs_BL.shape[1]), (num_rows, 1))
@@ -124,18 +143,6 @@ class Spans:
             source=reading(torch.from_numpy(source.tokens_BL), TokenLayout.bidirectional(*source.layout())),
         )
 
-    def counts(self, batch: Batch) -> dict[str, float]:
-        """Return the number of tokens the decoder writes, sentinels included as in T5."""
-        return token_counts("spans", batch, balanced=self.balanced)
-
-    def loss(self, network: nn.Module, batch: Batch, key: Key) -> tuple[Term, ...]:
-        """Return the cross-entropy of sentinels and hidden tokens."""
-        return token_terms("spans", as_network(network), batch)
-
-    def exported(self, network: nn.Module) -> Network:
-        """Return the network itself."""
-        return as_network(network)
-
     def hidden(self, rows: Rows, key: Key) -> np.ndarray:
         """Return hidden_BL, which tokens `make` hides; bool [B, L]."""
         document_BL = rows.document_BL[:, :-1]
@@ -143,17 +150,67 @@ class Spans:
         for b in range(len(document_BL)):
             rng = key.child("spans", rows.epoch_B[b], rows.row_B[b]).numpy()
             lengths = _document_lengths(document_BL[b])
-            shares = share_out(np.array(lengths), self.config, len(self.special.sentinels), rng)
-            start, room = 0, self._counts(document_BL.shape[1]).kept(document_BL.shape[1])
-            for length, counts in zip(lengths, shares, strict=True):
-                room -= counts.kept(length)
-                if room >= 0:
-                    hidden_BL[b, start : start + length] = noise_mask(length, counts, rng)
+            start, left = 0, self._room(document_BL.shape[1])
+            for length, counts in zip(lengths, self._shares(lengths, rng), strict=True):
+                left = _Room(
+                    left.source - counts.kept(length) - len(self._mark), left.target - counts.noise - counts.spans
+                )
+                if min(left) >= 0:
+                    mask = (
+                        noise_mask(length, counts, rng) if self._spread else np.arange(length) >= length - counts.noise
+                    )
+                    hidden_BL[b, start : start + length] = mask
                 start += length
         return hidden_BL
 
-    def _counts(self, length: int) -> SpanCounts:
-        return span_counts(length, self.config.rate, self.config.mean_length)
+    @property
+    def _spread(self) -> bool:
+        return self.config.placement == "spread"
+
+    @cached_property
+    def _sentinels(self) -> tuple[int, ...]:
+        sentinels = self.special.sentinels
+        return sentinels if self.config.mode is None else sentinels[:-_MARKS]
+
+    @cached_property
+    def _mark(self) -> np.ndarray:
+        marks = [] if self.config.mode is None else [mode_marks(self.special)[self.config.mode]]
+        return np.array(marks, dtype=np.int64)
+
+    def _shares(self, lengths: list[int], rng: np.random.Generator) -> list[SpanCounts]:
+        """Return what is hidden of each document of a row."""
+        if self._spread:
+            return share_out(np.array(lengths), self.config, len(self._sentinels), rng)
+        longest = [max(1, min(length - 1, int(2 * self.config.rate * length))) for length in lengths]
+        return [
+            SpanCounts(int(rng.integers(1, most + 1)), 1) if length > 1 else SpanCounts(0, 0)
+            for length, most in zip(lengths, longest, strict=True)
+        ]
+
+    def _room(self, length: int) -> "_Room":
+        """Return how long both stacks' rows are."""
+        # Marks, and sentinels of spans at the ends, come one a document: this many documents of a row have room.
+        documents = max(1, length // _TOKENS_A_DOCUMENT)
+        marks = documents * len(self._mark)
+        if not self._spread:
+            return _Room(length + marks, int(2 * self.config.rate * length) + documents)
+        full = span_counts(length, self.config.rate, self.config.mean_length)
+        return _Room(full.kept(length) + marks, full.noise + full.spans)
+
+
+class _Room(NamedTuple):
+    """Places of a row of each stack."""
+
+    source: int
+    target: int
+
+
+def mode_marks(special: SpecialTokens) -> dict[Mode, int]:
+    """Return the token that announces each mode, a sentinel before those of `fill_in`; raise ConfigError."""
+    sentinels = special.sentinels_for("UL2's modes")
+    if len(sentinels) <= _MARKS:
+        raise ConfigError(f"UL2's modes need more than {_MARKS} sentinels, the tokenizer has {len(sentinels)}.")
+    return dict(zip(MODES, sentinels[-_MARKS:-3], strict=True))
 
 
 def _document_lengths(document_L: np.ndarray) -> list[int]:

@@ -15,7 +15,7 @@ from trivium.core.random import Key
 from trivium.data.labelled import ClassifyExample, LabelExample
 from trivium.data.tokenizer import Tokenizer
 from trivium.model.config import Decoder, Encoder, EncoderDecoder, ModelConfig, ReadoutConfig
-from trivium.model.heads import Readout, at_places
+from trivium.model.heads import Readout
 from trivium.model.stack import Stack
 from trivium.tasks.pieces import Encoded, Reading
 
@@ -119,28 +119,6 @@ def class_logits(network: nn.Module, batch: Batch) -> Tensor:
     """Return logits_NC of the labelled places, in float32 or better."""
     logits_NC: Tensor = network(batch)
     return logits_NC if logits_NC.dtype == torch.float64 else logits_NC.float()
-
-
-def document_means(hidden_BLD: Tensor, batch: Batch) -> Tensor:
-    """Return, for each labelled place, the mean hidden state of its document, hidden_ND."""
-    document_BL = batch.layout.document_BL
-    document_BN = document_BL.gather(1, batch.places_BN)
-    member_BNL = (document_BN[:, :, None] == document_BL[:, None, :]).to(hidden_BLD.dtype)
-    mean_BND = torch.bmm(member_BNL, hidden_BLD) / member_BNL.sum(-1, keepdim=True)
-    return mean_BND.flatten(0, 1)
-
-
-def document_edges(hidden_BLD: Tensor, batch: Batch, *, last: bool) -> Tensor:
-    """Return, for each labelled place, the first or last hidden state of its document, hidden_ND."""
-    document_BL = batch.layout.document_BL
-    document_BN = document_BL.gather(1, batch.places_BN)
-    member_BNL = document_BN[:, :, None] == document_BL[:, None, :]
-    place_L = torch.arange(document_BL.shape[1], device=document_BL.device)
-    if last:
-        places_BN = place_L.masked_fill(~member_BNL, -1).amax(-1)
-    else:
-        places_BN = place_L.masked_fill(~member_BNL, len(place_L)).amin(-1)
-    return at_places(hidden_BLD, places_BN)
 
 
 def class_numbers(labels: Sequence[str], names: Sequence[str]) -> np.ndarray:

@@ -14,7 +14,8 @@ from trivium.core.random import Key
 from trivium.data.frame import Framed
 from trivium.data.labelled import ClassifyExample, read_classify
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
-from trivium.tasks.base import class_numbers, class_term, document_edges, document_means
+from trivium.model.pooling import document_edges, document_means
+from trivium.tasks.base import class_numbers, class_term
 from trivium.tasks.pieces import Encoded, Piece, Reading, window_starts
 
 
@@ -72,11 +73,11 @@ class Classify:
         """Return what stands for each text."""
         match self.readout.pooling:
             case "mean":
-                return document_means(hidden_BLD, batch)
+                return document_means(hidden_BLD, batch.layout, batch.places_BN)
             case "first":
-                return document_edges(hidden_BLD, batch, last=False)
+                return document_edges(hidden_BLD, batch.layout, batch.places_BN, last=False)
             case "last":
-                return document_edges(hidden_BLD, batch, last=True)
+                return document_edges(hidden_BLD, batch.layout, batch.places_BN, last=True)
             case _:
                 assert_never(self.readout.pooling)
 

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
 from time import perf_counter
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
 
-from trivium.core.batch import Batch, Term
+from trivium.core.batch import AnyBatch, Term
 from trivium.core.errors import DivergedError
 from trivium.core.random import Key
 from trivium.data.loader import micro_batches
@@ -17,13 +17,13 @@ from trivium.train.precision import TrainedWeights
 
 
 class Learned(Protocol):
-    """What the loop asks of an objective or a task."""
+    """What the loop asks of an objective or a task, whose batches it hands on as they are."""
 
-    def counts(self, batch: Batch) -> dict[str, float]:
+    def counts(self, batch: Any) -> dict[str, float]:
         """Return the count of each term of a batch before anything is computed."""
         ...
 
-    def loss(self, network: nn.Module, batch: Batch, key: Key) -> tuple[Term, ...]:
+    def loss(self, network: nn.Module, batch: Any, key: Key) -> tuple[Term, ...]:
         """Return the terms of the loss on a batch."""
         ...
 
@@ -44,7 +44,7 @@ def train_steps(
     weights: TrainedWeights,
     learned: Learned,
     optimiser: torch.optim.Optimizer,
-    batches: Iterable[Batch],
+    batches: Iterable[AnyBatch],
     *,
     start: int,
     lr: Callable[[int], float],
@@ -100,7 +100,7 @@ def train_steps(
 def _accumulate(
     weights: TrainedWeights,
     learned: Learned,
-    micros: list[Batch],
+    micros: list[AnyBatch],
     counts: dict[str, float],
     step: int,
     key: Key,

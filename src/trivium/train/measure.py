@@ -6,7 +6,7 @@ from time import perf_counter
 
 import torch
 
-from trivium.core.batch import Batch
+from trivium.core.batch import AnyBatch
 from trivium.core.random import Key
 from trivium.model.initialise import initialise
 from trivium.objectives.base import Objective
@@ -19,7 +19,7 @@ _WARM_STEPS, _MIN_STEPS, _MIN_SECONDS, _BUDGET_SHARE = 2, 4, 2.0, 0.04
 
 
 def seconds_a_step(
-    config: RunConfig, objective: Objective, batch: Callable[[int], Batch], *, budget_seconds: float
+    config: RunConfig, objective: Objective, batch: Callable[[int], AnyBatch], *, budget_seconds: float
 ) -> float:
     """Return the mean time of one update of this run, on a network that is thrown away.
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from trivium.core.batch import Batch
+from trivium.core.batch import AnyBatch
 from trivium.core.config import parse, read_toml, write_toml
 from trivium.core.errors import CheckpointError, ConfigError, Interrupted
 from trivium.core.files import alone, new_folder, refuse_existing, write_json, write_text
@@ -25,7 +25,8 @@ from trivium.model.count import num_parameters
 from trivium.model.folder import SavedModel, load_matching, save_model, unique_tensors
 from trivium.model.initialise import initialise
 from trivium.objectives.base import Objective, has_experts
-from trivium.objectives.build import build_objective
+from trivium.objectives.build import DistilConfig, Vocabulary, build_objective
+from trivium.objectives.distil import teacher_hash
 from trivium.train.checkpoint import latest_good, load_checkpoint, save_checkpoint
 from trivium.train.config import RunConfig
 from trivium.train.log import Log
@@ -35,7 +36,7 @@ from trivium.train.optimisers import build_optimiser
 from trivium.train.precision import TrainedWeights
 from trivium.train.schedules import lr_share
 from trivium.train.state import TrainState
-from trivium.train.validate import validation_terms
+from trivium.train.validate import HeldOut, held_out_loss
 
 CONFIG, LOG, RESULTS, MODEL = "config.toml", "log.jsonl", "results.json", "model"
 DEFAULT_STEPS = 1000
@@ -48,7 +49,7 @@ class Material(NamedTuple):
     """What a run reads and learns."""
 
     objective: Objective
-    batch: Callable[[int], Batch]
+    batch: Callable[[int], AnyBatch]
     held_out: RowReader
     start: Start | None  # opens the model whose weights it begins with
 
@@ -100,6 +101,7 @@ def pretrain(
         config = _fit(config, data)
         material = _material(config, data, start)
         config = _settle(config, material, None if minutes is None else minutes * 60.0, begun, progress)
+        material = _material(config, data, start)  # what changes with the run's course knows its steps only now
         out.mkdir(parents=True, exist_ok=True)
         write_text(saved, write_toml(config))
     with alone(out / CONFIG), _signals() as stopped_by:
@@ -169,12 +171,13 @@ def _finish(
 ) -> dict[str, Any]:
     """Write `model/` and `results.json`."""
     kept = material.objective.exported(network)
+    head = config.model.head.model_copy(update={"trained": material.objective.speaks})
     with new_folder(out / MODEL) as folder:
-        save_model(folder, kept, config.model, data.tokenizer.to_bytes())
-    terms = _held_out_terms(config, material, network.eval())
+        save_model(folder, kept, config.model.model_copy(update={"head": head}), data.tokenizer.to_bytes())
+    loss, terms = _held_out(config, material, network.eval())
     results: dict[str, Any] = {
         "task": config.objective.kind,
-        "valid": {"loss": sum(terms.values()), **terms},
+        "valid": {"loss": loss, **terms},
         "seed": config.seed,
         "parameters": num_parameters(kept),
         "tokens": state.tokens,
@@ -210,15 +213,36 @@ def _begin(config: RunConfig, material: Material, out: Path, progress: Progress)
 def _material(config: RunConfig, data: PreparedData, start: Start | None) -> Material:
     """Build the objective, the function from a step to its batch, and the held-out rows."""
     special, key = data.tokenizer.special, Key(config.seed)
-    objective = build_objective(
-        config.objective, special, data.tokenizer.vocabulary_size, balanced=has_experts(config.model)
-    )
+    objective = build_objective(config.objective, _vocabulary(config, data))
     objective.network(config.model.model_copy(update={"vocabulary_size": 8}))  # refuses a family it cannot train
     length = config.data.row_length
+    together = objective.rows_together * config.train.accumulation
+    if config.train.rows % together:
+        raise ConfigError(
+            f"objective `{config.objective.kind}` compares rows in groups of {objective.rows_together}: `train.rows` "
+            f"must be a multiple of {together}, `train.accumulation` counted in; found {config.train.rows}."
+        )
     reader = RowReader(data.split("train"), row_length=length, key=key.child("data"), pad=special.pad)
     held_out = RowReader(data.split("validation"), row_length=length, key=None, pad=special.pad)
-    batch = step_batches(reader, objective.make, rows_per_step=config.train.rows, key=key.child("make"))
+    if held_out.rows_per_epoch < objective.rows_together:
+        raise ConfigError(
+            f"objective `{config.objective.kind}` compares {objective.rows_together} rows with each other; "
+            f"the validation split has {held_out.rows_per_epoch}: hold out more text, or make data.row_length shorter."
+        )
+    rows, steps = config.train.rows, config.train.steps
+    batch = step_batches(reader, objective.make, rows_per_step=rows, key=key.child("make"), steps=steps)
     return Material(objective, batch, held_out, start)
+
+
+def _vocabulary(config: RunConfig, data: PreparedData) -> Vocabulary:
+    """Return what the objective knows of the texts."""
+    return Vocabulary(
+        data.tokenizer.special,
+        data.tokenizer.vocabulary_size,
+        counts_V=lambda: data.split("train").token_counts(data.tokenizer.vocabulary_size),
+        segments=config.model.stacks()[0].embedding.num_segments > 1,
+        balanced=has_experts(config.model),
+    )
 
 
 def _begun_alike(config: RunConfig, before: RunConfig) -> RunConfig:
@@ -243,9 +267,13 @@ def _fit(config: RunConfig, data: PreparedData) -> RunConfig:
         model = with_vocabulary(model, data.tokenizer.vocabulary_size)
     if config.data.row_length > model.max_length:
         model = with_max_length(model, config.data.row_length)
+    objective = config.objective
+    if isinstance(objective, DistilConfig) and objective.teacher_sha256 is None:
+        objective = objective.model_copy(update={"teacher_sha256": teacher_hash(Path(objective.teacher))})
     return config.model_copy(
         update={
             "model": model,
+            "objective": objective,
             "data": config.data.model_copy(update={"fingerprint": data.fingerprint}),
         }
     )
@@ -280,7 +308,7 @@ def _settle(
         network = material.objective.network(config.model)
         initialise(network, config.model, Key(config.seed))
         validating = perf_counter()
-        _held_out_terms(config, material, TrainedWeights(network, train.precision).compute)
+        _held_out(config, material, TrainedWeights(network, train.precision).compute)
         validating = perf_counter() - validating
         # Ten validations with their checkpoints, one at the end, and a little for what nobody foresees.
         left = 0.94 * seconds - (perf_counter() - begun) - 12 * validating
@@ -311,14 +339,13 @@ def _same_run(asked: RunConfig, saved: RunConfig) -> RunConfig:
 
 
 def _validate(config: RunConfig, material: Material, network: nn.Module, log: Log, state: TrainState) -> float:
-    terms = _held_out_terms(config, material, network)
-    loss = sum(terms.values())
+    loss, terms = _held_out(config, material, network)
     log.write(step=state.step, split="validation", loss=loss, tokens=state.tokens, seconds=state.seconds, **terms)
     return loss
 
 
-def _held_out_terms(config: RunConfig, material: Material, network: nn.Module) -> dict[str, float]:
-    return validation_terms(
+def _held_out(config: RunConfig, material: Material, network: nn.Module) -> HeldOut:
+    return held_out_loss(
         network,
         material.objective,
         material.held_out,

@@ -1,5 +1,7 @@
 """The loss on text that is not trained on, the same places every time."""
 
+from typing import NamedTuple
+
 import torch
 from torch import nn
 
@@ -8,20 +10,31 @@ from trivium.data.packing import RowReader
 from trivium.objectives.base import Objective
 
 
+class HeldOut(NamedTuple):
+    """How wrong a network is on text that is not trained on."""
+
+    loss: float  # weighted sum of the terms, as in training
+    terms: dict[str, float]  # mean of each term, nats
+
+
 @torch.inference_mode()
-def validation_terms(
+def held_out_loss(
     network: nn.Module, objective: Objective, reader: RowReader, *, rows: int, rows_per_batch: int, key: Key
-) -> dict[str, float]:
-    """Return the mean of each term, in nats, over the first `rows` rows (fewer when the split has fewer)."""
+) -> HeldOut:
+    """Return the loss over the first `rows` rows (fewer when the split has fewer), as at the end of the run."""
     was_training = network.training
     network.eval()
     sums: dict[str, float] = {}
     counts: dict[str, float] = {}
+    weights: dict[str, float] = {}
     rows = min(rows, reader.rows_per_epoch)
+    rows -= rows % objective.rows_together
     for start in range(0, rows, rows_per_batch):
         batch = objective.make(reader.rows(start, min(start + rows_per_batch, rows)), key)
         for term in objective.loss(network, batch, key):
             sums[term.name] = sums.get(term.name, 0.0) + float(term.sum)
             counts[term.name] = counts.get(term.name, 0.0) + term.count
+            weights[term.name] = term.weight
     network.train(was_training)
-    return {name: sums[name] / max(counts[name], 1.0) for name in sums}
+    terms = {name: sums[name] / max(counts[name], 1.0) for name in sums}
+    return HeldOut(sum(weights[name] * mean for name, mean in terms.items()), terms)

@@ -1,0 +1,31 @@
+"""What stands for a document of a packed row: the mean of its hidden states, or the first or last of them."""
+
+import torch
+from torch import Tensor
+
+from trivium.core.layout import TokenLayout
+from trivium.model.heads import at_places
+
+
+def document_means(hidden_BLD: Tensor, layout: TokenLayout, places_BN: Tensor) -> Tensor:
+    """Return, for each place, the mean hidden state of its document, hidden_ND."""
+    member_BNL = _members(layout, places_BN).to(hidden_BLD.dtype)
+    mean_BND = torch.bmm(member_BNL, hidden_BLD) / member_BNL.sum(-1, keepdim=True)
+    return mean_BND.flatten(0, 1)
+
+
+def document_edges(hidden_BLD: Tensor, layout: TokenLayout, places_BN: Tensor, *, last: bool) -> Tensor:
+    """Return, for each place, the first or last hidden state of its document, hidden_ND."""
+    member_BNL = _members(layout, places_BN)
+    place_L = torch.arange(member_BNL.shape[-1], device=member_BNL.device)
+    if last:
+        edges_BN = place_L.masked_fill(~member_BNL, -1).amax(-1)
+    else:
+        edges_BN = place_L.masked_fill(~member_BNL, len(place_L)).amin(-1)
+    return at_places(hidden_BLD, edges_BN)
+
+
+def _members(layout: TokenLayout, places_BN: Tensor) -> Tensor:
+    """Return which places are of the document of each of the given ones, bool [B, N, L]."""
+    document_BN = layout.document_BL.gather(1, places_BN)
+    return document_BN[:, :, None] == layout.document_BL[:, None, :]

@@ -1,0 +1,193 @@
+"""Pairs of texts: does the second follow the first (next sentence), are they in order (sentence order); with masks.
+
+Next sentence: Devlin et al. 2019, section 3.1. Sentence order: ALBERT, Lan et al. 2020, section 3.1.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trivium.core.batch import AnyBatch, Batch, Labels, Rows, Term
+from trivium.core.config import Config
+from trivium.core.random import Key
+from trivium.core.special import SpecialTokens
+from trivium.model.build import build_network, build_readout
+from trivium.model.config import ModelConfig, ReadoutConfig, TransformConfig
+from trivium.model.heads import Network, Readout, at_places
+from trivium.model.view import Tally
+from trivium.objectives.base import hidden_terms, plain, require_one_stack, token_counts
+from trivium.objectives.masked import Masked, MaskedConfig
+from trivium.objectives.pieces import Piece, pieces_of, rewritten, without_ends
+
+_TOKENS_A_PAIR = 16  # a row has room for this many tokens a pair; more pairs than that are read and not asked about
+_POOLER = ReadoutConfig(pooling="first", transform=TransformConfig(activation="tanh"))
+YES, NO = 1, 0
+
+
+class SentencesConfig(Config):
+    """What is asked of a pair, and what is hidden of it.
+
+    Args:
+        question: `next`: does the second text follow the first, or is it from another document; `order`: do they
+            stand in their order, or were they exchanged. Either is true of half of the pairs.
+        masked: what is hidden.
+    """
+
+    kind: Literal["sentences"] = "sentences"
+    question: Literal["next", "order"] = "order"
+    masked: MaskedConfig = MaskedConfig()
+
+
+class WithPooler(nn.Module):
+    """A network, and a head over the first token of each pair."""
+
+    def __init__(self, *, network: Network, pooler: Readout) -> None:
+        super().__init__()
+        self.network = network
+        self.pooler = pooler
+
+
+class _Pair(NamedTuple):
+    """Two texts made of a piece, and whether the answer is yes."""
+
+    first: np.ndarray
+    second: np.ndarray
+    answer: int
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """A document's piece is cut in two where a sentence begins, near a random place of its middle half.
+
+    Written `bos first sep second eos`, as pairs are read in fine-tuning; what that adds is taken from the piece's end.
+    Of a piece with one sentence the cut falls where a word begins; one of fewer than four words makes no pair. The
+    other document of a false `next` pair is another piece of the same row or of its neighbour; where there is none the
+    pair is a true one.
+
+    Raises:
+        ConfigError: the tokenizer has no mask token.
+    """
+
+    config: SentencesConfig
+    special: SpecialTokens
+    masked: Masked
+    segments: bool
+    rows_together: ClassVar[int] = 2
+    speaks: ClassVar[bool] = True
+    balanced: bool = field(default=False, kw_only=True)
+
+    def network(self, config: ModelConfig) -> nn.Module:
+        """Build an encoder (or a decoder's stack, read both ways) and the head over pairs, which is not kept."""
+        require_one_stack(config, "sentences")
+        pooler = build_readout(_POOLER, hidden_size=config.hidden_size, num_classes=2, dropout=0.0)
+        return WithPooler(network=build_network(config), pooler=pooler)
+
+    def make(self, rows: Rows, key: Key, done: float = 1.0) -> Batch:
+        """Make pairs, hide tokens of them, label both."""
+        pieces = [list(pieces_of(document_L)) for document_L in rows.document_BL[:, :-1]]
+        tokens_BL, document_BL = rows.tokens_BL.copy(), np.full_like(rows.document_BL, -1)
+        segments_BL = np.zeros_like(rows.tokens_BL)
+        num_rows, length = len(tokens_BL), tokens_BL.shape[1] - 1
+        shape = (num_rows, max(1, length // _TOKENS_A_PAIR))
+        places_BN, answers_BN = (np.zeros(shape, dtype=np.int64) for _ in range(2))
+        weights_BN = np.zeros(shape, dtype=np.float32)
+        for b in range(num_rows):
+            rng = key.child("sentences", rows.epoch_B[b], rows.row_B[b]).numpy()
+            filled = asked = 0
+            for piece in pieces[b]:
+                pair = self._pair(rows, b, piece, pieces, rng)
+                if pair is None:
+                    whole, second = rows.tokens_BL[b, piece.start : piece.stop], piece.length
+                else:
+                    begin, between, end = ([self.special.bos], [self.special.sep], [self.special.eos])
+                    whole = np.concatenate((begin, pair.first, between, pair.second, end))
+                    second = len(pair.first) + 2
+                whole = whole[: length - filled]
+                place = slice(filled, filled + len(whole))
+                tokens_BL[b, place], document_BL[b, place] = whole, piece.document
+                segments_BL[b, filled + second : place.stop] = 1
+                if pair is not None and asked < shape[1]:
+                    places_BN[b, asked], answers_BN[b, asked], weights_BN[b, asked] = filled, pair.answer, 1.0
+                    asked += 1
+                filled = place.stop
+            tokens_BL[b, filled:] = self.special.pad
+        batch = self.masked.make(rewritten(rows, tokens_BL, document_BL), key, done)
+        labels = Labels(*(torch.from_numpy(part) for part in (answers_BN, places_BN, weights_BN)))
+        segments = torch.from_numpy(np.ascontiguousarray(segments_BL[:, :-1])) if self.segments else None
+        return replace(batch, documents=labels, segments_BL=segments)
+
+    def counts(self, batch: AnyBatch) -> dict[str, float]:
+        """Return the numbers of hidden tokens and of pairs."""
+        batch = plain(batch)
+        counts = token_counts("masked", batch, balanced=self.balanced)
+        return counts | {self.config.question: float(_documents(batch).weights_BN.sum())}
+
+    def loss(self, network: nn.Module, batch: AnyBatch, key: Key) -> tuple[Term, ...]:
+        """Return the cross-entropy of the hidden tokens and of the answers."""
+        batch, both = plain(batch), _as_pooled(network)
+        tally, asked = Tally(), _documents(batch)
+        hidden_BLD: Tensor = both.network(batch, tally)
+        terms = hidden_terms("masked", both.network, hidden_BLD, batch, tally)
+        logits_NC = both.pooler(at_places(hidden_BLD, asked.places_BN))
+        logits_NC = logits_NC if logits_NC.dtype == torch.float64 else logits_NC.float()
+        nats_N = functional.cross_entropy(logits_NC, asked.labels_BN.reshape(-1), reduction="none")
+        weights_N = asked.weights_BN.reshape(-1).to(nats_N.dtype)
+        return *terms, Term(self.config.question, torch.dot(nats_N, weights_N), float(weights_N.sum()))
+
+    def exported(self, network: nn.Module) -> Network:
+        """Return the network without the head over pairs."""
+        return _as_pooled(network).network
+
+    def _pair(
+        self, rows: Rows, b: int, piece: Piece, pieces: list[list[Piece]], rng: np.random.Generator
+    ) -> _Pair | None:
+        """Return the pair that a piece becomes, no longer than it; None where it is too short."""
+        near, wanted, flip = rng.random(), rng.random(), rng.random() < 0.5
+        text, begins = self._text(rows, b, piece, rows.sentence_start_BL)
+        text = text[: piece.length - 3]
+        begins = begins[(begins > 0) & (begins < len(text))]
+        if not len(begins):
+            begins = self._text(rows, b, piece, rows.word_start_BL)[1]
+            begins = begins[(begins > 0) & (begins < len(text))]
+        if len(text) < 4 or not len(begins):
+            return None
+        cut = int(begins[np.abs(begins - (0.25 + 0.5 * near) * len(text)).argmin()])
+        first, second = text[:cut], text[cut:]
+        if not flip:
+            return _Pair(first, second, YES)
+        if self.config.question == "order":
+            return _Pair(second, first, NO)
+        partner = b ^ 1
+        others = [(b, other) for other in pieces[b] if other.document != piece.document]
+        others += [(partner, other) for other in pieces[partner]] if partner < len(pieces) else []
+        if not others:
+            return _Pair(first, second, YES)
+        row, other = others[int(wanted * len(others))]
+        strange, begins = self._text(rows, row, other, rows.sentence_start_BL)
+        # From a sentence's begin, as late as leaves enough of it.
+        fitting = begins[begins <= max(0, len(strange) - len(second))]
+        start = int(fitting[-1]) if len(fitting) else 0
+        strange = strange[start : start + len(second)]
+        return _Pair(first, strange, NO) if len(strange) else _Pair(first, second, YES)
+
+    def _text(self, rows: Rows, b: int, piece: Piece, starts_BL: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return a piece's text without begin and end token, and where in it something starts."""
+        whole = rows.tokens_BL[b, piece.start : piece.stop]
+        inside = without_ends(whole, self.special)
+        return whole[inside], np.flatnonzero(starts_BL[b, piece.start : piece.stop][inside])
+
+
+def _documents(batch: Batch) -> Labels:
+    if batch.documents is None:
+        raise TypeError("expected a batch with labels of documents")
+    return batch.documents
+
+
+def _as_pooled(network: nn.Module) -> WithPooler:
+    if not isinstance(network, WithPooler):
+        raise TypeError(f"expected a network with a head over pairs, found {type(network).__name__}")
+    return network
