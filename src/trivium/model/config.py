@@ -171,10 +171,12 @@ class HeadConfig(Config):
 class ReadoutConfig(Config):
     """From the hidden states of a text, or of a word, to its classes.
 
-    `pooling`: what stands for a text: the mean of its tokens, the first or the last of them; words are read where they
-    stand, whatever it says.
+    `stack`: whose states are read: those of the stack that reads, or of an encoder-decoder's stack that writes, given
+    the same text once more (`core.batch.read_again`). `pooling`: what stands for a text: the mean of its tokens, the
+    first or the last of them; words are read where they stand, whatever it says.
     """
 
+    stack: Literal["reader", "writer"] = "reader"
     pooling: Literal["mean", "first", "last"] = "mean"
     transform: TransformConfig | None = None
     bias: bool = True
