@@ -11,7 +11,8 @@ from trivium.core.batch import Batch
 from trivium.core.errors import ConfigError
 from trivium.evaluate.speed import Reader, in_turns, network_reader, reading_batch, reading_speed
 from trivium.model.build import build_network
-from trivium.model.config import Decoder
+from trivium.model.config import Decoder, ReadoutConfig
+from trivium.tasks.base import reading_part
 
 
 @pytest.mark.parametrize("family", ["encoder", "decoder", "encoder_decoder"])
@@ -26,6 +27,26 @@ def test_a_reading_batch_is_read_as_its_family_reads(family: str) -> None:
     assert batch.layout.kind == ("past" if isinstance(config.family, Decoder) else "all")
     hidden_BLD = network_reader(build_network(config), config).forward(batch)
     assert hidden_BLD.shape == (2, 7, config.hidden_size)
+
+
+def test_a_reading_batch_for_both_stacks_has_the_text_for_each_and_its_tokens_count_once() -> None:
+    config, readout = tiny("encoder_decoder"), ReadoutConfig(stack="writer")
+    batch, plain = reading_batch(config, [[3, 4], [6]], readout), reading_batch(config, [[3, 4], [6]])
+    assert batch.source is not None and torch.equal(batch.source.tokens_BL, plain.tokens_BL)
+    assert (batch.layout.kind, batch.source.layout.kind, batch.num_tokens) == ("past", "all", 2 * plain.num_tokens)
+    hidden_BLD = reading_part(build_network(config), readout)(batch)
+    assert hidden_BLD.shape == (2, 7, config.hidden_size)
+
+    def forward(batch: Batch) -> torch.Tensor:
+        seen.append(batch)
+        sleep(0.002)
+        return batch.tokens_BL
+
+    seen: list[Batch] = []
+    (speed,) = reading_speed([Reader(forward, config, readout)], length=16, rows=2)
+    assert seen and all(batch.source is not None for batch in seen)
+    # 2 rows of at most 16 tokens in at least 2 ms
+    assert speed.tokens_per_second <= 32 / 0.002
 
 
 def test_calls_take_turns() -> None:
