@@ -14,6 +14,7 @@ from trivium.core.progress import Silent
 from trivium.evaluate.compare import JSON, PAGE, choose_yardstick, compare, comparison_table, group_runs
 from trivium.evaluate.comparison_page import comparison_page
 from trivium.evaluate.run_files import read_run
+from trivium.model.config import ReadoutConfig
 
 
 def printed(result: dict) -> str:  # type: ignore[type-arg]
@@ -117,6 +118,15 @@ def test_runs_that_differ_in_the_seed_only_are_one_line(tmp_path: Path) -> None:
         ("alone-3", 1),
         ("again", 1),  # the same seed made again is not another sample
     ]
+
+
+def test_a_model_is_timed_with_the_stacks_that_its_head_reads(tmp_path: Path) -> None:
+    readouts = {"encoder": ReadoutConfig(), "both": ReadoutConfig(stack="writer")}
+    runs = [tuned_run(tmp_path / name, family="encoder_decoder", readout=readout) for name, readout in readouts.items()]
+    one, both = compare(runs, tmp_path / "out", progress=Silent())["models"]
+    assert (one["name"], both["name"]) == ("encoder", "both")
+    assert both["parameters"] > one["parameters"]
+    assert both["latency_ms"] != one["latency_ms"]  # each measured for itself
 
 
 def test_equal_names_are_told_apart(tmp_path: Path) -> None:

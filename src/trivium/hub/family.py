@@ -9,7 +9,7 @@ import torch
 from trivium.hub.keymap import AS_IS, Copy, Entry, KeyMap, Layout
 from trivium.hub.options import Tree
 from trivium.model.build import build_network
-from trivium.model.config import EncoderDecoder, ModelConfig, ReadoutConfig, StackConfig
+from trivium.model.config import ModelConfig, ReadoutConfig, StackConfig, task_name
 
 HeadKind = Literal["language", "classify", "label", "answer", "none"]
 # Buffers that old versions saved.
@@ -90,25 +90,6 @@ class HubFamily:
             entries = [entry._replace(ours=task_name(entry.ours, config, read) or entry.ours) for entry in entries]
         copies = [copy._replace(name=prefix + copy.name, of=prefix + copy.of) for copy in body.copies]
         return KeyMap((*entries, *head.entries), (*copies, *head.copies), self.spare, prefix)
-
-
-def task_name(name: str, config: ModelConfig, readout: ReadoutConfig) -> str | None:
-    """Return what a task's network calls a part of the pretrained network; None where it has none of it.
-
-    Args:
-        name: of a module or a parameter.
-        config: the architecture.
-        readout: the task's head, which says what reads: one stack, called `reader`, or two, `reader.encoder` and
-            `reader.decoder`.
-    """
-    if not isinstance(config.family, EncoderDecoder):
-        roots = {"stack": "reader"}
-    elif readout.stack == "reader":
-        roots = {"encoder": "reader"}
-    else:
-        roots = {"encoder": "reader.encoder", "decoder": "reader.decoder"}
-    root, dot, rest = name.partition(".")
-    return roots[root] + dot + rest if root in roots else None
 
 
 def network_shapes(config: ModelConfig) -> dict[str, torch.Size]:

@@ -5,13 +5,12 @@ from pathlib import Path
 from trivium.core.errors import CheckpointError, HubError
 from trivium.core.random import Key
 from trivium.data.tokenizer import Tokenizer
-from trivium.hub.family import task_name
 from trivium.hub.files import read_json
 from trivium.hub.folder import CONFIG, HubModel, read_folder, read_model
 from trivium.hub.tensorflow import bert_from_tensorflow, read_bert_config, read_tensorflow
 from trivium.hub.tokenizers import read_tokenizer
 from trivium.model.build import build_network
-from trivium.model.config import ModelConfig
+from trivium.model.config import ModelConfig, task_name
 from trivium.model.folder import CONFIG as OUR_CONFIG
 from trivium.model.folder import SavedModel, load_matching, load_model, load_tensors, unique_tensors
 from trivium.model.heads import Network

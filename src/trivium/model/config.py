@@ -291,6 +291,25 @@ def with_max_length(config: ModelConfig, max_length: int) -> ModelConfig:
     return config.model_copy(update={"max_length": max_length})
 
 
+def task_name(name: str, config: ModelConfig, readout: ReadoutConfig) -> str | None:
+    """Return what a task's network calls a part of the pretrained network; None where it has none of it.
+
+    Args:
+        name: of a module or a parameter.
+        config: the architecture.
+        readout: the task's head, which says what reads: one stack, called `reader`, or two, `reader.encoder` and
+            `reader.decoder`.
+    """
+    if not isinstance(config.family, EncoderDecoder):
+        roots = {"stack": "reader"}
+    elif readout.stack == "reader":
+        roots = {"encoder": "reader"}
+    else:
+        roots = {"encoder": "reader.encoder", "decoder": "reader.decoder"}
+    root, dot, rest = name.partition(".")
+    return roots[root] + dot + rest if root in roots else None
+
+
 def _learned_room(stack: StackConfig) -> int | None:
     """Return how many positions a stack's table has rows for; None where it has no table."""
     return stack.position.max_length - stack.position.offset if isinstance(stack.position, Learned) else None
