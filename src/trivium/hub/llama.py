@@ -1,7 +1,7 @@
 """Llama, and what the networks after it have in common with it: RMSNorm, rotary positions, gated feed-forwards."""
 
 from trivium.hub.family import BUFFERS, HubFamily, Names, block_entries, entries
-from trivium.hub.keymap import Copy, Entry
+from trivium.hub.keymap import Entry
 from trivium.hub.options import (
     Tree,
     activation,
@@ -16,6 +16,7 @@ from trivium.hub.options import (
 )
 from trivium.hub.readouts import ends, last_token, words
 from trivium.hub.rotary import read_rotary, write_rotary
+from trivium.hub.vocabulary_heads import projected
 from trivium.model.config import BlockConfig, Decoder, HeadConfig, ModelConfig, StackConfig
 from trivium.model.parts import AttentionConfig, Gated, RMSNormConfig
 
@@ -110,9 +111,8 @@ def modern_body(config: ModelConfig) -> Names:
 def modern_language(config: ModelConfig) -> Names:
     """Return the names of Llama's head; its bias is EuroBERT's."""
     bias = (Entry("head", ("lm_head",)),) if config.head.bias else ()
-    if config.head.tied:
-        return Names(bias, (Copy("lm_head.weight", "model.embed_tokens.weight"),))
-    return Names((*bias, Entry("head.projection", ("lm_head",))))
+    own = projected(config, "lm_head", "model.embed_tokens")
+    return Names((*bias, *own.entries), own.copies)
 
 
 LLAMA = HubFamily(

@@ -7,6 +7,7 @@ from trivium.hub.family import BUFFERS, HubFamily, Names, Readout, block_entries
 from trivium.hub.keymap import Copy, Entry
 from trivium.hub.options import Tree, activation_name, named_activation, only, option, parts, required
 from trivium.hub.readouts import ends, projection, words
+from trivium.hub.vocabulary_heads import projected
 from trivium.model.config import (
     BlockConfig,
     EmbeddingConfig,
@@ -153,9 +154,7 @@ def _body(config: ModelConfig) -> Names:
 
 
 def _language(config: ModelConfig) -> Names:
-    if config.head.tied:
-        return Names((), (Copy("lm_head.weight", "shared.weight"),))
-    return Names((Entry("head.projection", ("lm_head",)),))
+    return projected(config, "lm_head", "shared")
 
 
 def _text(name: str) -> Readout:
