@@ -11,7 +11,7 @@ from trivium.hub.options import (
     option,
     parts,
     required,
-    spread,
+    sizes,
 )
 from trivium.hub.readouts import ends, first_token, words
 from trivium.hub.vocabulary_heads import transformed
@@ -112,20 +112,14 @@ def write_encoder(config: ModelConfig) -> Tree:
     """Return the options that `read_encoder` reads."""
     stack, block, attention, feed_forward, table_length = parts(config)
     return {
-        "vocab_size": config.vocabulary_size,
-        "hidden_size": config.hidden_size,
-        "num_hidden_layers": stack.num_layers,
-        "num_attention_heads": attention.num_heads,
-        "intermediate_size": feed_forward.size,
+        **sizes(config),
         "hidden_act": activation_name(feed_forward.activation),
         "hidden_dropout_prob": block.dropout,
         "attention_probs_dropout_prob": attention.dropout,
         "max_position_embeddings": table_length,
         # Their network adds segment 0 to every token, so that there is one.
         "type_vocab_size": max(stack.embedding.num_segments, 1),
-        "initializer_range": spread(config),
         "layer_norm_eps": block.norm.eps,
-        "tie_word_embeddings": config.head.tied,
     }
 
 

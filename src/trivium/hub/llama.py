@@ -12,7 +12,7 @@ from trivium.hub.options import (
     option,
     parts,
     required,
-    spread,
+    sizes,
 )
 from trivium.hub.readouts import ends, last_token, words
 from trivium.hub.rotary import read_rotary, write_rotary
@@ -82,22 +82,16 @@ def write_modern(config: ModelConfig) -> Tree:
     """Return the options that `read_modern` reads."""
     stack, block, attention, feed_forward, _ = parts(config)
     return {
-        "vocab_size": config.vocabulary_size,
-        "hidden_size": config.hidden_size,
-        "intermediate_size": feed_forward.size,
-        "num_hidden_layers": stack.num_layers,
-        "num_attention_heads": attention.num_heads,
+        **sizes(config),
         "num_key_value_heads": attention.num_key_value_heads,
         "head_dim": attention.head_size,
         "hidden_act": activation_name(feed_forward.activation),
         "max_position_embeddings": config.max_length,
-        "initializer_range": spread(config),
         "rms_norm_eps": block.norm.eps,
         "rope_parameters": write_rotary(stack.position),
         "attention_bias": attention.bias,
         "attention_dropout": attention.dropout,
         "mlp_bias": feed_forward.bias,
-        "tie_word_embeddings": config.head.tied,
     }
 
 

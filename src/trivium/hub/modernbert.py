@@ -21,8 +21,8 @@ from trivium.hub.options import (
     option,
     parts,
     required,
+    sizes,
     slides,
-    spread,
 )
 from trivium.hub.readouts import projection
 from trivium.hub.rotary import read_rotary, write_rotary
@@ -136,14 +136,9 @@ def _write(config: ModelConfig) -> Tree:
     windows = [layer.attention.window for layer in layers if layer.attention.window is not None]
     head = config.head.transform
     return {
-        "vocab_size": config.vocabulary_size,
-        "hidden_size": config.hidden_size,
-        "num_hidden_layers": stack.num_layers,
-        "num_attention_heads": attention.num_heads,
-        "intermediate_size": feed_forward.size,
+        **sizes(config),
         "hidden_activation": activation_name(feed_forward.activation),
         "max_position_embeddings": config.max_length,
-        "initializer_range": spread(config),
         "norm_eps": block.norm.eps,
         "norm_bias": block.norm.bias,
         "attention_bias": attention.bias,
@@ -157,7 +152,6 @@ def _write(config: ModelConfig) -> Tree:
         "decoder_bias": config.head.bias,
         "classifier_bias": False if head is None else head.bias,
         "classifier_activation": activation_name("gelu" if head is None else head.activation),
-        "tie_word_embeddings": config.head.tied,
     }
 
 

@@ -134,6 +134,20 @@ def layer_types(slides: Iterable[bool]) -> list[str]:
     return [SLIDING if slid else FULL for slid in slides]
 
 
+def sizes(config: ModelConfig) -> Tree:
+    """Return the options that most families call alike."""
+    stack, _, attention, feed_forward, _ = parts(config)
+    return {
+        "vocab_size": config.vocabulary_size,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": feed_forward.size,
+        "num_hidden_layers": stack.num_layers,
+        "num_attention_heads": attention.num_heads,
+        "initializer_range": spread(config),
+        "tie_word_embeddings": config.head.tied,
+    }
+
+
 def text_labels(tree: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the names of the classes in the order of the head's outputs; raise HubError for gaps in the numbers."""
     names = tree.get("id2label")
