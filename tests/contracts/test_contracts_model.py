@@ -23,8 +23,8 @@ from support import (
 from trivium.core.batch import Batch
 from trivium.core.random import Key
 from trivium.model.build import build_network
-from trivium.model.config import BlockConfig, ModelConfig
-from trivium.model.count import count_parts, num_parameters
+from trivium.model.config import BlockConfig, ModelConfig, ReadoutConfig
+from trivium.model.count import count_parts, count_without_vocabulary, num_parameters
 from trivium.model.initialise import initialise
 from trivium.model.parts import AttentionConfig, Sum
 from trivium.model.presets import PRESETS, preset
@@ -33,6 +33,7 @@ from trivium.objectives.build import build_objective
 from trivium.objectives.causal import CausalConfig
 from trivium.objectives.masked import MaskedConfig
 from trivium.objectives.spans import SpansConfig
+from trivium.tasks.base import reading_part
 
 OBJECTIVES = {"masked": MaskedConfig(), "causal": CausalConfig(), "spans": SpansConfig()}
 FITTING = [
@@ -79,6 +80,28 @@ def test_the_parts_do_all_of_the_arithmetic(name: str) -> None:
 )
 def test_full_sizes_are_the_published_ones(name: str, published: int) -> None:
     assert count_parts(preset(name), length=8)[-1].parameters == published
+
+
+@pytest.mark.parametrize(
+    ("family", "readout", "stacks"),
+    [
+        ("encoder", ReadoutConfig(), {"stack"}),
+        ("decoder", ReadoutConfig(), {"stack"}),
+        ("encoder_decoder", ReadoutConfig(), {"encoder"}),
+        ("encoder_decoder", ReadoutConfig(stack="writer"), {"encoder", "decoder"}),
+    ],
+)
+def test_of_a_tasks_network_only_what_reads_is_counted(family: str, readout: ReadoutConfig, stacks: set[str]) -> None:
+    config = tiny(family)
+    task = nn.Module()
+    task.reader, task.head = reading_part(build_network(config), readout), nn.Linear(config.hidden_size, 3)
+    sizes = {name: parameter.numel() for name, parameter in task.named_parameters()}
+    *parts, head, total = count_without_vocabulary(config, sizes)
+    assert {part.part.split(".")[0] for part in parts} == stacks
+    assert (head.part, head.parameters) == ("head", 3 * config.hidden_size + 3)
+    assert total.parameters == num_parameters(task) == sum(part.parameters for part in (*parts, head))
+    flops = {part.part: part.forward_flops for part in count_parts(config)}
+    assert total.forward_flops == sum(of for name, of in flops.items() if name.split(".")[0] in stacks) > 0
 
 
 def test_flops_of_a_decoder_follow_the_formula() -> None:

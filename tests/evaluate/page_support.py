@@ -15,14 +15,13 @@ from support import tiny
 from trivium.core.random import Key
 from trivium.data.tokenizer import Tokenizer
 from trivium.model.build import build_network
-from trivium.model.config import ModelConfig, with_vocabulary
+from trivium.model.config import DEFAULT_READOUT, ModelConfig, ReadoutConfig, with_vocabulary
 from trivium.model.count import num_parameters
 from trivium.model.folder import save_model
 from trivium.model.initialise import initialise
-from trivium.tasks.base import reads_both_ways
+from trivium.tasks.base import reading_of, reading_part
 from trivium.tasks.build import build_model, build_task
 from trivium.tasks.folder import TunedModel, save_tuned
-from trivium.tasks.pieces import Reading
 
 HOSTILE = "<script>alert('x')</script>&amp;\"quoted\"<b>\x00\x1b]]>\ud800 https://example.org/?a=1&b=2"
 VOID = {"meta", "wbr", "br", "link", "img"}
@@ -186,16 +185,17 @@ def tuned_run(
     seed: int = 0,
     accuracy: float = 0.8,
     changes: Mapping[str, Any] | None = None,
+    readout: ReadoutConfig = DEFAULT_READOUT,
 ) -> Path:
     """Write a fine-tuned run's folder with random weights; `changes` go into its results."""
     tokenizer, config = _parts(family)
-    task = build_task("label", ("class", "function", "module"))
+    task = build_task("label", ("class", "function", "module"), readout)
     torch.manual_seed(seed)
     network = build_network(config)
     initialise(network, config, Key(seed))
-    model = build_model(task, config, network.reader, dropout=0.0, key=Key(seed))
+    model = build_model(task, config, reading_part(network, readout), dropout=0.0, key=Key(seed))
     (folder / "model").mkdir(parents=True)
-    save_tuned(folder / "model", TunedModel(model, config, task, Reading(tokenizer, 32, reads_both_ways(config))))
+    save_tuned(folder / "model", TunedModel(model, config, task, reading_of(tokenizer, 32, config, readout)))
     run = {"task": "label", "seed": seed, "start_from": f"runs/{family}", "train": "train.jsonl", "test": "test.jsonl"}
     log: list[dict[str, Any]] = [{"step": step, "loss": 2 / step, "lr": 1e-3} for step in range(1, 21)]
     log += [{"step": step, "split": "validation", "loss": 2 / step, "accuracy": step / 40} for step in (10, 20)]

@@ -10,10 +10,12 @@ from page_support import checked, pretrained_run, tuned_run
 from rich.console import Console
 
 from trivium.core.errors import CheckpointError, ConfigError
-from trivium.core.progress import Silent
+from trivium.core.progress import Progress, Silent
 from trivium.evaluate.compare import JSON, PAGE, choose_yardstick, compare, comparison_table, group_runs
 from trivium.evaluate.comparison_page import comparison_page
 from trivium.evaluate.run_files import read_run
+from trivium.evaluate.speed import Reader, Speed, reading_speed
+from trivium.model.config import ReadoutConfig
 
 
 def printed(result: dict) -> str:  # type: ignore[type-arg]
@@ -117,6 +119,21 @@ def test_runs_that_differ_in_the_seed_only_are_one_line(tmp_path: Path) -> None:
         ("alone-3", 1),
         ("again", 1),  # the same seed made again is not another sample
     ]
+
+
+def test_a_model_is_timed_with_the_stacks_that_its_head_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[Reader] = []
+
+    def measured(readers: list[Reader], *, length: int, progress: Progress) -> list[Speed]:
+        timed.extend(readers)
+        return reading_speed(readers, length=length, progress=progress)
+
+    monkeypatch.setattr("trivium.evaluate.compare.reading_speed", measured)
+    readouts = {"encoder": ReadoutConfig(), "both": ReadoutConfig(stack="writer")}
+    runs = [tuned_run(tmp_path / name, family="encoder_decoder", readout=readout) for name, readout in readouts.items()]
+    one, both = compare(runs, tmp_path / "out", progress=Silent())["models"]
+    assert [reader.readout for reader in timed] == list(readouts.values())
+    assert (one["name"], both["name"]) == ("encoder", "both") and both["parameters"] > one["parameters"]
 
 
 def test_equal_names_are_told_apart(tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ import torch
 from support import tiny
 from trivium.core.batch import Batch
 from trivium.core.errors import ConfigError
+from trivium.evaluate import speed
 from trivium.evaluate.speed import Reader, in_turns, network_reader, reading_batch, reading_speed
 from trivium.model.build import build_network
-from trivium.model.config import Decoder
+from trivium.model.config import Decoder, ReadoutConfig
+from trivium.tasks.base import reading_part
 
 
 @pytest.mark.parametrize("family", ["encoder", "decoder", "encoder_decoder"])
@@ -26,6 +28,23 @@ def test_a_reading_batch_is_read_as_its_family_reads(family: str) -> None:
     assert batch.layout.kind == ("past" if isinstance(config.family, Decoder) else "all")
     hidden_BLD = network_reader(build_network(config), config).forward(batch)
     assert hidden_BLD.shape == (2, 7, config.hidden_size)
+
+
+def test_a_reading_batch_for_both_stacks_has_the_text_for_each_and_its_tokens_count_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config, readout = tiny("encoder_decoder"), ReadoutConfig(stack="writer")
+    batch, plain = reading_batch(config, [[3, 4], [6]], readout), reading_batch(config, [[3, 4], [6]])
+    assert batch.source is not None and torch.equal(batch.source.tokens_BL, plain.tokens_BL)
+    assert (batch.layout.kind, batch.source.layout.kind, batch.num_tokens) == ("past", "all", 2 * plain.num_tokens)
+    hidden_BLD = reading_part(build_network(config), readout)(batch)
+    assert hidden_BLD.shape == (2, 7, config.hidden_size)
+
+    # Every call takes a second.
+    monkeypatch.setattr(speed, "in_turns", lambda calls, **how: [[1.0, 1.0]] * len(calls))
+    readers = [Reader(lambda batch: batch.tokens_BL, config, each) for each in (ReadoutConfig(), readout)]
+    plain_speed, again_speed = reading_speed(readers, length=16, rows=2)
+    assert again_speed.tokens_per_second == plain_speed.tokens_per_second > 16
 
 
 def test_calls_take_turns() -> None:

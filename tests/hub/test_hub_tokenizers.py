@@ -257,6 +257,13 @@ def test_t5_and_llama_frames_and_roles(tmp_path: Path) -> None:
     assert t5.special.mask is None and t5.special.sentinels == tuple(range(size - 1, size - 101, -1))
     assert (t5.frame.before, t5.frame.after, t5.frame.pair.ids) == ((), (1,), ((), (1,), (1,)))
     assert t5.encode_with_special("the <extra_id_1>")[-1] == t5.special.sentinels[1]
+    # CodeT5 puts <s> before its encoder's texts; its decoder begins with the padding.
+    roles = {"cls_token": "<extra_id_1>", "bos_token": "<extra_id_0>"}
+    first = size - 1
+    for start, bos in ((None, first), (0, 0), (first, first), (size + 9, first)):
+        model = {"model_type": "t5", "decoder_start_token_id": start}
+        special = read_tokenizer(save(tmp_path, config__json=model, tokenizer_config__json=roles)).special
+        assert (special.bos, special.cls, special.pad) == (bos, first - 1, 0)
     llama_folder = tmp_path / "llama"
     llama_folder.mkdir()
     options = {key: value for key, value in LLAMA.items() if key != "vocab_size"} | {"vocab_size": 500}

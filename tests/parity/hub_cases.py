@@ -16,6 +16,7 @@ from trivium.hub.keymap import Tensors
 from trivium.model.build import build_network
 from trivium.model.folder import load_tensors
 from trivium.model.heads import Network
+from trivium.tasks.base import reading_part
 
 SEEDS = (0, 1, 2)
 LENGTHS = (17, 5, 1, 30, 11)
@@ -291,11 +292,12 @@ def ours(model: HubModel) -> Network:
 
 
 def reader(model: HubModel) -> nn.Module:
-    """The stack that reads for a task, with a model's weights."""
-    stack = build_network(model.config).reader
+    """What reads for a task, with a model's weights."""
+    assert model.readout is not None
+    part = reading_part(build_network(model.config), model.readout)
     body = {name: tensor for name, tensor in model.tensors.items() if name.startswith("reader.")}
-    load_tensors(stack, {name.removeprefix("reader."): tensor for name, tensor in body.items()}, "the test")
-    return stack.eval()
+    load_tensors(part, {name.removeprefix("reader."): tensor for name, tensor in body.items()}, "the test")
+    return part.eval()
 
 
 @torch.inference_mode()

@@ -9,13 +9,15 @@ from trivium.core.random import Key
 from trivium.data.labelled import UNSCORED, ClassifyExample, LabelExample
 from trivium.data.tokenizer import Tokenizer
 from trivium.data.tokenizer_training import TokenizerKind
-from trivium.model.config import with_vocabulary
-from trivium.tasks.base import Task, TaskModel, reads_both_ways
+from trivium.model.config import ReadoutConfig, TransformConfig, with_vocabulary
+from trivium.tasks.base import Task, TaskModel, reading_part, reads_both_ways
 from trivium.tasks.build import build_model
 from trivium.tasks.pieces import Reading
 from trivium.tasks.start import Start, random_start
 
 FAMILIES = ("encoder", "decoder", "encoder_decoder")
+# What T5's classifier of transformers is.
+WRITER = ReadoutConfig(stack="writer", pooling="last", transform=TransformConfig(activation="tanh"))
 SYLLABLES = ("ba", "ke", "lo", "mi", "nu", "ra", "so", "ti", "vu", "ze")
 ENGLISH = "The old harbour was quiet, and nobody's boat had come in since Tuesday's storm (it hadn't stopped)."
 CODE = "def read_all ( self , path : str = 'x' ) -> list [ int ] : return [ int ( row ) for row in open ( path ) ]"
@@ -73,4 +75,4 @@ def start(family: str = "encoder") -> Start:
 def lively_model(family: str, task: Task) -> TaskModel:
     """A network in which every token shows in every answer."""
     config = with_vocabulary(tiny(family), tokenizer().vocabulary_size)
-    return build_model(task, config, lively(config).reader, dropout=0.1, key=Key(3)).eval()
+    return build_model(task, config, reading_part(lively(config), task.readout), dropout=0.1, key=Key(3)).eval()

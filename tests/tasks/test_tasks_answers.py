@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from task_support import FAMILIES, classify_examples, label_examples, lively_model, reading
+from task_support import FAMILIES, WRITER, classify_examples, label_examples, lively_model, reading
 
-from trivium.core.batch import Batch
+from trivium.core.batch import Batch, read_again
 from trivium.core.layout import TokenLayout
 from trivium.core.random import Key
 from trivium.data.labelled import UNSCORED, LabelExample
 from trivium.data.packing import first_fit
+from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.model.pooling import document_means
 from trivium.tasks.answers import answers, score
 from trivium.tasks.base import Example, Task, class_logits
@@ -23,12 +24,16 @@ def _examples(task: str, count: int, *, seed: int, longest: int = 20) -> list[Ex
 
 
 @pytest.mark.parametrize("task_name", ["label", "classify"])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_packed_rows_give_each_example_the_logits_it_gets_alone(family: str, task_name: str) -> None:
+@pytest.mark.parametrize(
+    ("family", "readout"), [*((family, DEFAULT_READOUT) for family in FAMILIES), ("encoder_decoder", WRITER)]
+)
+def test_packed_rows_give_each_example_the_logits_it_gets_alone(
+    family: str, readout: ReadoutConfig, task_name: str
+) -> None:
     examples = _examples(task_name, 24, seed=1, longest=20)
-    task = learned_task(task_name, examples)
+    task = learned_task(task_name, examples, readout)
     model = lively_model(family, task)
-    encoded = task.encode(examples, reading(family))
+    encoded = task.encode(examples, reading(family)._replace(again=readout.stack == "writer"))
     packed = first_fit([len(piece.tokens_L) for piece in encoded.pieces], 64)
     rows = [[encoded.pieces[number] for number in row] for row in packed]
     capacity = row_capacity(encoded.pieces, 64)
@@ -39,7 +44,10 @@ def test_packed_rows_give_each_example_the_logits_it_gets_alone(family: str, tas
         for b, row in enumerate(rows):
             first = 0
             for piece in row:
-                alone_NC = class_logits(model, _alone(piece, both_ways=encoded.reading.both_ways))
+                alone = _alone(piece, both_ways=encoded.reading.both_ways)
+                if encoded.reading.again:
+                    alone = read_again(alone, encoded.reading.tokenizer.special.bos)
+                alone_NC = class_logits(model, alone)
                 here_NC = packed_BNC[b, first : first + len(piece.places_N)]
                 differences.append(float((here_NC - alone_NC).abs().max()) if len(alone_NC) else 0.0)
                 first += len(piece.places_N)

@@ -1,23 +1,26 @@
 """What is fine-tuned here and exported answers the same in transformers' pipelines, and in ours."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import transformers
-from task_support import classify_examples, label_examples, tokenizer
+from task_support import WRITER, classify_examples, label_examples, tokenizer
 
 from support import shrink
 from trivium.core.errors import ConfigError, HubError
 from trivium.core.files import new_folder
 from trivium.core.random import Key
+from trivium.core.special import SpecialTokens
 from trivium.data.labelled import LabelExample, text_of
-from trivium.hub.families import usual_readout
+from trivium.data.tokenizer import Tokenizer
+from trivium.hub.families import usual_readout, write_config
 from trivium.hub.folder import read_folder
 from trivium.hub.open import is_foreign, open_pretrained
 from trivium.model.build import build_network
-from trivium.model.config import ModelConfig, with_vocabulary
+from trivium.model.config import ModelConfig, ReadoutConfig, with_vocabulary
 from trivium.model.folder import load_tensors, save_model, unique_tensors
 from trivium.model.heads import Network
 from trivium.model.initialise import initialise
@@ -34,6 +37,7 @@ from trivium.tasks.start import open_run, random_start
 
 # Every road, and the presets of our own that transformers has a class for.
 CLASSIFIERS = ("encoder-tiny", "bert-tiny", "modernbert-base", "decoder-tiny", "gpt2", "qwen3-0.6b", "distilbert")
+WRITERS = ("t5-small",)  # whose head reads the decoder
 LABELLERS = (*CLASSIFIERS, "t5-small", "electra-small", "albert-base")
 
 
@@ -46,10 +50,11 @@ def tuned_model(name: str, task_name: str, folder: Path) -> TunedModel:
     config = config_of(name)
     read = classify_examples if task_name == "classify" else label_examples
     examples: Sequence[object] = read(60, seed=1)
-    task = learned_task(task_name, examples, usual_readout(config, head_kind(task_name)))  # type: ignore[arg-type]
+    readout = WRITER if name in WRITERS and task_name == "classify" else usual_readout(config, head_kind(task_name))
+    task = learned_task(task_name, examples, readout)  # type: ignore[arg-type]
     start = random_start(config, tokenizer(), row_length=64)
     settings = finetune_config(task_name, ["max_steps=4", "optimiser.lr=0.02", "precision=float32"])
-    encoded = task.encode(examples, start.reading())
+    encoded = task.encode(examples, start.reading(task.readout))
     tuned = fit(start, task, encoded, encoded, settings).tuned
     with new_folder(folder) as empty:
         save_tuned(empty, tuned)
@@ -62,7 +67,7 @@ def probabilities(tuned: TunedModel, examples: Sequence[object]) -> list[np.ndar
     return [np.exp(answer.log_probabilities_AC) for answer in answered]
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("name", [*CLASSIFIERS, *WRITERS])
 def test_a_classifier_gives_the_pipeline_the_same_probabilities(name: str, tmp_path: Path) -> None:
     tuned = tuned_model(name, "classify", tmp_path / "tuned")
     exported = export_huggingface(tmp_path / "tuned", tmp_path / "out")
@@ -82,6 +87,39 @@ def test_a_classifier_gives_the_pipeline_the_same_probabilities(name: str, tmp_p
     again = load_tuned(tmp_path / "out")
     for one, other in zip(probabilities(again, examples), mine, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_the_usual_head_of_an_encoder_decoder_reads_its_encoder() -> None:
+    config = config_of("t5-small")
+    assert usual_readout(config, "classify") is None
+    assert usual_readout(config, "label") == ReadoutConfig()
+    with pytest.raises(HubError, match=r"nearest is `t5`.*`stack` is reader, not writer"):
+        write_config(config, head="classify", readout=ReadoutConfig())
+
+
+def test_a_text_that_does_not_end_in_its_end_token_is_not_what_a_head_over_the_decoder_reads(tmp_path: Path) -> None:
+    tuned = tuned_model("t5-small", "classify", tmp_path / "tuned")
+    export_huggingface(tmp_path / "tuned", tmp_path / "out")
+    # Under another name of one token it is not known for ours, whose roles are fixed.
+    framed = (tmp_path / "out" / "tokenizer.json").read_bytes().replace(b"[MASK]", b"[mask]")
+    special = tuned.reading.tokenizer.special
+
+    def saved(name: str, tokenizer_json: bytes, told: SpecialTokens) -> Path:
+        other = Tokenizer(tokenizer_json, "the test", special=told)
+        with new_folder(tmp_path / name) as folder:
+            save_tuned(folder, tuned._replace(reading=tuned.reading._replace(tokenizer=other)))
+        return tmp_path / name
+
+    export_huggingface(saved("same", framed, special), tmp_path / "again")
+    bare = json.dumps(json.loads(framed) | {"post_processor": None}).encode()
+    for path in (
+        saved("another", framed, special._replace(eos=special.sep)),
+        saved("several", framed, special._replace(stops=frozenset({special.sep}))),
+        saved("none", bare, special),
+    ):
+        with pytest.raises(HubError, match="does not end every text with it") as caught:
+            export_huggingface(path, tmp_path / path.name / "out")
+        assert "\n" not in str(caught.value) and not (tmp_path / path.name / "out").exists()
 
 
 @pytest.mark.parametrize("name", LABELLERS)

@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from task_support import FAMILIES, classify_examples, label_examples, start, tokenizer
+from task_support import FAMILIES, WRITER, classify_examples, label_examples, start, tokenizer
 
 from support import equal, parameters_of, tiny
-from trivium.core.errors import DivergedError
+from trivium.core.errors import ConfigError, DivergedError
 from trivium.core.random import Key
 from trivium.data.labelled import ClassifyExample, LabelExample
 from trivium.model.build import build_network
 from trivium.model.initialise import initialise
 from trivium.tasks.answers import score
-from trivium.tasks.build import learned_task
+from trivium.tasks.build import build_task, empty_model, learned_task
 from trivium.tasks.config import FinetuneConfig, finetune_config
 from trivium.tasks.finetune import Fitted, fit
 from trivium.tasks.start import Start
@@ -26,8 +26,8 @@ def _fit(config: FinetuneConfig, begin: Start, *, count: int = 60, log: Log | No
     make = {"label": label_examples, "classify": classify_examples}[config.task]
     train: list[LabelExample] | list[ClassifyExample] = make(count, seed=1)
     valid = make(20, seed=2)
-    task = learned_task(config.task, train)
-    reading = begin.reading()
+    task = learned_task(config.task, train, config.readout)
+    reading = begin.reading(task.readout)
     return fit(begin, task, task.encode(train, reading), task.encode(valid, reading), config, log=log)
 
 
@@ -109,6 +109,38 @@ def test_pretrained_weights_are_read_and_left_as_they_are(family: str) -> None:
         torch.testing.assert_close(read[name], parameter, atol=1e-6, rtol=0)
     assert fitted.tuned.reading.both_ways == (family != "decoder")
     assert fitted.tuned.model.head.projection.weight.shape == (3, 32)
+
+
+def test_a_head_over_the_decoder_begins_with_both_pretrained_stacks_and_learns() -> None:
+    begin = start("encoder_decoder")
+    network = build_network(begin.config)
+    initialise(network, begin.config, Key(77))
+    begin = begin._replace(network=network)
+    config = finetune_config("classify", ["max_steps=2", "optimiser.lr=1e-9", "precision=float32"])
+    fitted = _fit(config.model_copy(update={"readout": WRITER}), begin)
+    read, body = parameters_of(fitted.tuned.model.reader), parameters_of(network)
+    body = {name: parameter for name, parameter in body.items() if not name.startswith("head.")}
+    assert read.keys() == body.keys() and {name.split(".")[0] for name in read} == {"encoder", "decoder"}
+    for name, parameter in body.items():
+        torch.testing.assert_close(read[name], parameter, atol=1e-6, rtol=0)
+    # The rest of the training is that of every family.
+    config = finetune_config("classify", ["optimiser.lr=0.01", "epochs=20", "rows=4", "precision=float32"])
+    fitted = _fit(config.model_copy(update={"readout": WRITER}), start("encoder_decoder"), count=120)
+    assert fitted.best.metrics["accuracy"] > 0.9 and fitted.best.metrics["coverage"] == 1.0
+
+
+@pytest.mark.parametrize("family", ["encoder", "decoder"])
+def test_a_head_over_a_decoder_needs_an_encoder_decoder(family: str) -> None:
+    begin, task = start(family), build_task("classify", ("a", "b"), WRITER)
+    calls = (
+        lambda: begin.reading(WRITER),
+        lambda: begin.reader(0, WRITER),
+        lambda: empty_model(task, begin.config),
+    )
+    for call in calls:
+        with pytest.raises(ConfigError, match=r"`readout\.stack` writer needs an encoder_decoder") as caught:
+            call()
+        assert "\n" not in str(caught.value)
 
 
 def test_a_loss_that_is_not_finite_stops_training() -> None:

@@ -223,6 +223,13 @@ def test_files_that_do_not_fit_are_refused_before_anything_is_made(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_head_over_a_decoder_that_is_not_there_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    config = finetune_config("classify", ["readout.stack=writer"])
+    with pytest.raises(ConfigError, match=r"`readout\.stack` writer needs an encoder_decoder, found: encoder;"):
+        finetune(start(), config, **_files(tmp_path, "classify"), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_that_fails_leaves_nothing(tmp_path: Path) -> None:
     config = finetune_config("classify", ["optimiser.lr=1e30"])
     with pytest.raises(DivergedError):

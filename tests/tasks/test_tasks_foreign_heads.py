@@ -9,9 +9,9 @@ import torch
 import transformers
 from task_support import classify_examples
 from tokenizers import Tokenizer as LibraryTokenizer
-from tokenizers import decoders, models, pre_tokenizers, trainers
+from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
-from support import shrink
+from support import equal, parameters_of, shrink
 from trivium.core.errors import CheckpointError, HubError
 from trivium.core.files import new_folder
 from trivium.core.random import Key
@@ -28,6 +28,7 @@ from trivium.tasks.config import finetune_config
 from trivium.tasks.export import export_huggingface
 from trivium.tasks.finetune import finetune
 from trivium.tasks.folder import TunedModel, load_tuned
+from trivium.tasks.predict import predict_texts
 from trivium.tasks.start import open_run
 
 END = "<|endoftext|>"
@@ -50,6 +51,8 @@ MODELS = {
         )
     ),
 }
+# Of an encoder-decoder: how a text begins and ends, and what its decoder begins with.
+FRAMES = {"t5": ("", "<pad>"), "mt5": ("", "<pad>"), "codet5": ("<s>", "<pad>")}
 
 
 def folder_of(name: str, folder: Path, **changes: int) -> Path:
@@ -70,6 +73,41 @@ def folder_of(name: str, folder: Path, **changes: int) -> Path:
     model.save_pretrained(folder)
     tree = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(tree | changes))
+    return folder
+
+
+def writer_folder(name: str, folder: Path) -> Path:
+    """A classifier that reads its decoder, as transformers saves it, with its tokenizer."""
+    library = LibraryTokenizer(models.Unigram())
+    library.pre_tokenizer = pre_tokenizers.Metaspace()
+    library.decoder = decoders.Metaspace()
+    special = ["<pad>", "</s>", "<unk>", "<s>"]
+    trainer = trainers.UnigramTrainer(
+        vocab_size=200, special_tokens=special, unk_token="<unk>", initial_alphabet=["<"], show_progress=False
+    )
+    library.train_from_iterator([example.text for example in EXAMPLES], trainer)
+    before, begin = FRAMES[name]
+    ids = {token: library.token_to_id(token) for token in special}
+    library.post_processor = processors.TemplateProcessing(
+        single=f"{before} $A </s>".strip(), pair=f"{before} $A </s> $B </s>".strip(), special_tokens=list(ids.items())
+    )
+    named = {"bos_token": "<s>"} if before else {}
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=library, eos_token="</s>", pad_token="<pad>", unk_token="<unk>", **named
+    ).save_pretrained(folder)
+    torch.manual_seed(7)
+    kind, config = (
+        (transformers.MT5ForSequenceClassification, transformers.MT5Config)
+        if name == "mt5"
+        else (transformers.T5ForSequenceClassification, transformers.T5Config)
+    )
+    sizes = {"vocab_size": 320, "num_labels": 3, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}
+    ends = {"pad_token_id": ids["<pad>"], "eos_token_id": ids["</s>"], "decoder_start_token_id": ids[begin]}
+    model = kind(config(**sizes, **ends))
+    with torch.no_grad():
+        model.classification_head.out_proj.weight.mul_(3.0)
+        model.classification_head.out_proj.bias.add_(torch.randn(3))
+    model.save_pretrained(folder)
     return folder
 
 
@@ -117,6 +155,44 @@ def test_of_a_task_checkpoint_only_what_reads_is_gone_on_with(name: str, tmp_pat
     assert len(pairs) > 10
     assert all(torch.equal(one, other) for one, other in pairs)
     assert reader.head.projection.weight.shape == (320, 32)
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_a_classifier_that_reads_its_decoder_answers_as_there(name: str, tmp_path: Path) -> None:
+    folder = writer_folder(name, tmp_path / "theirs")
+    tuned = load_tuned(folder)
+    assert tuned.task.readout.stack == "writer" and tuned.reading.again
+    assert tuned.reading.tokenizer.special.bos == 0  # the padding token's id
+    mine = probabilities(tuned)
+    assert mine.std(axis=0).min() > 1e-3
+    for rows in (1, 4):
+        np.testing.assert_allclose(mine, pipeline_probabilities(folder, tuned.task.labels, rows=rows), atol=1e-5)
+    rows_told = list(predict_texts(tuned, [example.text for example in EXAMPLES]))
+    told = np.array([[row["probabilities"][label] for label in tuned.task.labels] for row in rows_told])
+    np.testing.assert_allclose(told, mine, atol=1e-6)
+    export_huggingface(folder, tmp_path / "back")
+    np.testing.assert_allclose(mine, pipeline_probabilities(tmp_path / "back", tuned.task.labels, rows=4), atol=1e-5)
+    weights = [(tmp_path / side / "model.safetensors").read_bytes() for side in ("theirs", "back")]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize("settings", [(), ("stack=writer", "pooling=last", "transform.activation=tanh")])
+def test_both_stacks_of_such_a_classifier_are_gone_on_with(settings: tuple[str, ...], tmp_path: Path) -> None:
+    folder = writer_folder("t5", tmp_path / "theirs")
+    start, whole = open_run(folder), parameters_of(load_tuned(folder).model.reader)
+    assert start.network is not None
+    body = {name: one for name, one in parameters_of(start.network).items() if not name.startswith("head.")}
+    assert equal(body, whole) and len(whole) > 30
+    changes = [f"readout.{setting}" for setting in settings]
+    config = finetune_config("classify", ["max_steps=3", "precision=float32", *changes])
+    results = finetune(start, config, train=classify_examples(40, seed=4), valid=EXAMPLES, out=tmp_path / "run")
+    assert results["coverage"] == 1.0
+    tuned = load_tuned(tmp_path / "run")
+    assert tuned.task.readout.stack == ("writer" if settings else "reader")
+    if settings:
+        export_huggingface(tmp_path / "run", tmp_path / "back")
+        theirs = pipeline_probabilities(tmp_path / "back", tuned.task.labels, rows=4)
+        np.testing.assert_allclose(probabilities(tuned), theirs, atol=1e-5)
 
 
 def test_a_head_of_one_number_is_no_classifier(tmp_path: Path) -> None:

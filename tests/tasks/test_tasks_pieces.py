@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from task_support import classify_examples, label_examples, reading, tokenizer
+from task_support import WRITER, classify_examples, label_examples, reading, start, tokenizer
 
 from trivium.core.errors import DataError
 from trivium.core.random import Key
@@ -121,6 +121,29 @@ def test_packed_rows_have_a_static_shape_and_nothing_in_what_they_do_not_use() -
     assert torch.equal(
         batch.layout.position_BL[0, : len(encoded.pieces[0].tokens_L)].diff().unique(), torch.tensor([1])
     )
+
+
+def test_a_decoder_reads_each_text_one_place_late_after_an_encoder_has_read_it() -> None:
+    encoded = _encoded(10)
+    rows = [encoded.pieces[:2], encoded.pieces[2:3]]
+    again = start("encoder_decoder").reading(WRITER)
+    plain = pack(rows, start("encoder_decoder").reading(), num_rows=3, capacity=40).batch
+    batch = pack(rows, again, num_rows=3, capacity=40).batch
+    assert plain.source is None and batch.source is not None
+    assert torch.equal(batch.source.tokens_BL, plain.tokens_BL) and batch.source.layout.kind == "all"
+    assert torch.equal(batch.source.layout.document_BL, plain.layout.document_BL)
+    for name in ("labels_BN", "places_BN", "weights_BN"):
+        assert torch.equal(getattr(batch, name), getattr(plain, name))
+    assert batch.layout.kind == "past" and torch.equal(batch.layout.rank_BL, plain.layout.position_BL)
+    assert torch.equal(batch.layout.document_BL, plain.layout.document_BL)
+    compared = 0
+    for b, row in enumerate(rows):
+        for number, piece in enumerate(row):
+            late_L = batch.tokens_BL[b][batch.layout.document_BL[b] == number].tolist()
+            assert late_L == [tokenizer().special.bos, *piece.tokens_L[:-1]]
+            compared += 1
+    assert compared == 3
+    assert (batch.tokens_BL[batch.layout.document_BL < 0] == tokenizer().special.pad).all()
 
 
 @pytest.mark.parametrize(("rows", "accumulation"), [(1, 1), (3, 1), (8, 4)])

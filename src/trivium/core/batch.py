@@ -150,6 +150,26 @@ def reading(tokens_BL: Tensor, layout: TokenLayout) -> Batch:
     return Batch(tokens_BL, layout, none_BN, none_BN, none_BN.float())
 
 
+def read_again(batch: Batch, begin: int) -> Batch:
+    """Return a batch for both stacks of an encoder-decoder, the decoder's tokens those of the encoder's one place late.
+
+    The decoder reads each document from left to right and sees, where it stands for a token, those before it, while the
+    encoder's states tell it of all. Labels and places stay those of the text.
+
+    Args:
+        batch: what the encoder reads; each document lies in one piece.
+        begin: the token that every document begins with for the decoder.
+    """
+    layout = batch.layout
+    late_BL = batch.tokens_BL.roll(1, dims=1).masked_fill(layout.position_BL == 0, begin)
+    return replace(
+        batch,
+        tokens_BL=torch.where(layout.document_BL < 0, batch.tokens_BL, late_BL),
+        layout=TokenLayout.causal(layout.document_BL, layout.position_BL),
+        source=replace(reading(batch.tokens_BL, layout), segments_BL=batch.segments_BL),
+    )
+
+
 class Term(NamedTuple):
     """One term of a loss, as a sum and never as a mean, so that accumulation, ranks and uneven masks agree."""
 

@@ -203,8 +203,9 @@ def _measured(groups: Sequence[Group], progress: Progress) -> list[Measured]:
 def _open(run: RunFiles) -> Opened:
     if run.is_tuned:
         tuned = load_tuned(run.path)
-        key = f"{tuned.config.model_dump_json()} {tuned.task.name} {len(tuned.task.labels)}"
-        return Opened(key, Reader(tuned.model, tuned.config), num_parameters(tuned.model))
+        task, readout = tuned.task, tuned.task.readout
+        key = f"{tuned.config.model_dump_json()} {task.name} {len(task.labels)} {readout.model_dump_json()}"
+        return Opened(key, Reader(tuned.model, tuned.config, readout), num_parameters(tuned.model))
     saved = open_pretrained(run.folder, speaks=False)
     reader = network_reader(saved.network, saved.config)
     return Opened(saved.config.model_dump_json(), reader, num_parameters(saved.network))

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trivium.core.batch import Batch
+from trivium.core.batch import Batch, read_again
 from trivium.core.errors import ConfigError
 from trivium.core.layout import TokenLayout, positions_of
 from trivium.core.progress import Progress, Silent
 from trivium.data.packing import first_fit
-from trivium.model.config import Decoder, ModelConfig
+from trivium.model.config import DEFAULT_READOUT, Decoder, ModelConfig, ReadoutConfig
 from trivium.model.heads import Network
 
 LENGTH, ROWS = 128, 16
@@ -28,6 +28,7 @@ class Reader(NamedTuple):
 
     forward: Callable[[Batch], Tensor]
     config: ModelConfig
+    readout: ReadoutConfig = DEFAULT_READOUT  # what reads
 
 
 class Speed(NamedTuple):
@@ -35,7 +36,7 @@ class Speed(NamedTuple):
 
     latency_ms: float  # of one text alone in its batch
     latency_p95_ms: float  # one text in twenty takes longer
-    tokens_per_second: float  # of packed rows
+    tokens_per_second: float  # of packed rows; a token that both stacks read counts once
     length: int  # tokens of the one text, and of each row
     threads: int  # that PyTorch computes with
 
@@ -59,8 +60,8 @@ def reading_speed(
     longest = min((reader.config.max_length for reader in readers), default=length)
     if not 1 <= length <= longest:
         raise ConfigError(f"speed is measured on texts of 1 to {longest} tokens (the models' length), found {length}.")
-    alone = [reading_batch(reader.config, [[length]]) for reader in readers]
-    packed = [reading_batch(reader.config, _packed_lengths(length, rows)) for reader in readers]
+    alone = [reading_batch(reader.config, [[length]], reader.readout) for reader in readers]
+    packed = [reading_batch(reader.config, _packed_lengths(length, rows), reader.readout) for reader in readers]
     progress = progress or Silent()
     progress.start("measure speed", _ROUNDS + _PACKED_ROUNDS, "rounds")
     with torch.inference_mode():
@@ -75,7 +76,7 @@ def reading_speed(
         Speed(
             latency_ms=1000.0 * median(seconds),
             latency_p95_ms=1000.0 * quantiles(seconds, n=20, method="inclusive")[-1],
-            tokens_per_second=batch.num_tokens / median(batch_seconds),
+            tokens_per_second=(batch.source or batch).num_tokens / median(batch_seconds),
             length=length,
             threads=torch.get_num_threads(),
         )
@@ -83,12 +84,15 @@ def reading_speed(
     ]
 
 
-def reading_batch(config: ModelConfig, lengths: Sequence[Sequence[int]]) -> Batch:
+def reading_batch(
+    config: ModelConfig, lengths: Sequence[Sequence[int]], readout: ReadoutConfig = DEFAULT_READOUT
+) -> Batch:
     """Return a batch to read: random tokens, with one labelled place a text.
 
     Args:
         config: says how many different tokens there are, and whether texts are read both ways.
         lengths: tokens of the texts in each row; all rows are as long as the longest.
+        readout: says which stacks read.
     """
     rows, size = len(lengths), max(sum(row) for row in lengths)
     most = max(len(row) for row in lengths)
@@ -101,13 +105,14 @@ def reading_batch(config: ModelConfig, lengths: Sequence[Sequence[int]]) -> Batc
     tokens_BL = np.random.default_rng(0).integers(0, config.vocabulary_size, (rows, size))
     causal = isinstance(config.family, Decoder)
     layout = TokenLayout.causal if causal else TokenLayout.bidirectional
-    return Batch(
+    batch = Batch(
         tokens_BL=torch.from_numpy(tokens_BL),
         layout=layout(torch.from_numpy(document_BL), torch.from_numpy(positions_of(document_BL))),
         labels_BN=torch.zeros(rows, most, dtype=torch.int64),
         places_BN=torch.from_numpy(places_BN),
         weights_BN=torch.from_numpy(weights_BN),
     )
+    return read_again(batch, 0) if readout.stack == "writer" else batch
 
 
 def in_turns(

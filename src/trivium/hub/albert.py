@@ -4,11 +4,12 @@ Differs from Hugging Face in training only: dropout after the feed-forward's out
 """
 
 from trivium.core.errors import HubError
-from trivium.hub.bert import EMBEDDING, read_encoder, vocabulary, write_encoder
+from trivium.hub.bert import EMBEDDING, read_encoder, write_encoder
 from trivium.hub.family import BUFFERS, HubFamily, Names, block_entries, entries
 from trivium.hub.keymap import Entry
 from trivium.hub.options import Tree, only, option, required
 from trivium.hub.readouts import ends, first_token, words
+from trivium.hub.vocabulary_heads import transformed
 from trivium.model.config import ModelConfig
 from trivium.model.parts import Consecutive, Unshared
 
@@ -49,9 +50,8 @@ def _body(config: ModelConfig) -> Names:
 
 
 def _language(config: ModelConfig) -> Names:
-    transform = entries("head.transform.", "predictions.", (("dense", "dense"), ("norm", "LayerNorm")))
-    projected = vocabulary(config, "predictions.decoder", "albert.embeddings.word_embeddings", "predictions")
-    return Names((*transform, *projected.entries), projected.copies)
+    tokens = "albert.embeddings.word_embeddings"
+    return transformed(config, "predictions.", "dense", "LayerNorm", "predictions.decoder", tokens, "predictions")
 
 
 ALBERT = HubFamily(

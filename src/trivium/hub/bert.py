@@ -1,7 +1,6 @@
 """BERT, and what the encoders after it have in common with it."""
 
 from trivium.hub.family import BUFFERS, HubFamily, Names, block_entries, entries
-from trivium.hub.keymap import Copy, Entry
 from trivium.hub.options import (
     Tree,
     activation,
@@ -12,9 +11,10 @@ from trivium.hub.options import (
     option,
     parts,
     required,
-    spread,
+    sizes,
 )
 from trivium.hub.readouts import ends, first_token, words
+from trivium.hub.vocabulary_heads import transformed
 from trivium.model.config import (
     BlockConfig,
     EmbeddingConfig,
@@ -112,20 +112,14 @@ def write_encoder(config: ModelConfig) -> Tree:
     """Return the options that `read_encoder` reads."""
     stack, block, attention, feed_forward, table_length = parts(config)
     return {
-        "vocab_size": config.vocabulary_size,
-        "hidden_size": config.hidden_size,
-        "num_hidden_layers": stack.num_layers,
-        "num_attention_heads": attention.num_heads,
-        "intermediate_size": feed_forward.size,
+        **sizes(config),
         "hidden_act": activation_name(feed_forward.activation),
         "hidden_dropout_prob": block.dropout,
         "attention_probs_dropout_prob": attention.dropout,
         "max_position_embeddings": table_length,
         # Their network adds segment 0 to every token, so that there is one.
         "type_vocab_size": max(stack.embedding.num_segments, 1),
-        "initializer_range": spread(config),
         "layer_norm_eps": block.norm.eps,
-        "tie_word_embeddings": config.head.tied,
     }
 
 
@@ -136,30 +130,10 @@ def body(config: ModelConfig) -> Names:
     return Names((*entries("stack.embedding.", "embeddings.", EMBEDDING), *layers))
 
 
-def vocabulary(config: ModelConfig, projection: str, tokens: str, bias: str) -> Names:
-    """Return the names of a projection to the vocabulary whose bias is kept outside it, or twice.
-
-    Args:
-        config: says whether it is tied.
-        projection: its name.
-        tokens: the full name of the token embedding.
-        bias: the name of the module that has the bias too.
-    """
-    once = projection == bias
-    repeated = Copy(f"{projection}.bias", f"{bias}.bias")
-    if config.head.tied:
-        copies = (Copy(f"{projection}.weight", f"{tokens}.weight"), *(() if once else (repeated,)))
-        return Names((Entry("head", (bias,)),), copies)
-    # An untied projection reads its own bias; transformers keeps the other, which nothing reads.
-    dead = () if once else (Copy(repeated.of, repeated.name, dead=True),)
-    return Names((Entry("head.projection", (projection,)), Entry("head", (projection,))), dead)
-
-
 def _language(config: ModelConfig) -> Names:
     head = "cls.predictions"
-    transform = entries("head.transform.", f"{head}.transform.", (("dense", "dense"), ("norm", "LayerNorm")))
-    projected = vocabulary(config, f"{head}.decoder", "bert.embeddings.word_embeddings", head)
-    return Names((*transform, *projected.entries), projected.copies)
+    tokens = "bert.embeddings.word_embeddings"
+    return transformed(config, f"{head}.transform.", "dense", "LayerNorm", f"{head}.decoder", tokens, head)
 
 
 BERT = HubFamily(

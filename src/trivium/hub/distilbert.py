@@ -3,10 +3,11 @@
 Differs from Hugging Face in training only: dropout after the attention's output too.
 """
 
-from trivium.hub.bert import read_encoder, vocabulary, write_encoder
+from trivium.hub.bert import read_encoder, write_encoder
 from trivium.hub.family import BUFFERS, HubFamily, Names, block_entries, entries
 from trivium.hub.options import Tree, option
 from trivium.hub.readouts import ends, first_token, words
+from trivium.hub.vocabulary_heads import transformed
 from trivium.model.config import ModelConfig
 
 # What BERT calls each option.
@@ -53,10 +54,8 @@ def _body(config: ModelConfig) -> Names:
 
 
 def _language(config: ModelConfig) -> Names:
-    transform = entries("head.transform.", "vocab_", (("dense", "transform"), ("norm", "layer_norm")))
     tokens = "distilbert.embeddings.word_embeddings"
-    projected = vocabulary(config, "vocab_projector", tokens, "vocab_projector")
-    return Names((*transform, *projected.entries), projected.copies)
+    return transformed(config, "vocab_", "transform", "layer_norm", "vocab_projector", tokens)
 
 
 DISTILBERT = HubFamily(

@@ -4,11 +4,12 @@ The discriminator's own head, which tells replaced tokens, is left out: what is 
 """
 
 from trivium.hub.bert import body as bert_body
-from trivium.hub.bert import read_encoder, vocabulary, write_encoder
-from trivium.hub.family import BUFFERS, HubFamily, Names, entries
+from trivium.hub.bert import read_encoder, write_encoder
+from trivium.hub.family import BUFFERS, HubFamily, Names
 from trivium.hub.keymap import Entry
 from trivium.hub.options import Tree, option, required
 from trivium.hub.readouts import ends, first_token, words
+from trivium.hub.vocabulary_heads import transformed
 from trivium.model.config import ModelConfig
 
 
@@ -27,11 +28,8 @@ def _body(config: ModelConfig) -> Names:
 
 
 def _language(config: ModelConfig) -> Names:
-    own = (("dense", "dense"), ("norm", "LayerNorm"))
-    transform = entries("head.transform.", "generator_predictions.", own)
     tokens = "electra.embeddings.word_embeddings"
-    projected = vocabulary(config, "generator_lm_head", tokens, "generator_lm_head")
-    return Names((*transform, *projected.entries), projected.copies)
+    return transformed(config, "generator_predictions.", "dense", "LayerNorm", "generator_lm_head", tokens)
 
 
 ELECTRA = HubFamily(

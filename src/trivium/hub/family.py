@@ -1,8 +1,7 @@
 """What a family of Hugging Face models is: options both ways, and names both ways, as a value."""
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
@@ -10,7 +9,7 @@ import torch
 from trivium.hub.keymap import AS_IS, Copy, Entry, KeyMap, Layout
 from trivium.hub.options import Tree
 from trivium.model.build import build_network
-from trivium.model.config import EncoderDecoder, ModelConfig, ReadoutConfig, StackConfig
+from trivium.model.config import ModelConfig, ReadoutConfig, StackConfig, task_name
 
 HeadKind = Literal["language", "classify", "label", "answer", "none"]
 # Buffers that old versions saved.
@@ -59,7 +58,6 @@ class HubFamily:
         prefix: what the body's names begin with when there is a head.
         readouts: heads of tasks.
         spare: patterns of keys that are known and left out.
-        refused: architectures that are known and not read, and why.
         tied_by_weights: the weights, not config.json, say whether the head is tied.
         pad_option: the options fix the id of the padding token (RoBERTa's positions begin after it).
     """
@@ -74,7 +72,6 @@ class HubFamily:
     prefix: str = ""
     readouts: tuple[Readout, ...] = ()
     spare: tuple[str, ...] = BUFFERS
-    refused: dict[str, str] = field(default_factory=dict)
     tied_by_weights: bool = False
     pad_option: bool = False
 
@@ -82,22 +79,17 @@ class HubFamily:
         """Return the head of a task, None where the family has none."""
         return next((readout for readout in self.readouts if readout.kind == kind), None)
 
-    def keymap(self, config: ModelConfig, kind: HeadKind) -> KeyMap:
-        """Return the map of a model with one kind of head; tasks read with one stack, called `reader`."""
+    def keymap(self, config: ModelConfig, kind: HeadKind, read: ReadoutConfig | None = None) -> KeyMap:
+        """Return the map of a model with one kind of head; `read` is that of a task."""
         body, readout = self.body(config), self.readout(kind)
         prefix = self.prefix if readout is None or readout.prefix is None else readout.prefix
         head = self.language(config) if kind == "language" else Names(() if readout is None else readout.entries)
         entries = [entry._replace(theirs=tuple(prefix + name for name in entry.theirs)) for entry in body.entries]
-        if readout is not None:
-            root = reading_root(config)
-            entries = [entry._replace(ours=re.sub(rf"^{root}\.", "reader.", entry.ours)) for entry in entries]
+        if read is not None:
+            # What does not read keeps its name: no parameter of the task's network has it.
+            entries = [entry._replace(ours=task_name(entry.ours, config, read) or entry.ours) for entry in entries]
         copies = [copy._replace(name=prefix + copy.name, of=prefix + copy.of) for copy in body.copies]
         return KeyMap((*entries, *head.entries), (*copies, *head.copies), self.spare, prefix)
-
-
-def reading_root(config: ModelConfig) -> str:
-    """Return what our network calls the stack that reads for a task."""
-    return "encoder" if isinstance(config.family, EncoderDecoder) else "stack"
 
 
 def network_shapes(config: ModelConfig) -> dict[str, torch.Size]:
@@ -112,12 +104,12 @@ def body_shapes(config: ModelConfig) -> dict[str, torch.Size]:
 
 
 def task_shapes(config: ModelConfig, readout: ReadoutConfig, num_classes: int) -> dict[str, torch.Size]:
-    """Return the parameters of a stack that reads for a task and of its head."""
-    root, size, transform = reading_root(config) + ".", config.hidden_size, readout.transform
+    """Return the parameters of what reads for a task and of its head."""
+    size, transform = config.hidden_size, readout.transform
     shapes = {
-        "reader." + name.removeprefix(root): shape
+        own: shape
         for name, shape in network_shapes(config).items()
-        if name.startswith(root)
+        if (own := task_name(name, config, readout)) is not None
     }
     if transform is not None:
         shapes["head.transform.dense.weight"] = torch.Size((size, size))

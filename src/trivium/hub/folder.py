@@ -40,7 +40,7 @@ class HubModel(NamedTuple):
     Args:
         config: the architecture.
         tensors: float32, by our names: those of `build_network`, without the head's where `head` is "none"; for a task
-            those of its reading stack under `reader.` and of its head under `head.`.
+            those of what reads under `reader.` and of its head under `head.`.
         head: what the checkpoint's head does; "none" = it has none, or one that we leave out.
         readout: the head of a task.
         labels: the names of its classes.
@@ -92,7 +92,7 @@ def read_model(tree: Tree, tensors: Tensors) -> HubModel:
     labels: tuple[str, ...] = ()
     if kind is not None:
         readout, labels = kind.read(tree), ("start", "end") if head == "answer" else text_labels(tree)
-    keymap = family.keymap(config, head)
+    keymap = family.keymap(config, head, readout)
     shapes = _shapes(config, head, readout, len(labels))
     if head == "none" and not any(_is_of_decoder(key) for key in tensors):
         shapes = {name: shape for name, shape in shapes.items() if not _is_of_decoder(name)}
@@ -149,7 +149,7 @@ def write_folder(
         )
     kind = family.readout(head)
     models = family.language_models if head == "language" else family.base_models if kind is None else kind.models
-    keymap = family.keymap(config, head)
+    keymap = family.keymap(config, head, readout)
     _require(tensors, _shapes(config, head, readout, len(labels)))
     theirs = to_theirs(keymap, tensors)
     if head == "none":
@@ -180,8 +180,6 @@ def _head(family: HubFamily, tree: Tree, tensors: Tensors) -> HeadKind:
     for readout in family.readouts:
         if name in readout.models:
             return readout.kind
-    if name in family.refused:
-        raise HubError(f"config.json: `architectures` {name} is not read: {family.refused[name]}.")
     known = [*family.language_models, *family.base_models, *(one for head in family.readouts for one in head.models)]
     raise HubError(f"config.json: `architectures` {name} is not read: expected {', '.join(known)}.")
 

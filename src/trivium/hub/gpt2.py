@@ -1,7 +1,7 @@
 """GPT-2: norms before the branches, learned positions, matrices kept the other way round."""
 
 from trivium.hub.family import BUFFERS, HubFamily, Names, block_entries, entries
-from trivium.hub.keymap import TRANSPOSED, Copy, Entry
+from trivium.hub.keymap import TRANSPOSED
 from trivium.hub.options import (
     Tree,
     activation,
@@ -14,6 +14,7 @@ from trivium.hub.options import (
     spread,
 )
 from trivium.hub.readouts import ends, last_token, words
+from trivium.hub.vocabulary_heads import projected
 from trivium.model.config import (
     BlockConfig,
     Decoder,
@@ -98,9 +99,7 @@ def _body(config: ModelConfig) -> Names:
 
 
 def _language(config: ModelConfig) -> Names:
-    if config.head.tied:
-        return Names((), (Copy("lm_head.weight", "transformer.wte.weight"),))
-    return Names((Entry("head.projection", ("lm_head",)),))
+    return projected(config, "lm_head", "transformer.wte")
 
 
 GPT2 = HubFamily(

@@ -12,7 +12,7 @@ from trivium.hub.options import (
     option,
     parts,
     required,
-    spread,
+    sizes,
 )
 from trivium.hub.readouts import ends, last_token, words
 from trivium.hub.rotary import read_rotary, write_rotary
@@ -69,21 +69,15 @@ def _read(tree: Tree) -> ModelConfig:
 def _write(config: ModelConfig) -> Tree:
     stack, block, attention, feed_forward, _ = parts(config)
     return {
-        "vocab_size": config.vocabulary_size,
-        "hidden_size": config.hidden_size,
-        "num_hidden_layers": stack.num_layers,
-        "num_attention_heads": attention.num_heads,
-        "intermediate_size": feed_forward.size,
+        **sizes(config),
         "hidden_act": activation_name(feed_forward.activation),
         "attention_dropout": attention.dropout,
         "hidden_dropout": block.dropout,
         "max_position_embeddings": config.max_length,
-        "initializer_range": spread(config),
         "layer_norm_eps": block.norm.eps,
         "rope_parameters": write_rotary(stack.position, partial=True),
         "use_parallel_residual": isinstance(block.arrangement, Parallel),
         "attention_bias": attention.bias,
-        "tie_word_embeddings": config.head.tied,
     }
 
 

@@ -1,7 +1,7 @@
 """Llama, and what the networks after it have in common with it: RMSNorm, rotary positions, gated feed-forwards."""
 
 from trivium.hub.family import BUFFERS, HubFamily, Names, block_entries, entries
-from trivium.hub.keymap import Copy, Entry
+from trivium.hub.keymap import Entry
 from trivium.hub.options import (
     Tree,
     activation,
@@ -12,10 +12,11 @@ from trivium.hub.options import (
     option,
     parts,
     required,
-    spread,
+    sizes,
 )
 from trivium.hub.readouts import ends, last_token, words
 from trivium.hub.rotary import read_rotary, write_rotary
+from trivium.hub.vocabulary_heads import projected
 from trivium.model.config import BlockConfig, Decoder, HeadConfig, ModelConfig, StackConfig
 from trivium.model.parts import AttentionConfig, Gated, RMSNormConfig
 
@@ -81,22 +82,16 @@ def write_modern(config: ModelConfig) -> Tree:
     """Return the options that `read_modern` reads."""
     stack, block, attention, feed_forward, _ = parts(config)
     return {
-        "vocab_size": config.vocabulary_size,
-        "hidden_size": config.hidden_size,
-        "intermediate_size": feed_forward.size,
-        "num_hidden_layers": stack.num_layers,
-        "num_attention_heads": attention.num_heads,
+        **sizes(config),
         "num_key_value_heads": attention.num_key_value_heads,
         "head_dim": attention.head_size,
         "hidden_act": activation_name(feed_forward.activation),
         "max_position_embeddings": config.max_length,
-        "initializer_range": spread(config),
         "rms_norm_eps": block.norm.eps,
         "rope_parameters": write_rotary(stack.position),
         "attention_bias": attention.bias,
         "attention_dropout": attention.dropout,
         "mlp_bias": feed_forward.bias,
-        "tie_word_embeddings": config.head.tied,
     }
 
 
@@ -110,9 +105,8 @@ def modern_body(config: ModelConfig) -> Names:
 def modern_language(config: ModelConfig) -> Names:
     """Return the names of Llama's head; its bias is EuroBERT's."""
     bias = (Entry("head", ("lm_head",)),) if config.head.bias else ()
-    if config.head.tied:
-        return Names(bias, (Copy("lm_head.weight", "model.embed_tokens.weight"),))
-    return Names((*bias, Entry("head.projection", ("lm_head",))))
+    own = projected(config, "lm_head", "model.embed_tokens")
+    return Names((*bias, *own.entries), own.copies)
 
 
 LLAMA = HubFamily(

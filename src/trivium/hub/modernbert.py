@@ -5,23 +5,28 @@ Differs from Hugging Face in training only: `attention_dropout` acts on the atte
 
 from typing import Any
 
-from trivium.core.errors import HubError
 from trivium.hub.compare import shortest
 from trivium.hub.family import BUFFERS, HubFamily, Names, Readout, block_entries, entries
-from trivium.hub.keymap import Copy, Entry
+from trivium.hub.keymap import Entry
 from trivium.hub.options import (
+    FULL,
+    SLIDING,
     Tree,
     activation,
     activation_name,
     head_size,
+    layer_types,
     normal,
     only,
     option,
     parts,
     required,
-    spread,
+    sizes,
+    slides,
 )
+from trivium.hub.readouts import projection
 from trivium.hub.rotary import read_rotary, write_rotary
+from trivium.hub.vocabulary_heads import transformed
 from trivium.model.config import (
     BlockConfig,
     EmbeddingConfig,
@@ -34,9 +39,7 @@ from trivium.model.config import (
 )
 from trivium.model.parts import AttentionConfig, Gated, LayerNormConfig, Rotary
 
-_FULL, _SLIDING = "full_attention", "sliding_attention"
 _EMBEDDING = (("tokens", "tok_embeddings"), ("norm", "norm"))
-_HEAD = (("dense", "dense"), ("norm", "norm"))
 _BLOCK = (
     ("attention.into", "attn_norm"),
     ("attention.branch.qkv", "attn.Wqkv"),
@@ -51,8 +54,9 @@ def _read(tree: Tree) -> ModelConfig:
     only(tree)
     size, num_heads = required(tree, "hidden_size"), required(tree, "num_attention_heads")
     max_length, num_layers = option(tree, "max_position_embeddings", 8192), required(tree, "num_hidden_layers")
-    norm, sees = _norm(tree), _layer_types(tree, num_layers)
-    turns = {kind: _rotary(tree, kind, max_length) for kind in (_FULL, _SLIDING)}
+    every, norm = option(tree, "global_attn_every_n_layers", 3), _norm(tree)
+    sees = layer_types(slides(tree, [layer % every > 0 for layer in range(num_layers)]))
+    turns = {kind: _rotary(tree, kind, max_length) for kind in (FULL, SLIDING)}
 
     def block(kind: str) -> BlockConfig:
         return BlockConfig(
@@ -62,7 +66,7 @@ def _read(tree: Tree) -> ModelConfig:
                 head_size=head_size(size, num_heads),
                 bias=option(tree, "attention_bias", False),
                 # A token sees `local_attention // 2` places to each side, which are less than one more apart.
-                window=option(tree, "local_attention", 128) // 2 + 1 if kind == _SLIDING else None,
+                window=option(tree, "local_attention", 128) // 2 + 1 if kind == SLIDING else None,
                 dropout=option(tree, "attention_dropout", 0.0),
             ),
             feed_forward=Gated(
@@ -110,18 +114,10 @@ def _transform(tree: Tree) -> TransformConfig:
     )
 
 
-def _layer_types(tree: Tree, num_layers: int) -> list[str]:
-    every = option(tree, "global_attn_every_n_layers", 3)
-    sees = option(tree, "layer_types", [_SLIDING if layer % every else _FULL for layer in range(num_layers)])
-    if len(sees) != num_layers or not set(sees) <= {_FULL, _SLIDING}:
-        raise HubError(f"config.json: `layer_types` must name {_FULL} or {_SLIDING} for each of {num_layers} layers.")
-    return list(sees)
-
-
 def _rotary(tree: Tree, kind: str, max_length: int) -> Rotary:
     own: dict[str, Any] = option(option(tree, "rope_parameters", {}), kind, {})
     turns = option(tree, "global_rope_theta", 160_000.0)
-    if kind == _SLIDING:
+    if kind == SLIDING:
         # Null, where it is there, says that all layers turn alike.
         turns = option(tree, "local_rope_theta", turns if "local_rope_theta" in tree else 10_000.0)
     return read_rotary(
@@ -132,22 +128,17 @@ def _rotary(tree: Tree, kind: str, max_length: int) -> Rotary:
 def _write(config: ModelConfig) -> Tree:
     stack, block, attention, feed_forward, _ = parts(config)
     layers = [stack.block(number) for number in stack.order()]
-    sees = [_FULL if layer.attention.window is None else _SLIDING for layer in layers]
+    sees = layer_types(layer.attention.window is not None for layer in layers)
     turns = {
         kind: next((stack.position_of(layer) for layer, seen in zip(layers, sees, strict=True) if seen == kind), None)
-        for kind in (_FULL, _SLIDING)
+        for kind in (FULL, SLIDING)
     }
     windows = [layer.attention.window for layer in layers if layer.attention.window is not None]
     head = config.head.transform
     return {
-        "vocab_size": config.vocabulary_size,
-        "hidden_size": config.hidden_size,
-        "num_hidden_layers": stack.num_layers,
-        "num_attention_heads": attention.num_heads,
-        "intermediate_size": feed_forward.size,
+        **sizes(config),
         "hidden_activation": activation_name(feed_forward.activation),
         "max_position_embeddings": config.max_length,
-        "initializer_range": spread(config),
         "norm_eps": block.norm.eps,
         "norm_bias": block.norm.bias,
         "attention_bias": attention.bias,
@@ -161,7 +152,6 @@ def _write(config: ModelConfig) -> Tree:
         "decoder_bias": config.head.bias,
         "classifier_bias": False if head is None else head.bias,
         "classifier_activation": activation_name("gelu" if head is None else head.activation),
-        "tie_word_embeddings": config.head.tied,
     }
 
 
@@ -173,10 +163,7 @@ def _body(config: ModelConfig) -> Names:
 
 
 def _language(config: ModelConfig) -> Names:
-    head = (*entries("head.transform.", "head.", _HEAD), Entry("head", ("decoder",)))
-    if config.head.tied:
-        return Names(head, (Copy("decoder.weight", "model.embeddings.tok_embeddings.weight"),))
-    return Names((*head, Entry("head.projection", ("decoder",))))
+    return transformed(config, "head.", "dense", "norm", "decoder", "model.embeddings.tok_embeddings")
 
 
 def _text(tree: Tree) -> ReadoutConfig:
@@ -197,7 +184,7 @@ def _options(readout: ReadoutConfig) -> Tree:
     }
 
 
-_READOUT = (*entries("head.transform.", "head.", _HEAD), Entry("head.projection", ("classifier",)))
+_READOUT = (*entries("head.transform.", "head.", (("dense", "dense"), ("norm", "norm"))), *projection("classifier"))
 MODERNBERT = HubFamily(
     model_type="modernbert",
     read=_read,

@@ -1,20 +1,18 @@
 """A Hugging Face folder, or one of the original BERT's, where a folder of ours is expected."""
 
-import re
 from pathlib import Path
 
 from trivium.core.errors import CheckpointError, HubError
 from trivium.core.random import Key
 from trivium.data.tokenizer import Tokenizer
-from trivium.hub.family import reading_root
 from trivium.hub.files import read_json
 from trivium.hub.folder import CONFIG, HubModel, read_folder, read_model
 from trivium.hub.tensorflow import bert_from_tensorflow, read_bert_config, read_tensorflow
 from trivium.hub.tokenizers import read_tokenizer
 from trivium.model.build import build_network
-from trivium.model.config import ModelConfig
+from trivium.model.config import ModelConfig, task_name
 from trivium.model.folder import CONFIG as OUR_CONFIG
-from trivium.model.folder import SavedModel, load_matching, load_model, load_tensors
+from trivium.model.folder import SavedModel, load_matching, load_model, load_tensors, unique_tensors
 from trivium.model.heads import Network
 from trivium.model.initialise import initialise
 
@@ -78,12 +76,10 @@ def network_of(model: HubModel) -> Network:
         load_tensors(network, model.tensors, model.family)
         return network
     initialise(network, model.config, Key(0))
-    root = reading_root(model.config)
-    # A task's head has names that the head over the vocabulary has too: only what reads is taken.
-    reads = {
-        re.sub(r"^reader\.", f"{root}.", name): tensor
-        for name, tensor in model.tensors.items()
-        if not name.startswith("head.")
-    }
-    load_matching(network, reads)
+    tensors = model.tensors
+    if model.readout is not None:
+        # A task's head has names that the head over the vocabulary has too: only what reads is taken.
+        named = {name: task_name(name, model.config, model.readout) for name in unique_tensors(network)}
+        tensors = {name: tensors[theirs] for name, theirs in named.items() if theirs is not None}
+    load_matching(network, tensors)
     return network

@@ -1,7 +1,7 @@
 """Options of a config.json: read with their defaults, refused where they change numbers that we would not change."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from trivium.core.errors import HubError
@@ -9,6 +9,7 @@ from trivium.model.config import BlockConfig, ModelConfig, NormalInit, StackConf
 from trivium.model.parts import Activation, AttentionConfig, Gated, Learned, MixtureOfExpertsConfig, Plain
 
 Tree = dict[str, Any]
+FULL, SLIDING = "full_attention", "sliding_attention"
 
 _ACTIVATIONS: dict[str, Activation] = {
     "gelu": "gelu",
@@ -110,6 +111,41 @@ def parts(config: ModelConfig) -> Parts:
 def spread(config: ModelConfig) -> float:
     """Return the standard deviation of the initialisation."""
     return config.initialisation.std if isinstance(config.initialisation, NormalInit) else 0.02
+
+
+def slides(tree: Tree, usual: list[bool]) -> list[bool]:
+    """Return for each layer whether it sees a window of the text only.
+
+    Args:
+        tree: config.json.
+        usual: what holds where it does not name the layers' types.
+
+    Raises:
+        HubError: types that we do not have, or of another number of layers.
+    """
+    kinds = option(tree, "layer_types", layer_types(usual))
+    if len(kinds) != len(usual) or not set(kinds) <= {FULL, SLIDING}:
+        raise HubError(f"config.json: `layer_types` must name {FULL} or {SLIDING} for each of {len(usual)} layers.")
+    return [kind == SLIDING for kind in kinds]
+
+
+def layer_types(slides: Iterable[bool]) -> list[str]:
+    """Return what layers are called there that see a window of the text, or all of it."""
+    return [SLIDING if slid else FULL for slid in slides]
+
+
+def sizes(config: ModelConfig) -> Tree:
+    """Return the options that most families call alike."""
+    stack, _, attention, feed_forward, _ = parts(config)
+    return {
+        "vocab_size": config.vocabulary_size,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": feed_forward.size,
+        "num_hidden_layers": stack.num_layers,
+        "num_attention_heads": attention.num_heads,
+        "initializer_range": spread(config),
+        "tie_word_embeddings": config.head.tied,
+    }
 
 
 def text_labels(tree: Mapping[str, Any]) -> tuple[str, ...]:

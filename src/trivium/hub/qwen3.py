@@ -1,14 +1,12 @@
 """Qwen3: Llama with normed queries and keys, and in some models layers that see a window."""
 
-from trivium.core.errors import HubError
 from trivium.hub.compare import shortest
 from trivium.hub.family import BUFFERS, HubFamily, Names, block_entries
 from trivium.hub.llama import modern_body, modern_language, read_modern, read_norm, write_modern
-from trivium.hub.options import Tree, only, option, parts
+from trivium.hub.options import Tree, layer_types, only, option, parts, slides
 from trivium.hub.readouts import ends, last_token, words
 from trivium.model.config import BlockConfig, Decoder, ModelConfig
 
-_FULL, _SLIDING = "full_attention", "sliding_attention"
 _NORMS = (
     ("attention.branch.query_norm", "self_attn.q_norm"),
     ("attention.branch.key_norm", "self_attn.k_norm"),
@@ -34,10 +32,7 @@ def _windows(tree: Tree, num_layers: int) -> list[int | None]:
     """Return how far each layer sees."""
     window = option(tree, "sliding_window", 4096) if option(tree, "use_sliding_window", False) else None
     first = option(tree, "max_window_layers", 28)
-    sees = option(tree, "layer_types", [_SLIDING if layer >= first else _FULL for layer in range(num_layers)])
-    if len(sees) != num_layers or not set(sees) <= {_FULL, _SLIDING}:
-        raise HubError(f"config.json: `layer_types` must name {_FULL} or {_SLIDING} for each of {num_layers} layers.")
-    return [window if kind == _SLIDING else None for kind in sees]
+    return [window if slid else None for slid in slides(tree, [layer >= first for layer in range(num_layers)])]
 
 
 def _write(config: ModelConfig) -> Tree:
@@ -47,8 +42,8 @@ def _write(config: ModelConfig) -> Tree:
     used = [window for window in windows if window is not None]
     if not used:
         return {**options, "use_sliding_window": False}
-    sees = [_FULL if window is None else _SLIDING for window in windows]
-    return {**options, "use_sliding_window": True, "sliding_window": used[0], "layer_types": sees}
+    kinds = layer_types(window is not None for window in windows)
+    return {**options, "use_sliding_window": True, "sliding_window": used[0], "layer_types": kinds}
 
 
 def _body(config: ModelConfig) -> Names:

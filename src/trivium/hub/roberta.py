@@ -1,9 +1,10 @@
 """RoBERTa and XLM-RoBERTa: BERT whose positions begin after the padding token's id."""
 
-from trivium.hub.bert import body, read_encoder, vocabulary, write_encoder
-from trivium.hub.family import BUFFERS, HubFamily, Names, entries
+from trivium.hub.bert import body, read_encoder, write_encoder
+from trivium.hub.family import BUFFERS, HubFamily, Names
 from trivium.hub.options import Tree, option
 from trivium.hub.readouts import ends, first_token, words
+from trivium.hub.vocabulary_heads import transformed
 from trivium.model.config import ModelConfig
 from trivium.model.parts import Learned
 
@@ -19,9 +20,8 @@ def _write(config: ModelConfig) -> Tree:
 
 
 def _language(config: ModelConfig) -> Names:
-    transform = entries("head.transform.", "lm_head.", (("dense", "dense"), ("norm", "layer_norm")))
-    projected = vocabulary(config, "lm_head.decoder", "roberta.embeddings.word_embeddings", "lm_head")
-    return Names((*transform, *projected.entries), projected.copies)
+    tokens = "roberta.embeddings.word_embeddings"
+    return transformed(config, "lm_head.", "dense", "layer_norm", "lm_head.decoder", tokens, "lm_head")
 
 
 def _family(model_type: str, name: str) -> HubFamily:

@@ -3,18 +3,21 @@
 from functools import partial
 
 from trivium.core.errors import HubError
-from trivium.hub.family import BUFFERS, HubFamily, Names, block_entries
+from trivium.hub.family import BUFFERS, HubFamily, Names, Readout, block_entries
 from trivium.hub.keymap import Copy, Entry
 from trivium.hub.options import Tree, activation_name, named_activation, only, option, parts, required
-from trivium.hub.readouts import words
+from trivium.hub.readouts import ends, projection, words
+from trivium.hub.vocabulary_heads import projected
 from trivium.model.config import (
     BlockConfig,
     EmbeddingConfig,
     EncoderDecoder,
     HeadConfig,
     ModelConfig,
+    ReadoutConfig,
     StackConfig,
     T5Init,
+    TransformConfig,
 )
 from trivium.model.parts import AttentionConfig, FeedForwardConfig, Gated, Plain, RelativeBuckets, RMSNormConfig
 
@@ -151,9 +154,20 @@ def _body(config: ModelConfig) -> Names:
 
 
 def _language(config: ModelConfig) -> Names:
-    if config.head.tied:
-        return Names((), (Copy("lm_head.weight", "shared.weight"),))
-    return Names((Entry("head.projection", ("lm_head",)),))
+    return projected(config, "lm_head", "shared")
+
+
+def _text(name: str) -> Readout:
+    """Return the head of a text, which reads the decoder's state at the text's last token (there: its end token)."""
+    readout = ReadoutConfig(stack="writer", pooling="last", transform=TransformConfig(activation="tanh"))
+    named = (Entry("head.transform.dense", ("classification_head.dense",)), *projection("classification_head.out_proj"))
+    models = (f"{name}ForSequenceClassification",)
+    return Readout("classify", models, named, lambda tree: readout, prefix="transformer.")
+
+
+def _answer(name: str) -> Readout:
+    """Return the head of an answer's ends: it reads the decoder's state at each token."""
+    return ends(name)._replace(read=lambda tree: ReadoutConfig(stack="writer"))
 
 
 def _family(model_type: str, name: str, *, gated: bool, scaled: bool) -> HubFamily:
@@ -165,13 +179,9 @@ def _family(model_type: str, name: str, *, gated: bool, scaled: bool) -> HubFami
         language=_language,
         language_models=(f"{name}ForConditionalGeneration", f"{name}WithLMHeadModel"),
         base_models=(f"{name}Model", f"{name}EncoderModel"),
-        readouts=(words(name, prefix="transformer."),),
+        readouts=(words(name, prefix="transformer."), _text(name), _answer(name)),
         # Early checkpoints have positions in the cross-attention, which nothing reads.
         spare=(*BUFFERS, r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight"),
-        refused={
-            f"{name}ForSequenceClassification": "its head reads the decoder's state; ours read the encoder's",
-            f"{name}ForQuestionAnswering": "its head reads the decoder's states; ours read the encoder's",
-        },
         tied_by_weights=True,
     )
 

@@ -131,6 +131,10 @@ def named_roles(settings: TokenizerSettings, vocabulary: dict[str, int], known: 
             named[role] = vocabulary[token["content"]]
         elif number in known and number is not None and not (bert_like and role in ("bos", "eos")):
             named[role] = number
+    start = settings.role_id("decoder_start")
+    if start in known and start is not None:
+        # What a decoder begins with is what bos is for; CodeT5 names another token so, which its encoder's texts have.
+        named["bos"] = start
     return named
 
 

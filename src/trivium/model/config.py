@@ -173,10 +173,12 @@ class HeadConfig(Config):
 class ReadoutConfig(Config):
     """From the hidden states of a text, or of a word, to its classes.
 
-    `pooling`: what stands for a text: the mean of its tokens, the first or the last of them; words are read where they
-    stand, whatever it says.
+    `stack`: whose states are read: those of the stack that reads, or of an encoder-decoder's stack that writes, given
+    the same text once more (`core.batch.read_again`). `pooling`: what stands for a text: the mean of its tokens, the
+    first or the last of them; words are read where they stand, whatever it says.
     """
 
+    stack: Literal["reader", "writer"] = "reader"
     pooling: Literal["mean", "first", "last"] = "mean"
     transform: TransformConfig | None = None
     bias: bool = True
@@ -289,6 +291,25 @@ def with_max_length(config: ModelConfig, max_length: int) -> ModelConfig:
                 f"{room}; set data.row_length to at most that."
             )
     return config.model_copy(update={"max_length": max_length})
+
+
+def task_name(name: str, config: ModelConfig, readout: ReadoutConfig) -> str | None:
+    """Return what a task's network calls a part of the pretrained network; None where it has none of it.
+
+    Args:
+        name: of a module or a parameter.
+        config: the architecture.
+        readout: the task's head, which says what reads: one stack, called `reader`, or two, `reader.encoder` and
+            `reader.decoder`.
+    """
+    if not isinstance(config.family, EncoderDecoder):
+        roots = {"stack": "reader"}
+    elif readout.stack == "reader":
+        roots = {"encoder": "reader"}
+    else:
+        roots = {"encoder": "reader.encoder", "decoder": "reader.decoder"}
+    root, dot, rest = name.partition(".")
+    return roots[root] + dot + rest if root in roots else None
 
 
 def _learned_room(stack: StackConfig) -> int | None:

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from trivium.core.batch import Batch, reading
 from trivium.core.layout import TokenLayout
 from trivium.model.build import build_network
-from trivium.model.config import Encoder, EncoderDecoder, ModelConfig
+from trivium.model.config import Encoder, EncoderDecoder, ModelConfig, ReadoutConfig, task_name
 from trivium.model.heads import at_places
 
 
@@ -46,12 +46,13 @@ def count_without_vocabulary(config: ModelConfig, sizes: Mapping[str, int]) -> l
 
     Args:
         config: the architecture.
-        sizes: numbers in each tensor, by name; the stack that reads may be called `reader`.
+        sizes: numbers in each tensor, by name, those of what reads for a task as `task_name` calls them.
     """
+    readouts = (ReadoutConfig(stack="reader"), ReadoutConfig(stack="writer"))
 
     def is_there(part: str) -> bool:
-        names = (f"{part}.", f"reader.{part.partition('.')[2]}.")
-        return any(name.startswith(names) for name in sizes)
+        names = {part, *(task_name(part, config, readout) for readout in readouts)} - {None}
+        return any(name.startswith(tuple(f"{own}." for own in names)) for name in sizes)
 
     parts = [part for part in count_parts(config)[:-1] if part.part != "head" and is_there(part.part)]
     head = sum(size for name, size in sizes.items() if name.startswith("head."))

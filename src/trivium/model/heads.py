@@ -101,13 +101,30 @@ class LanguageModel(nn.Module):
         return self.stack(batch, source, cache)
 
 
-class SequenceToSequence(nn.Module):
-    """A stack that reads the batch's source and a stack that writes, with one vocabulary."""
+class TwoStacks(nn.Module):
+    """A stack that reads the batch's source and a stack that looks at it from the batch's own places."""
 
-    def __init__(self, *, encoder: Stack, decoder: Stack, head: LanguageHead) -> None:
+    def __init__(self, *, encoder: Stack, decoder: Stack) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
+
+    def forward(self, batch: Batch, tally: Tally | None = None) -> Tensor:
+        """Return hidden_BLD of the decoder's places."""
+        return self.decoder(batch, self.encode(batch, tally), tally=tally)
+
+    def encode(self, batch: Batch, tally: Tally | None = None) -> tuple[Tensor, TokenLayout] | None:
+        """Return the encoder's hidden states of the batch's source, and their layout."""
+        if batch.source is None:
+            raise ValueError("an encoder-decoder needs a batch with a source")
+        return self.encoder(batch.source, tally=tally), batch.source.layout
+
+
+class SequenceToSequence(TwoStacks):
+    """Two stacks with one vocabulary, and a head over the decoder's states."""
+
+    def __init__(self, *, encoder: Stack, decoder: Stack, head: LanguageHead) -> None:
+        super().__init__(encoder=encoder, decoder=decoder)
         self.head = head
 
     @property
@@ -119,16 +136,6 @@ class SequenceToSequence(nn.Module):
     def writer(self) -> Stack:
         """The stack whose hidden states the head turns into tokens."""
         return self.decoder
-
-    def forward(self, batch: Batch, tally: Tally | None = None) -> Tensor:
-        """Return hidden_BLD of the decoder's places."""
-        return self.decoder(batch, self.encode(batch, tally), tally=tally)
-
-    def encode(self, batch: Batch, tally: Tally | None = None) -> tuple[Tensor, TokenLayout] | None:
-        """Return the encoder's hidden states of the batch's source, and their layout."""
-        if batch.source is None:
-            raise ValueError("an encoder-decoder needs a batch with a source")
-        return self.encoder(batch.source, tally=tally), batch.source.layout
 
     def write(self, batch: Batch, source: tuple[Tensor, TokenLayout] | None, cache: Cache) -> Tensor:
         """Return hidden_BLD of new places of the decoder, given the cache of the earlier ones."""

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trivium.core.batch import Batch, Term
-from trivium.core.errors import DataError
+from trivium.core.errors import ConfigError, DataError
 from trivium.core.random import Key
 from trivium.data.labelled import ClassifyExample, LabelExample
 from trivium.data.tokenizer import Tokenizer
-from trivium.model.config import Decoder, Encoder, EncoderDecoder, ModelConfig, ReadoutConfig
-from trivium.model.heads import Readout
+from trivium.model.config import DEFAULT_READOUT, Decoder, Encoder, EncoderDecoder, ModelConfig, ReadoutConfig
+from trivium.model.heads import Network, Readout, SequenceToSequence, TwoStacks
 from trivium.model.stack import Stack
 from trivium.tasks.pieces import Encoded, Reading
 
@@ -25,9 +25,9 @@ Pick = Callable[[Tensor, Batch], Tensor]
 
 
 class TaskModel(nn.Module):
-    """A stack that reads, and a head over what is picked of its hidden states."""
+    """A stack that reads, or both of an encoder-decoder, and a head over what is picked of the hidden states."""
 
-    def __init__(self, *, reader: Stack, pick: Pick, head: Readout) -> None:
+    def __init__(self, *, reader: Stack | TwoStacks, pick: Pick, head: Readout) -> None:
         super().__init__()
         self.reader = reader
         self.pick = pick
@@ -100,11 +100,37 @@ def reads_both_ways(config: ModelConfig) -> bool:
             assert_never(config.family)
 
 
-def reading_of(tokenizer: Tokenizer, row_length: int, config: ModelConfig) -> Reading:
-    """Return how a model of this architecture reads texts in rows of this length."""
+def reading_of(
+    tokenizer: Tokenizer, row_length: int, config: ModelConfig, readout: ReadoutConfig = DEFAULT_READOUT
+) -> Reading:
+    """Return how a model of this architecture reads texts for a head, in rows of this length.
+
+    Raises:
+        ConfigError: the head reads a stack that the model has not.
+    """
     # A table of one segment (RoBERTa) is added to everything; which texts are of which it does not know.
     segments = config.stacks()[0].embedding.num_segments > 1
-    return Reading(tokenizer, row_length, reads_both_ways(config), segments)
+    again = readout.stack == "writer"
+    if again and not isinstance(config.family, EncoderDecoder):
+        raise _no_writer(config.family.kind)
+    return Reading(tokenizer, row_length, reads_both_ways(config), segments, again)
+
+
+def reading_part(network: Network, readout: ReadoutConfig) -> Stack | TwoStacks:
+    """Return what of a network reads texts for a head; raise ConfigError when it has no such stack."""
+    match readout.stack:
+        case "reader":
+            return network.reader
+        case "writer":
+            if isinstance(network, SequenceToSequence):
+                return TwoStacks(encoder=network.encoder, decoder=network.decoder)
+            raise _no_writer("model of one stack")
+        case _:
+            assert_never(readout.stack)
+
+
+def _no_writer(found: str) -> ConfigError:
+    return ConfigError(f"`readout.stack` writer needs an encoder_decoder, found: {found}; use readout.stack=reader.")
 
 
 def class_term(name: str, network: nn.Module, batch: Batch) -> Term:

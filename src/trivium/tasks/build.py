@@ -10,9 +10,10 @@ from trivium.data.labelled import LabelExample, text_of
 from trivium.hub.family import HeadKind
 from trivium.model.build import build_network, build_readout, choose_kernel
 from trivium.model.config import DEFAULT_READOUT, ModelConfig, ReadoutConfig
+from trivium.model.heads import TwoStacks
 from trivium.model.initialise import initialise
 from trivium.model.stack import Stack
-from trivium.tasks.base import Example, Task, TaskModel
+from trivium.tasks.base import Example, Task, TaskModel, reading_part
 from trivium.tasks.classify import Classify
 from trivium.tasks.label import Label
 
@@ -63,13 +64,13 @@ def check_labels(task: Task, examples: Sequence[Example], source: str) -> None:
                 )
 
 
-def build_model(task: Task, config: ModelConfig, reader: Stack, *, dropout: float, key: Key) -> TaskModel:
-    """Return the network that learns a task: the stack that reads, and a head drawn anew.
+def build_model(task: Task, config: ModelConfig, reader: Stack | TwoStacks, *, dropout: float, key: Key) -> TaskModel:
+    """Return the network that learns a task: what reads, and a head drawn anew.
 
     Args:
         task: says what the head sees, and how many classes there are.
-        config: the architecture that the stack is part of.
-        reader: the stack; it is trained in place.
+        config: the architecture that the reader is part of.
+        reader: see `reading_part`; it is trained in place.
         dropout: before the head.
         key: of the head's weights.
     """
@@ -80,12 +81,16 @@ def build_model(task: Task, config: ModelConfig, reader: Stack, *, dropout: floa
 
 
 def empty_model(task: Task, config: ModelConfig) -> TaskModel:
-    """Return the network of a fine-tuned model, its parameters still to be loaded."""
+    """Return the network of a fine-tuned model, its parameters still to be loaded.
+
+    Raises:
+        ConfigError: the head reads a stack that the architecture has not.
+    """
     # The kernel is named: the usual one is chosen for the device that a network is built on, here none yet.
     network = build_network(config, kernel=choose_kernel(config, torch.device("cpu")), device="meta")
     with torch.device("meta"):
         head = build_readout(task.readout, hidden_size=config.hidden_size, num_classes=len(task.labels), dropout=0.0)
-    return TaskModel(reader=network.reader, pick=task.pick, head=head).to_empty(device="cpu")
+    return TaskModel(reader=reading_part(network, task.readout), pick=task.pick, head=head).to_empty(device="cpu")
 
 
 def texts_of(examples: Sequence[Example]) -> list[str]:

@@ -17,9 +17,9 @@ class FinetuneConfig(Config):
 
     `rows` is the most a step has: the packed rows of an epoch are spread evenly over its steps. `row_length` None =
     that of the pretraining run; `readout` None = that of transformers for this architecture, so that the result
-    can be exported, or the mean of a text where it has none. Training ends after `epochs`, or after `max_steps` when
-    they are fewer. The learning rate is for networks of a few hundred hidden units; one of 768 wants 2e-5 to 5e-5
-    (Devlin et al. 2019, A.3).
+    can be exported, or the mean of a text where it has none that the reading stack is enough for. Training ends after
+    `epochs`, or after `max_steps` when they are fewer. The learning rate is for networks of a few hundred hidden units;
+    one of 768 wants 2e-5 to 5e-5 (Devlin et al. 2019, A.3).
     """
 
     task: str

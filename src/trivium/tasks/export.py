@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trivium.core.batch import Batch, reading
+from trivium.core.batch import Batch, read_again, reading
 from trivium.core.errors import HubError
 from trivium.core.files import new_folder, refuse_existing
 from trivium.core.layout import TokenLayout
@@ -112,6 +112,15 @@ def _require_end(material: _Material) -> None:
             f"the head reads the last token, which is {name}; transformers passes over it, for it is the padding too. "
             "Fine-tune with readout.pooling mean or first, or with a tokenizer that has a padding token of its own."
         )
+    if readout is not None and readout.stack == "writer" and material.head == "classify":
+        # There the last place of a text is found by its end token, and config.json may name one such token only.
+        ends = {side.ids[-1][-1:] for side in tokenizer.frame}
+        if ends != {(tokenizer.special.eos,)} or tokenizer.special.stops:
+            name = tokenizer.token_name(tokenizer.special.eos)
+            raise HubError(
+                f"the head reads the last token, which transformers takes to be {name}; the tokenizer does not end "
+                "every text with it. Fine-tune with readout.stack reader, or with a tokenizer that does."
+            )
 
 
 def _special_ids(material: _Material) -> SpecialIds:
@@ -177,16 +186,15 @@ def _batch(material: _Material, framed: Framed) -> Batch:
     tokens_BL, segments_BL = (torch.from_numpy(part[: material.config.max_length])[None] for part in framed)
     position_BL = torch.arange(tokens_BL.shape[1], dtype=torch.int32)[None]
     document_BL = torch.zeros_like(position_BL)
-    both_ways = TokenLayout.bidirectional(document_BL, position_BL)
-    past = TokenLayout.causal(document_BL, position_BL)
-    places_BN = position_BL.long()
-    batch = replace(reading(tokens_BL, both_ways), places_BN=places_BN, weights_BN=torch.ones_like(tokens_BL).float())
+    family, readout = material.config.family, material.readout
+    layout = TokenLayout.causal if isinstance(family, Decoder) else TokenLayout.bidirectional
+    batch = reading(tokens_BL, layout(document_BL, position_BL))
+    batch = replace(batch, places_BN=position_BL.long(), weights_BN=torch.ones_like(tokens_BL).float())
     if _has_segments(material):
         batch = replace(batch, segments_BL=segments_BL)
-    writes = isinstance(material.config.family, EncoderDecoder) and material.readout is None
-    if writes:
-        return replace(batch, layout=past, source=reading(tokens_BL, both_ways))
-    return replace(batch, layout=past) if isinstance(material.config.family, Decoder) else batch
+    if isinstance(family, EncoderDecoder) and (readout is None or readout.stack == "writer"):
+        return read_again(batch, material.tokenizer.special.bos)
+    return batch
 
 
 @torch.inference_mode()

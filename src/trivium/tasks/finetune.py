@@ -89,7 +89,7 @@ def fit(
     """
     began, progress = perf_counter(), progress or Silent()
     key = Key(config.seed).child("finetune")
-    reader = deepcopy(start.reader(config.seed))
+    reader = deepcopy(start.reader(config.seed, task.readout))
     model = build_model(task, start.config, reader, dropout=config.dropout, key=key)
     rows = TrainingRows(
         train, rows=config.rows, accumulation=config.accumulation, epochs=config.epochs, key=key.child("data")
@@ -167,16 +167,17 @@ def finetune(
         update={"start_from": start.name, "train": _name(train), "valid": _name(valid), "test": _name(test)}
     )
     start = start.for_rows(config.row_length or start.row_length)
+    reading = start.reading(task.readout)
     compared = _baselines(material, progress)
     with new_folder(out) as run:
         write_text(run / CONFIG, write_toml(config))
-        learned, held_out = (task.encode(examples, start.reading()) for examples in (material.train, material.valid))
+        learned, held_out = (task.encode(examples, reading) for examples in (material.train, material.valid))
         fitted = fit(start, task, learned, held_out, config, progress=progress, log=Log(run / LOG))
         (run / MODEL).mkdir()
         save_tuned(run / MODEL, fitted.tuned)
         scores = None
         if material.test is not None:
-            scores = score(fitted.tuned.model, task.labels, task.encode(material.test, start.reading()))
+            scores = score(fitted.tuned.model, task.labels, task.encode(material.test, reading))
         results = _results(config, fitted, scores) | {"baselines": compared}
         results["seconds"] = round(perf_counter() - began, 3)
         write_json(run / RESULTS, results)

@@ -60,7 +60,7 @@ def load_tuned(path: Path) -> TunedModel:
     model = empty_model(task, config)
     load_tensors(model, read_tensors(folder / WEIGHTS), str(folder / WEIGHTS))
     tokenizer = Tokenizer.from_bytes((folder / TOKENIZER).read_bytes())
-    return TunedModel(model.eval(), config, task, reading_of(tokenizer, file.row_length, config))
+    return TunedModel(model.eval(), config, task, reading_of(tokenizer, file.row_length, config, task.readout))
 
 
 def _foreign(folder: Path) -> TunedModel:
@@ -77,7 +77,8 @@ def _foreign(folder: Path) -> TunedModel:
     load_tensors(model, found.tensors, str(folder))
     tokenizer = read_tokenizer(folder)
     require_vocabulary(found.config, tokenizer, str(folder))
-    reading = reading_of(tokenizer, min(found.config.max_length, _LONGEST_ROW), found.config)
+    row_length = min(found.config.max_length, _LONGEST_ROW)
+    reading = reading_of(tokenizer, row_length, found.config, found.readout)
     return TunedModel(model.eval(), found.config, task, reading)
 
 

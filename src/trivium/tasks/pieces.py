@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from trivium.core.batch import Batch
+from trivium.core.batch import Batch, read_again
 from trivium.core.errors import DataError
 from trivium.core.layout import TokenLayout, positions_of
 from trivium.core.random import Key
@@ -23,6 +23,7 @@ class Reading(NamedTuple):
     row_length: int  # tokens a row, what the tokenizer's frame adds included
     both_ways: bool  # False: every token sees only what comes before it
     segments: bool = True  # False: the model does not tell segments apart, whatever the tokenizer says
+    again: bool = False  # a decoder reads the text too, after an encoder, see `read_again`
 
 
 class Piece(NamedTuple):
@@ -131,6 +132,8 @@ def pack(rows: Sequence[Sequence[Piece]], reading: Reading, *, num_rows: int, ca
         weights_BN=torch.from_numpy(weights_BN),
         segments_BL=None if segments_BL is None else torch.from_numpy(segments_BL),
     )
+    if reading.again:
+        batch = read_again(batch, reading.tokenizer.special.bos)
     return Packed(batch, example_BN, answer_BN)
 
 

@@ -9,13 +9,13 @@ from trivium.core.random import Key
 from trivium.data.tokenizer import Tokenizer
 from trivium.hub.open import open_pretrained, require_vocabulary
 from trivium.model.build import build_network
-from trivium.model.config import ModelConfig, with_max_length, with_vocabulary
+from trivium.model.config import DEFAULT_READOUT, ModelConfig, ReadoutConfig, with_max_length, with_vocabulary
 from trivium.model.folder import SavedModel, model_folder
-from trivium.model.heads import Network
+from trivium.model.heads import Network, TwoStacks
 from trivium.model.initialise import initialise
 from trivium.model.presets import preset
 from trivium.model.stack import Stack
-from trivium.tasks.base import reading_of
+from trivium.tasks.base import reading_of, reading_part
 from trivium.tasks.folder import TASK
 from trivium.tasks.pieces import Reading
 from trivium.train.config import DataConfig, RunConfig
@@ -37,17 +37,21 @@ class Start(NamedTuple):
         require_vocabulary(saved.config, tokenizer, name)
         return cls(saved.config, tokenizer, saved.network, row_length, name)
 
-    def reader(self, seed: int) -> Stack:
-        """Return the stack that reads text: the pretrained one itself, or one drawn from this seed."""
-        if self.network is not None:
-            return self.network.reader
-        network = build_network(self.config)
-        initialise(network, self.config, Key(seed))
-        return network.reader
+    def reader(self, seed: int, readout: ReadoutConfig = DEFAULT_READOUT) -> Stack | TwoStacks:
+        """Return what reads text for a head: of the pretrained network itself, or of one drawn from this seed.
 
-    def reading(self) -> Reading:
-        """Return how this model reads texts."""
-        return reading_of(self.tokenizer, self.row_length, self.config)
+        Raises:
+            ConfigError: the head reads a stack that the model has not.
+        """
+        network = self.network
+        if network is None:
+            network = build_network(self.config)
+            initialise(network, self.config, Key(seed))
+        return reading_part(network, readout)
+
+    def reading(self, readout: ReadoutConfig = DEFAULT_READOUT) -> Reading:
+        """Return how this model reads texts for a head; raise ConfigError as `reader` does."""
+        return reading_of(self.tokenizer, self.row_length, self.config, readout)
 
     def for_rows(self, row_length: int) -> Self:
         """Return the start with rows of this length; raise ConfigError when the model cannot read as far."""
