@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -14,7 +15,7 @@ from trivium.data.packing import RowReader
 from trivium.model.initialise import initialise
 from trivium.model.presets import preset
 from trivium.objectives.base import Objective
-from trivium.objectives.build import build_objective, usual_objective
+from trivium.objectives.build import ObjectiveConfig, build_objective, usual_objective
 from trivium.train.config import AdamWConfig, LinearSchedule, Precision, RunConfig, TrainConfig
 from trivium.train.loop import StepReport, train_steps
 from trivium.train.optimisers import build_optimiser
@@ -64,13 +65,14 @@ def run_config(
     precision: Precision = "float32",
     seed: int = 0,
     prefetch: int = 2,
+    objective: ObjectiveConfig | None = None,
 ) -> RunConfig:
     """A short run of a small network of the preset's architecture."""
     model = with_dropout(shrink(preset(name)), dropout)
     return RunConfig(
         seed=seed,
         model=model,
-        objective=usual_objective(model),
+        objective=objective or usual_objective(model),
         optimiser=AdamWConfig(lr=3e-3),
         schedule=LinearSchedule(warmup_share=0.1),
         train=TrainConfig(steps=STEPS, rows=ROWS, accumulation=accumulation, precision=precision, prefetch=prefetch),
@@ -79,7 +81,7 @@ def run_config(
 
 def trial(config: RunConfig, split: MadeUpSplit | None = None) -> Trial:
     """Everything that `train_steps` needs, made as `train.run` makes it."""
-    objective = build_objective(config.objective, VOCABULARY)
+    objective = build_objective(config.objective, VOCABULARY._replace(counts_V=lambda: np.arange(VOCABULARY.size)))
     network = objective.network(config.model)
     key = Key(config.seed)
     initialise(network, config.model, key)
@@ -91,5 +93,7 @@ def trial(config: RunConfig, split: MadeUpSplit | None = None) -> Trial:
         objective,
         network,
         build_optimiser(config.optimiser, network),
-        step_batches(reader, objective.make, rows_per_step=config.train.rows, key=key.child("make")),
+        step_batches(
+            reader, objective.make, rows_per_step=config.train.rows, key=key.child("make"), steps=config.train.steps
+        ),
     )

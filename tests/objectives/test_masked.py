@@ -1,5 +1,7 @@
 """The masked objective: how much is hidden, what becomes of it, and that a row alone decides."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,11 @@ import torch
 from support import FIRST_WORD, NUM_WORDS, SPECIAL, VOCABULARY_SIZE, made_up_text, random_rows, shrink
 from trivium.core.batch import Batch, Rows
 from trivium.core.errors import ConfigError
+from trivium.core.ramp import Ramp
 from trivium.core.random import Key
 from trivium.data.packing import RowReader
 from trivium.model.presets import preset
+from trivium.objectives.hiding import GeometricSpans
 from trivium.objectives.masked import Masked, MaskedConfig
 
 LENGTH = 128
@@ -156,3 +160,61 @@ def test_shares_over_one_are_refused() -> None:
 def test_two_stacks_are_refused() -> None:
     with pytest.raises(ConfigError, match="encoder-decoder"):
         objective().network(shrink(preset("seq2seq-tiny")))
+
+
+def test_the_rate_follows_its_ramp_and_the_shape_does_not() -> None:
+    learned = objective(MaskedConfig(rate=Ramp(start=0.4, stop=0.1, until=0.5)))
+    for done, rate in ((0.0, 0.4), (0.25, 0.25), (0.5, 0.1), (1.0, 0.1)):
+        batch = learned.make(many_rows(3), Key(0), done)
+        assert batch.weights_BN.sum(1).tolist() == [round(rate * LENGTH)] * 3
+        assert batch.places_BN.shape == (3, round(0.4 * LENGTH))
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0, Ramp(start=0.5, stop=0.0)])
+def test_a_rate_outside_of_0_and_1_is_refused(rate: float | Ramp) -> None:
+    with pytest.raises(ValueError, match="`rate` must lie between 0 and 1"):
+        MaskedConfig(rate=rate)
+
+
+def test_masked_next_tokens_are_predicted_from_the_place_before_in_the_same_document() -> None:
+    rows = random_rows([[30, 1, 40, 58]] * 40, LENGTH)
+    batch = objective(MaskedConfig(predicted_from="before", mask_share=1.0, random_share=0.0)).make(rows, Key(0))
+    row_K, place_K = chosen(batch)
+    assert len(row_K) == 40 * round(0.15 * LENGTH)
+    assert np.array_equal(batch.labels_BN[batch.weights_BN > 0].numpy(), rows.tokens_BL[row_K, place_K + 1])
+    assert (batch.tokens_BL.numpy()[row_K, place_K + 1] == SPECIAL.mask).all()
+    assert (rows.document_BL[row_K, place_K] == rows.document_BL[row_K, place_K + 1]).all()
+    assert int((batch.tokens_BL == SPECIAL.mask).sum()) == len(row_K)
+
+
+def test_a_span_becomes_one_of_the_three_as_a_whole() -> None:
+    rows = many_rows(100)
+    batch = objective(MaskedConfig(unit=GeometricSpans(stop=0.1), mask_share=0.5, random_share=0.0)).make(rows, Key(0))
+    alike = 0
+    for b in range(100):
+        places = batch.places_BN[b][batch.weights_BN[b] > 0].tolist()
+        hidden = batch.tokens_BL[b, places] == SPECIAL.mask
+        for (place, one), (after, other) in itertools.pairwise(zip(places, hidden.tolist(), strict=True)):
+            alike += (one == other) if after == place + 1 else 0
+    neighbours = sum(
+        after == place + 1
+        for b in range(100)
+        for place, after in itertools.pairwise(batch.places_BN[b][batch.weights_BN[b] > 0].tolist())
+    )
+    # Neighbours are of two spans now and then.
+    assert neighbours > 500
+    assert alike > 0.9 * neighbours
+
+
+def test_with_rarity_every_kind_of_token_is_hidden_as_often_as_every_other() -> None:
+    rng = np.random.default_rng(0)
+    rows = many_rows(1500)
+    kinds = FIRST_WORD + np.arange(3)
+    rows.tokens_BL[:] = rng.choice(kinds, rows.tokens_BL.shape, p=[0.8, 0.16, 0.04])
+    counts_V = np.bincount(rows.tokens_BL.ravel(), minlength=VOCABULARY_SIZE)
+    for rarity, expected in ((0.0, [0.8, 0.16, 0.04]), (1.0, [1 / 3, 1 / 3, 1 / 3])):
+        config = MaskedConfig(rarity=rarity, rate=0.01)
+        batch = Masked(config, SPECIAL, VOCABULARY_SIZE, counts_V).make(rows, Key(0))
+        labels = batch.labels_BN[batch.weights_BN > 0].numpy()
+        shares = np.bincount(labels - FIRST_WORD, minlength=3) / len(labels)
+        np.testing.assert_allclose(shares, expected, atol=0.06)

@@ -12,7 +12,7 @@ from trivium.core.errors import ConfigError
 from trivium.core.random import Key
 from trivium.data.packing import RowReader
 from trivium.model.presets import preset
-from trivium.objectives.spans import SpanCounts, Spans, SpansConfig, noise_mask, share_out, span_counts
+from trivium.objectives.spans import SpanCounts, Spans, SpansConfig, mode_marks, noise_mask, share_out, span_counts
 
 SENTINELS = set(SPECIAL.sentinels)
 
@@ -257,3 +257,37 @@ def test_a_document_never_needs_more_sentinels_than_there_are() -> None:
 def test_one_stack_is_refused() -> None:
     with pytest.raises(ConfigError, match="one stack"):
         Spans(SpansConfig(), SPECIAL).network(shrink(preset("encoder-tiny")))
+
+
+def test_a_span_at_the_end_is_what_the_decoder_writes() -> None:
+    config = SpansConfig(placement="end", rate=0.25, mode="sequential")
+    rows = random_rows([random_lengths(seed, 128, 60) for seed in range(40)], 128)
+    batch = Spans(config, SPECIAL).make(rows, Key(0))
+    mark, checked = mode_marks(SPECIAL)["sequential"], 0
+    for text, source, inputs, target in documents(batch, rows):
+        if not target:
+            # Too short, or behind the last one that has room.
+            assert source[: len(text) + 1] == [mark, *text][: len(source)]
+            continue
+        assert source[0] == mark
+        kept, hidden = source[1:-1], target[1:]
+        assert source[-1] == target[0] == SPECIAL.sentinels[0]
+        assert [*kept, *hidden] == text
+        assert 1 <= len(hidden) <= max(1, len(text) // 2)
+        assert inputs == [SPECIAL.bos, *target[:-1]]
+        checked += 1
+    assert checked > 100
+
+
+def test_every_length_at_the_end_is_equally_likely() -> None:
+    rows = random_rows([[129]] * 1000, 128)
+    hidden_BL = Spans(SpansConfig(placement="end", rate=0.25), SPECIAL).hidden(rows, Key(0))
+    lengths = hidden_BL.sum(1)
+    assert (lengths.min(), lengths.max()) == (1, 64)
+    assert lengths.mean() == pytest.approx(32.5, abs=4.5 * 18.5 / 1000**0.5)
+    assert (np.diff(hidden_BL.astype(int), axis=1) >= 0).all()
+
+
+def test_marks_need_sentinels_of_their_own() -> None:
+    with pytest.raises(ConfigError, match="more than 6 sentinels, the tokenizer has 6"):
+        Spans(SpansConfig(mode="regular"), SPECIAL._replace(sentinels=SPECIAL.sentinels[:6]))
