@@ -45,6 +45,10 @@ class Batch:
         segments_BL: int64, token types (BERT's sentence A and B), or None.
         vectors: dense inputs in place of some tokens, or None.
         source: what the encoder of an encoder-decoder reads; the rest is then the decoder's.
+        noise_BLD: what is added to the embedded tokens (of the hidden size, after the embedding's norm, dropout and
+            projection), or None.
+        first_row: which row of its step the first row is, so that what is drawn for a row is drawn by its number,
+            however the step is cut.
     """
 
     tokens_BL: Tensor
@@ -55,6 +59,8 @@ class Batch:
     segments_BL: Tensor | None = None
     vectors: Vectors | None = None
     source: "Batch | None" = None
+    noise_BLD: Tensor | None = None
+    first_row: int = 0
 
     @property
     def num_tokens(self) -> int:
@@ -74,11 +80,12 @@ class Batch:
             segments_BL=None if self.segments_BL is None else function(self.segments_BL),
             vectors=None if self.vectors is None else Vectors(*map(function, self.vectors)),
             source=None if self.source is None else self.source.map(function),
+            noise_BLD=None if self.noise_BLD is None else function(self.noise_BLD),
         )
 
     def rows(self, start: int, stop: int) -> "Batch":
         """Return rows `start` to `stop` as a batch of their own."""
-        return self.map(lambda tensor: tensor[start:stop])
+        return replace(self.map(lambda tensor: tensor[start:stop]), first_row=self.first_row + start)
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on another device."""

@@ -1,6 +1,6 @@
 """What an objective is, and the one loss that all of them are made of."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,40 @@ class Objective(Protocol):
         ...
 
 
+class Learned(Protocol):
+    """What the loop asks of an objective or a task."""
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        """Return the count of each term of a batch before anything is computed."""
+        ...
+
+    def loss(self, network: nn.Module, batch: Batch, key: Key) -> tuple[Term, ...]:
+        """Return the terms of the loss on a batch.
+
+        Args:
+            network: what is trained.
+            batch: some rows of a step.
+            key: of the step; what is drawn for a row is drawn by the row's number in the step (`Batch.first_row`).
+        """
+        ...
+
+
+class Predicted(NamedTuple):
+    """What a network makes of the labelled places, and what is learned from it."""
+
+    logits_NV: Tensor  # over the vocabulary or the classes, float32 or better
+    terms: tuple[Term, ...]  # of the loss; the first is the cross-entropy of these logits
+
+
+@runtime_checkable
+class Predicts(Learned, Protocol):
+    """An objective or a task that predicts the label of each labelled place, and shows how."""
+
+    def predicted(self, network: nn.Module, batch: Batch, key: Key) -> Predicted:
+        """Return the logits at the labelled places and the terms that `loss` makes of them."""
+        ...
+
+
 class Scored(NamedTuple):
     """How each labelled place was predicted."""
 
@@ -59,14 +93,28 @@ def score_labels(network: Network, batch: Batch) -> Scored:
 
 def token_terms(name: str, network: Network, batch: Batch) -> tuple[Term, ...]:
     """Return the summed cross-entropy of the labelled tokens, and the load balance of a network that has experts."""
+    return predicted_tokens(name, network, batch).terms
+
+
+def predicted_tokens(name: str, network: Network, batch: Batch) -> Predicted:
+    """Return the logits of the labelled tokens, and what `token_terms` makes of them."""
     tally = Tally()
     logits_NV = _logits(network, batch, tally)
-    nats_N = functional.cross_entropy(logits_NV, batch.labels_BN.reshape(-1), reduction="none")
+    terms: tuple[Term, ...] = (label_term(name, logits_NV, batch),)
+    if tally.balance:
+        terms += (Term(BALANCE, torch.stack(tally.balance).sum(), float(len(batch.tokens_BL))),)
+    return Predicted(logits_NV, terms)
+
+
+def label_term(name: str, logits_NV: Tensor, batch: Batch) -> Term:
+    """Return the summed cross-entropy of the labelled places."""
+    return labelled(name, functional.cross_entropy(logits_NV, batch.labels_BN.reshape(-1), reduction="none"), batch)
+
+
+def labelled(name: str, values_N: Tensor, batch: Batch, weight: float = 1.0) -> Term:
+    """Return a term that sums a number of each labelled place, places that are not used left out."""
     weights_N = batch.weights_BN.reshape(-1)
-    tokens = Term(name, torch.dot(nats_N, weights_N.to(nats_N.dtype)), float(weights_N.sum()))
-    if not tally.balance:
-        return (tokens,)
-    return tokens, Term(BALANCE, torch.stack(tally.balance).sum(), float(len(batch.tokens_BL)))
+    return Term(name, torch.dot(values_N, weights_N.to(values_N.dtype)), float(weights_N.sum()), weight)
 
 
 def token_counts(name: str, batch: Batch, *, balanced: bool) -> dict[str, float]:

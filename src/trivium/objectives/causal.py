@@ -14,7 +14,7 @@ from trivium.core.random import Key
 from trivium.model.build import build_network
 from trivium.model.config import ModelConfig
 from trivium.model.heads import Network
-from trivium.objectives.base import as_network, require_one_stack, token_counts, token_terms
+from trivium.objectives.base import Predicted, as_network, predicted_tokens, require_one_stack, token_counts
 
 
 class CausalConfig(Config):
@@ -55,7 +55,11 @@ class Causal:
 
     def loss(self, network: nn.Module, batch: Batch, key: Key) -> tuple[Term, ...]:
         """Return the cross-entropy of the next tokens."""
-        return token_terms("causal", as_network(network), batch)
+        return self.predicted(network, batch, key).terms
+
+    def predicted(self, network: nn.Module, batch: Batch, key: Key) -> Predicted:
+        """Return the logits of the next tokens, and the loss."""
+        return predicted_tokens("causal", as_network(network), batch)
 
     def exported(self, network: nn.Module) -> Network:
         """Return the network itself."""

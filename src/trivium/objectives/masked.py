@@ -17,7 +17,7 @@ from trivium.core.special import SpecialTokens
 from trivium.model.build import build_network
 from trivium.model.config import ModelConfig
 from trivium.model.heads import Network
-from trivium.objectives.base import as_network, require_one_stack, token_counts, token_terms
+from trivium.objectives.base import Predicted, as_network, predicted_tokens, require_one_stack, token_counts
 
 
 class MaskedConfig(Config):
@@ -94,7 +94,11 @@ class Masked:
 
     def loss(self, network: nn.Module, batch: Batch, key: Key) -> tuple[Term, ...]:
         """Return the cross-entropy of the hidden tokens."""
-        return token_terms("masked", as_network(network), batch)
+        return self.predicted(network, batch, key).terms
+
+    def predicted(self, network: nn.Module, batch: Batch, key: Key) -> Predicted:
+        """Return the logits of the hidden tokens, and the loss."""
+        return predicted_tokens("masked", as_network(network), batch)
 
     def exported(self, network: nn.Module) -> Network:
         """Return the network itself."""

@@ -17,7 +17,7 @@ from trivium.core.special import SpecialTokens
 from trivium.model.build import build_network
 from trivium.model.config import EncoderDecoder, ModelConfig
 from trivium.model.heads import Network
-from trivium.objectives.base import as_network, token_counts, token_terms
+from trivium.objectives.base import Predicted, as_network, predicted_tokens, token_counts
 
 
 class SpansConfig(Config):
@@ -130,7 +130,11 @@ class Spans:
 
     def loss(self, network: nn.Module, batch: Batch, key: Key) -> tuple[Term, ...]:
         """Return the cross-entropy of sentinels and hidden tokens."""
-        return token_terms("spans", as_network(network), batch)
+        return self.predicted(network, batch, key).terms
+
+    def predicted(self, network: nn.Module, batch: Batch, key: Key) -> Predicted:
+        """Return the logits of the sentinels and hidden tokens, and the loss."""
+        return predicted_tokens("spans", as_network(network), batch)
 
     def exported(self, network: nn.Module) -> Network:
         """Return the network itself."""

@@ -7,7 +7,6 @@ from typing import Any, Protocol, assert_never
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from trivium.core.batch import Batch, Term
 from trivium.core.errors import DataError
@@ -17,6 +16,7 @@ from trivium.data.tokenizer import Tokenizer
 from trivium.model.config import Decoder, Encoder, EncoderDecoder, ModelConfig, ReadoutConfig
 from trivium.model.heads import Readout, at_places
 from trivium.model.stack import Stack
+from trivium.objectives.base import Predicted, label_term
 from trivium.tasks.pieces import Encoded, Reading
 
 Example = ClassifyExample | LabelExample
@@ -88,6 +88,10 @@ class Task(Protocol):
         """Return the cross-entropy of the labels."""
         ...
 
+    def predicted(self, network: nn.Module, batch: Batch, key: Key) -> Predicted:
+        """Return the logits of the labelled places, and the loss."""
+        ...
+
 
 def reads_both_ways(config: ModelConfig) -> bool:
     """Return whether the stack that reads for a task sees what comes after a token: all but a decoder's does."""
@@ -107,12 +111,10 @@ def reading_of(tokenizer: Tokenizer, row_length: int, config: ModelConfig) -> Re
     return Reading(tokenizer, row_length, reads_both_ways(config), segments)
 
 
-def class_term(name: str, network: nn.Module, batch: Batch) -> Term:
-    """Return the summed cross-entropy of the labelled places, weighted."""
+def predicted_classes(name: str, network: nn.Module, batch: Batch) -> Predicted:
+    """Return the logits of the labelled places, and their summed cross-entropy, weighted."""
     logits_NC = class_logits(network, batch)
-    nats_N = functional.cross_entropy(logits_NC, batch.labels_BN.reshape(-1), reduction="none")
-    weights_N = batch.weights_BN.reshape(-1)
-    return Term(name, torch.dot(nats_N, weights_N.to(nats_N.dtype)), float(weights_N.sum()))
+    return Predicted(logits_NC, (label_term(name, logits_NC, batch),))
 
 
 def class_logits(network: nn.Module, batch: Batch) -> Tensor:
