@@ -8,7 +8,8 @@ from time import perf_counter
 from types import FrameType
 from typing import Any, NamedTuple
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from trivium.core.batch import Batch
 from trivium.core.config import parse, read_toml, write_toml
@@ -24,13 +25,16 @@ from trivium.model.config import with_max_length, with_vocabulary
 from trivium.model.count import num_parameters
 from trivium.model.folder import SavedModel, load_matching, save_model, unique_tensors
 from trivium.model.initialise import initialise
-from trivium.objectives.base import Objective, has_experts
+from trivium.objectives.base import Learned, Objective, has_experts
 from trivium.objectives.build import build_objective
-from trivium.train.checkpoint import latest_good, load_checkpoint, save_checkpoint
+from trivium.objectives.regularisers.build import regularised
+from trivium.train.averaging import Kept, kept_weights
+from trivium.train.checkpoint import latest_good, load_checkpoint, save_checkpoint, tensors_beside
 from trivium.train.config import RunConfig
 from trivium.train.log import Log
 from trivium.train.loop import train_steps
 from trivium.train.measure import seconds_a_step, settled_precision
+from trivium.train.mixout import trained_weights
 from trivium.train.optimisers import build_optimiser
 from trivium.train.precision import TrainedWeights
 from trivium.train.schedules import lr_share
@@ -38,6 +42,7 @@ from trivium.train.state import TrainState
 from trivium.train.validate import validation_terms
 
 CONFIG, LOG, RESULTS, MODEL = "config.toml", "log.jsonl", "results.json", "model"
+AVERAGE, START = "average", "start"  # files of a checkpoint
 DEFAULT_STEPS = 1000
 
 
@@ -48,6 +53,7 @@ class Material(NamedTuple):
     """What a run reads and learns."""
 
     objective: Objective
+    learned: Learned  # the objective, with what is asked of it in training only
     batch: Callable[[int], Batch]
     held_out: RowReader
     start: Start | None  # opens the model whose weights it begins with
@@ -120,15 +126,14 @@ def _train(
     train, key, log = config.train, Key(config.seed), Log(out / LOG)
     steps, log_steps = train.steps or 0, train.log_steps or 1
     validate_steps, checkpoint_steps = train.validate_steps or steps, train.checkpoint_steps or steps
-    network, optimiser, state = _begin(config, material, out, progress)
-    weights = TrainedWeights(network, config.train.precision)
+    weights, kept, optimiser, start, state = _begin(config, material, out, progress)
     log.cut_after(state.step)
     began, before = perf_counter(), state.seconds
-    beside = "" if normal is None else f" (unigram {normal.unigram:.2f})"
+    normally = "" if normal is None else f" (unigram {normal.unigram:.2f})"
     progress.start("pretrain", steps, "steps")
     reports = train_steps(
         weights,
-        material.objective,
+        material.learned,
         optimiser,
         ahead(material.batch, state.step, steps, depth=train.prefetch),
         start=state.step,
@@ -138,24 +143,26 @@ def _train(
         key=key,
     )
     for report in reports:
+        kept.update(report.step)
         seconds = before + perf_counter() - began
         state = state._replace(step=report.step, tokens=state.tokens + report.tokens, seconds=seconds)
         if report.step % log_steps == 0 or report.step == steps:
             log.step(report, tokens=state.tokens, seconds=state.seconds)
         improved = False
         if report.step % validate_steps == 0 or report.step == steps:
-            loss = _validate(config, material, weights.compute, log, state)
+            loss = _validate(config, material, kept.computing(), log, state)
             if improved := state.best_loss is None or loss < state.best_loss:
                 state = state._replace(best_loss=loss, best_step=report.step)
         signal_number = stopped_by()
         due = report.step % checkpoint_steps == 0 or report.step == steps
         if due or improved or signal_number is not None:
-            save_checkpoint(out, network, optimiser, state)
+            beside = {AVERAGE: kept.tensors(), START: start}
+            save_checkpoint(out, weights.master, optimiser, state, beside=beside, num_kept=train.checkpoints_kept)
         rate = report.tokens / max(sum(report.seconds_by_phase.values()), 1e-9)
-        progress.advance(report.step, f"loss {report.loss:.3f}{beside}  {rate:,.0f} tokens/s")
+        progress.advance(report.step, f"loss {report.loss:.3f}{normally}  {rate:,.0f} tokens/s")
         if signal_number is not None and report.step < steps:
             raise Interrupted(signal_number, report.step)
-    return _finish(config, data, material, network, out, state, normal)
+    return _finish(config, data, material, kept.network, out, state, normal)
 
 
 def _finish(
@@ -187,24 +194,49 @@ def _finish(
     return results
 
 
-def _begin(config: RunConfig, material: Material, out: Path, progress: Progress) -> tuple[nn.Module, Any, TrainState]:
-    """Return network, optimiser and state as they were, or as they begin."""
-    network = material.objective.network(config.model)
+class _Begun(NamedTuple):
+    """What the loop works on, as it was or as it begins."""
+
+    weights: TrainedWeights
+    kept: Kept
+    optimiser: torch.optim.Optimizer
+    start: dict[str, Tensor]  # the weights that the run began with, where mixout needs them
+    state: TrainState
+
+
+def _begin(config: RunConfig, material: Material, out: Path, progress: Progress) -> _Begun:
+    """Return what the loop works on."""
+    network, precision = material.objective.network(config.model), config.train.precision
     optimiser = build_optimiser(config.optimiser, network)
     path, complaints = latest_good(out)
     for complaint in complaints:
         progress.line(f"{complaint} The checkpoint before it is used.")
     if path is not None:
         state = load_checkpoint(path, network, optimiser)
+        average, start = (tensors_beside(path, name) for name in (AVERAGE, START))
         progress.line(f"resumed at step {state.step} of {config.train.steps}")
-        return network, optimiser, state
+    else:
+        state, average = TrainState(), {}
+        anew = _first_weights(config, material, network, progress)
+        start = {name: tensor.clone() for name, tensor in unique_tensors(network).items() if name not in anew}
+        start = start if config.mixout else {}
+    key = Key(config.seed)
+    weights = trained_weights(network, precision, mixout=config.mixout, start=start, key=key, step=state.step)
+    steps = config.train.steps or 0
+    kept = kept_weights(weights, config.averaging, precision=precision, steps=steps, saved=average, source=str(path))
+    return _Begun(weights, kept, optimiser, start, state)
+
+
+def _first_weights(config: RunConfig, material: Material, network: nn.Module, progress: Progress) -> list[str]:
+    """Draw the weights, or take them from the model that the run begins with; return which that one has not."""
     initialise(network, config.model, Key(config.seed))
-    if config.start_from is not None and material.start is not None:
-        anew = load_matching(network, unique_tensors(material.start().network))
-        if anew:
-            shown = ", ".join(anew[:3]) + (f" and {len(anew) - 3} more" if len(anew) > 3 else "")
-            progress.line(f"begins with {config.start_from}, but for what it has not and is drawn anew: {shown}")
-    return network, optimiser, TrainState()
+    if config.start_from is None or material.start is None:
+        return list(unique_tensors(network))
+    anew = load_matching(network, unique_tensors(material.start().network))
+    if anew:
+        shown = ", ".join(anew[:3]) + (f" and {len(anew) - 3} more" if len(anew) > 3 else "")
+        progress.line(f"begins with {config.start_from}, but for what it has not and is drawn anew: {shown}")
+    return anew
 
 
 def _material(config: RunConfig, data: PreparedData, start: Start | None) -> Material:
@@ -213,12 +245,20 @@ def _material(config: RunConfig, data: PreparedData, start: Start | None) -> Mat
     objective = build_objective(
         config.objective, special, data.tokenizer.vocabulary_size, balanced=has_experts(config.model)
     )
-    objective.network(config.model.model_copy(update={"vocabulary_size": 8}))  # refuses a family it cannot train
+    # Built small: it refuses a family that it cannot train.
+    network = objective.network(config.model.model_copy(update={"vocabulary_size": 8}))
+    learned = regularised(
+        config.regularisers,
+        objective,
+        name=config.objective.kind,
+        network=network,
+        hidden_size=config.model.hidden_size,
+    )
     length = config.data.row_length
     reader = RowReader(data.split("train"), row_length=length, key=key.child("data"), pad=special.pad)
     held_out = RowReader(data.split("validation"), row_length=length, key=None, pad=special.pad)
     batch = step_batches(reader, objective.make, rows_per_step=config.train.rows, key=key.child("make"))
-    return Material(objective, batch, held_out, start)
+    return Material(objective, learned, batch, held_out, start)
 
 
 def _begun_alike(config: RunConfig, before: RunConfig) -> RunConfig:
@@ -238,6 +278,8 @@ def _fit(config: RunConfig, data: PreparedData) -> RunConfig:
             f"`train.accumulation` must divide `train.rows`: "
             f"{config.train.accumulation} does not divide {config.train.rows}."
         )
+    if config.mixout and config.start_from is None:
+        raise ConfigError("`mixout` pulls towards the weights that a run begins with, and this one begins with none.")
     model = config.model
     if config.start_from is None:
         model = with_vocabulary(model, data.tokenizer.vocabulary_size)
@@ -276,7 +318,9 @@ def _settle(
     config = config.model_copy(update={"train": train})
     steps = train.steps or DEFAULT_STEPS
     if seconds is not None:
-        step_seconds = seconds_a_step(config, material.objective, material.batch, budget_seconds=seconds)
+        step_seconds = seconds_a_step(
+            config, material.objective, material.learned, material.batch, budget_seconds=seconds
+        )
         network = material.objective.network(config.model)
         initialise(network, config.model, Key(config.seed))
         validating = perf_counter()
