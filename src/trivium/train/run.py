@@ -8,8 +8,7 @@ from time import perf_counter
 from types import FrameType
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from trivium.core.batch import Batch
 from trivium.core.config import parse, read_toml, write_toml
@@ -23,30 +22,24 @@ from trivium.data.packing import RowReader
 from trivium.data.shards import PreparedData
 from trivium.model.config import with_max_length, with_vocabulary
 from trivium.model.count import num_parameters
-from trivium.model.folder import SavedModel, load_matching, save_model, unique_tensors
+from trivium.model.folder import save_model
 from trivium.model.initialise import initialise
 from trivium.objectives.base import Learned, Objective, has_experts
 from trivium.objectives.build import build_objective
 from trivium.objectives.regularisers.build import regularised
-from trivium.train.averaging import Kept, kept_weights
-from trivium.train.checkpoint import latest_good, load_checkpoint, save_checkpoint, tensors_beside
+from trivium.train.begin import AVERAGE, START, Start, begin
+from trivium.train.checkpoint import save_checkpoint
 from trivium.train.config import RunConfig
 from trivium.train.log import Log
 from trivium.train.loop import train_steps
 from trivium.train.measure import seconds_a_step, settled_precision
-from trivium.train.mixout import trained_weights
-from trivium.train.optimisers import build_optimiser
 from trivium.train.precision import TrainedWeights
 from trivium.train.schedules import lr_share
 from trivium.train.state import TrainState
 from trivium.train.validate import validation_terms
 
 CONFIG, LOG, RESULTS, MODEL = "config.toml", "log.jsonl", "results.json", "model"
-AVERAGE, START = "average", "start"  # files of a checkpoint
 DEFAULT_STEPS = 1000
-
-
-Start = Callable[[], SavedModel]
 
 
 class Material(NamedTuple):
@@ -126,7 +119,7 @@ def _train(
     train, key, log = config.train, Key(config.seed), Log(out / LOG)
     steps, log_steps = train.steps or 0, train.log_steps or 1
     validate_steps, checkpoint_steps = train.validate_steps or steps, train.checkpoint_steps or steps
-    weights, kept, optimiser, start, state = _begin(config, material, out, progress)
+    weights, kept, optimiser, start, state = begin(config, material.objective, material.start, out, progress)
     log.cut_after(state.step)
     began, before = perf_counter(), state.seconds
     normally = "" if normal is None else f" (unigram {normal.unigram:.2f})"
@@ -192,51 +185,6 @@ def _finish(
         results["normal"] = normal._asdict()
     write_json(out / RESULTS, results)
     return results
-
-
-class _Begun(NamedTuple):
-    """What the loop works on, as it was or as it begins."""
-
-    weights: TrainedWeights
-    kept: Kept
-    optimiser: torch.optim.Optimizer
-    start: dict[str, Tensor]  # the weights that the run began with, where mixout needs them
-    state: TrainState
-
-
-def _begin(config: RunConfig, material: Material, out: Path, progress: Progress) -> _Begun:
-    """Return what the loop works on."""
-    network, precision = material.objective.network(config.model), config.train.precision
-    optimiser = build_optimiser(config.optimiser, network)
-    path, complaints = latest_good(out)
-    for complaint in complaints:
-        progress.line(f"{complaint} The checkpoint before it is used.")
-    if path is not None:
-        state = load_checkpoint(path, network, optimiser)
-        average, start = (tensors_beside(path, name) for name in (AVERAGE, START))
-        progress.line(f"resumed at step {state.step} of {config.train.steps}")
-    else:
-        state, average = TrainState(), {}
-        anew = _first_weights(config, material, network, progress)
-        start = {name: tensor.clone() for name, tensor in unique_tensors(network).items() if name not in anew}
-        start = start if config.mixout else {}
-    key = Key(config.seed)
-    weights = trained_weights(network, precision, mixout=config.mixout, start=start, key=key, step=state.step)
-    steps = config.train.steps or 0
-    kept = kept_weights(weights, config.averaging, precision=precision, steps=steps, saved=average, source=str(path))
-    return _Begun(weights, kept, optimiser, start, state)
-
-
-def _first_weights(config: RunConfig, material: Material, network: nn.Module, progress: Progress) -> list[str]:
-    """Draw the weights, or take them from the model that the run begins with; return which that one has not."""
-    initialise(network, config.model, Key(config.seed))
-    if config.start_from is None or material.start is None:
-        return list(unique_tensors(network))
-    anew = load_matching(network, unique_tensors(material.start().network))
-    if anew:
-        shown = ", ".join(anew[:3]) + (f" and {len(anew) - 3} more" if len(anew) > 3 else "")
-        progress.line(f"begins with {config.start_from}, but for what it has not and is drawn anew: {shown}")
-    return anew
 
 
 def _material(config: RunConfig, data: PreparedData, start: Start | None) -> Material:
@@ -318,9 +266,8 @@ def _settle(
     config = config.model_copy(update={"train": train})
     steps = train.steps or DEFAULT_STEPS
     if seconds is not None:
-        step_seconds = seconds_a_step(
-            config, material.objective, material.learned, material.batch, budget_seconds=seconds
-        )
+        objective, learned = material.objective, material.learned
+        step_seconds = seconds_a_step(config, objective, learned, material.batch, budget_seconds=seconds)
         network = material.objective.network(config.model)
         initialise(network, config.model, Key(config.seed))
         validating = perf_counter()
