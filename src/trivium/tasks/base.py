@@ -88,10 +88,6 @@ class Task(Protocol):
         """Return the cross-entropy of the labels."""
         ...
 
-    def predicted(self, network: nn.Module, batch: Batch, key: Key) -> Predicted:
-        """Return the logits of the labelled places, and the loss."""
-        ...
-
 
 def reads_both_ways(config: ModelConfig) -> bool:
     """Return whether the stack that reads for a task sees what comes after a token: all but a decoder's does."""

@@ -16,6 +16,7 @@ from trivium.train.optimisers import load_optimiser_tensors, optimiser_tensors
 from trivium.train.state import TrainState
 
 NUM_KEPT = 2
+WEIGHTS = "weights.safetensors"
 
 
 def checkpoint_path(run: Path, step: int) -> Path:
@@ -44,14 +45,14 @@ def save_checkpoint(
     """
     path = checkpoint_path(run, state.step)
     with new_folder(path) as folder:
-        save_tensors(folder / "weights.safetensors", unique_tensors(network))
+        save_tensors(folder / WEIGHTS, unique_tensors(network))
         save_tensors(folder / "optimiser.safetensors", optimiser_tensors(optimiser, network))
         for name, tensors in beside.items():
             if tensors:
                 save_tensors(folder / f"{name}.safetensors", dict(tensors))
         write_json(folder / "state.json", state._asdict())
         write_checksums(folder)
-    kept = set([old for old in checkpoints(run) if _step_of(old) <= state.step][-num_kept:])
+    kept = set([old for old in checkpoints(run) if step_of(old) <= state.step][-num_kept:])
     if state.best_step is not None:
         kept.add(checkpoint_path(run, state.best_step))
     for old in checkpoints(run):
@@ -62,10 +63,11 @@ def save_checkpoint(
 def checkpoints(run: Path) -> list[Path]:
     """Return the run's checkpoints, the oldest first."""
     found = [path for path in (run / "checkpoints").glob("step-*") if path.name[5:].isdecimal()]
-    return sorted(found, key=_step_of)
+    return sorted(found, key=step_of)
 
 
-def _step_of(path: Path) -> int:
+def step_of(path: Path) -> int:
+    """Return how many updates a checkpoint is after."""
     return int(path.name[5:])
 
 
@@ -90,7 +92,7 @@ def latest_good(run: Path) -> tuple[Path | None, list[str]]:
 
 def load_checkpoint(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer) -> TrainState:
     """Give network and optimiser the checkpoint's values and return where the run was."""
-    load_tensors(network, read_tensors(path / "weights.safetensors"), str(path))
+    load_tensors(network, read_tensors(path / WEIGHTS), str(path))
     load_optimiser_tensors(optimiser, network, read_tensors(path / "optimiser.safetensors"), str(path))
     return TrainState(**json.loads((path / "state.json").read_text(encoding="utf-8")))
 

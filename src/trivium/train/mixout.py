@@ -43,7 +43,9 @@ class MixedWeights(TrainedWeights):
         names = {id(parameter): name for name, parameter in network.named_parameters()}
         starts = [start.get(names[id(master)]) for master, _ in self._pairs]
         # (number of the pair, its start)
-        self._starts = [(i, u) for i, u in enumerate(starts) if u is not None and u.ndim >= 2]
+        self._starts = [
+            (i, u.to(self._pairs[i][0].device)) for i, u in enumerate(starts) if u is not None and u.ndim >= 2
+        ]
         self._kept: dict[int, Tensor] = {}
         self._mix()
 
