@@ -90,8 +90,12 @@ def test_what_makes_no_sense_is_one_line(
 def test_the_last_checkpoints_of_a_run_are_averaged(trivium: Command, workshop: Path, tmp_path: Path) -> None:
     run, out = tmp_path / "run", tmp_path / "average"
     _pretrain(trivium, workshop, run, "train.checkpoint_steps=1", "train.checkpoints_kept=3")
-    code, said, _ = trivium("average", run, "--last", 3, "--out", out, "--json")
+    code, said, _ = trivium("average", run, "--last", 3, "--out", out, "--data", workshop / "data", "--json")
     assert code == 0
+    # Measured as the run measures: close to the loss of its last weights, and not the same.
+    loss, last = json.loads(said)["loss"], json.loads((run / "results.json").read_text())["valid"]["loss"]
+    assert loss == pytest.approx(last, rel=0.1) and loss != last
+    assert json.loads((out / "results.json").read_text())["valid"] == {"loss": loss}
     assert json.loads(said)["steps"] == [4, 5, 6]
     averaged = load_file(out / "model" / "weights.safetensors")
     parts = [load_file(run / "checkpoints" / f"step-{step:06d}" / "weights.safetensors") for step in (4, 5, 6)]
@@ -107,6 +111,7 @@ def test_the_last_checkpoints_of_a_run_are_averaged(trivium: Command, workshop: 
         code, _, error = trivium("average", run, "--last", last, "--out", where)
         assert code == 2 and message in error
     assert trivium("average", out, "--last", 2, "--out", tmp_path / "other")[0] == 2
+    assert trivium("compare", run, out, "--out", tmp_path / "compared")[0] == 0
     damaged = run / "checkpoints" / "step-000005" / "weights.safetensors"
     damaged.write_bytes(b"")
     code, _, error = trivium("average", run, "--last", 2, "--out", tmp_path / "other")

@@ -50,6 +50,7 @@ def test_the_top_layers_and_the_final_norm_are_drawn_anew(family: str) -> None:
     assert equal(before, parameters_of(begin.reader(0)))
     top = {name for name in before if name.startswith(("blocks.1.", "final_norm."))}
     assert reader.redrawn == top and 5 < len(top) < len(before)
+    assert equal(reader.pretrained(), {name: tensor for name, tensor in before.items() if name not in top})
     for name, tensor in after.items():
         assert torch.equal(tensor, before[name]) == (name not in top), name
     # Drawn as the model's own initialisation draws: the large weights are small again, norms are 1 and shifts 0.

@@ -12,6 +12,9 @@ def command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished pretraining run.")],
     out: Out,
     last: Annotated[int, typer.Option(min=2, help="How many of the last checkpoints that it keeps.")] = 2,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="What the run was trained on: the held-out loss is measured.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Average the weights of a run's last checkpoints into a model."""
@@ -21,11 +24,15 @@ def command(
 
     set_up_process()
     from trivium.cli.locate import located
+    from trivium.data.shards import PreparedData
     from trivium.train.average_run import average_run
 
-    averaged = average_run(located(run), out, last=last)
+    averaged = average_run(located(run), out, last=last, data=None if data is None else PreparedData.open(data))
     if as_json:
         typer.echo(json.dumps(averaged._asdict()))
         return
     steps = ", ".join(f"{step:,}" for step in averaged.steps)
-    typer.echo(f"{out}: the mean of the weights after steps {steps}; `trivium evaluate {out} --data DATA` scores it.")
+    measured = "" if averaged.loss is None else f" Held-out loss {averaged.loss:.3f}."
+    typer.echo(
+        f"{out}: the mean of the weights after steps {steps}.{measured} `trivium evaluate {out} --data DATA` scores it."
+    )

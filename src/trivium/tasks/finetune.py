@@ -136,8 +136,7 @@ def _begun_with(start: Start, reader: Reader, config: FinetuneConfig) -> dict[st
         return {}
     if start.network is None:
         raise ConfigError(f"`mixout` pulls towards pretrained weights, and {start.name} has none; leave it out.")
-    tensors = unique_tensors(reader.stack).items()
-    return {f"reader.{name}": tensor.clone() for name, tensor in tensors if name not in reader.redrawn}
+    return {f"reader.{name}": tensor for name, tensor in reader.pretrained().items()}
 
 
 def _updates(

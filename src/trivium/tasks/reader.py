@@ -3,6 +3,8 @@
 from copy import deepcopy
 from typing import NamedTuple
 
+from torch import Tensor
+
 from trivium.core.errors import ConfigError
 from trivium.core.random import Key
 from trivium.model.build import build_network
@@ -20,6 +22,10 @@ class Reader(NamedTuple):
     stack: Stack
     config: ModelConfig  # of the network that it is part of
     redrawn: frozenset[str]  # its parameters that are not the start's
+
+    def pretrained(self) -> dict[str, Tensor]:
+        """Return a copy of the parameters that are the start's, by name."""
+        return {n: tensor.clone() for n, tensor in unique_tensors(self.stack).items() if n not in self.redrawn}
 
 
 def begin_reader(start: Start, config: FinetuneConfig, key: Key) -> Reader:
