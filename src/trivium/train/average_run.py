@@ -54,9 +54,7 @@ def average_run(run: Path, out: Path, *, last: int, data: PreparedData | None = 
         raise CheckpointError(f"{run}: a fine-tuned run, which keeps no checkpoints; expected a pretraining run.")
     config = parse(RunConfig, read_toml(run / CONFIG), str(run / CONFIG))
     if data is not None and data.fingerprint != config.data.fingerprint:
-        raise ConfigError(
-            f"--data: {run} was trained on {config.data.fingerprint}, and this is {data.fingerprint}."
-        )
+        raise ConfigError(f"--data: {run} was trained on {config.data.fingerprint}, and this is {data.fingerprint}.")
     found = checkpoints(run)
     if len(found) < last:
         raise CheckpointError(
