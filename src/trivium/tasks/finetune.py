@@ -20,7 +20,7 @@ from trivium.model.folder import load_tensors, unique_tensors
 from trivium.objectives.base import Learned
 from trivium.objectives.regularisers.build import regularised
 from trivium.tasks.answers import Scores, score
-from trivium.tasks.base import Example, Task
+from trivium.tasks.base import Example, Task, TaskModel
 from trivium.tasks.baselines import Row, baselines
 from trivium.tasks.build import build_model, build_task, check_labels, head_kind, learned_task
 from trivium.tasks.config import FinetuneConfig
@@ -28,7 +28,7 @@ from trivium.tasks.folder import MODEL, TunedModel, save_tuned
 from trivium.tasks.pieces import Encoded, TrainingRows
 from trivium.tasks.reader import Reader, begin_reader
 from trivium.tasks.start import Start
-from trivium.train.averaging import kept_weights
+from trivium.train.averaging import Kept, kept_weights
 from trivium.train.log import Log
 from trivium.train.loop import StepReport, train_steps
 from trivium.train.measure import settled_precision
@@ -95,19 +95,15 @@ def fit(
     """
     began, progress = perf_counter(), progress or Silent()
     key = Key(config.seed).child("finetune")
-    precision = settled(config).precision
     reader = begin_reader(start, config, key.child("reader"))
     model = build_model(task, reader.config, reader.stack, dropout=config.dropout, key=key)
-    learned = regularised(
-        config.regularisers, task, name=task.name, network=model, hidden_size=reader.config.hidden_size
-    )
     rows = TrainingRows(
         train, rows=config.rows, accumulation=config.accumulation, epochs=config.epochs, key=key.child("data")
     )
     steps = min(rows.steps, config.max_steps or rows.steps)
-    begun = _begun_with(start, reader, config)
-    weights = trained_weights(model, precision, mixout=config.mixout, start=begun, key=key, step=0)
-    kept = kept_weights(weights, config.averaging, precision=precision, steps=steps, saved={}, source="")
+    size = reader.config.hidden_size
+    learned = regularised(config.regularisers, task, name=task.name, network=model, hidden_size=size)
+    weights, kept = _trained(model, _begun_with(start, reader, config), steps, config, key)
     progress.start(f"fine-tune {task.name}", steps, "steps")
     epochs, ends, tokens = [], {*rows.epoch_ends, steps}, 0
     best: tuple[Epoch, dict[str, Tensor]] | None = None
@@ -128,6 +124,15 @@ def fit(
     load_tensors(model, best[1], "the best epoch")
     tuned = TunedModel(model.eval(), reader.config, task, train.reading)
     return Fitted(tuned, epochs, best[0], rows.share_of_real_tokens, tokens, perf_counter() - began)
+
+
+def _trained(
+    model: TaskModel, begun: dict[str, Tensor], steps: int, config: FinetuneConfig, key: Key
+) -> tuple[TrainedWeights, Kept]:
+    """Return the weights that are trained, and those that are scored and kept."""
+    precision = settled(config).precision
+    weights = trained_weights(model, precision, mixout=config.mixout, start=begun, key=key, step=0)
+    return weights, kept_weights(weights, config.averaging, precision=precision, steps=steps, saved={}, source="")
 
 
 def _begun_with(start: Start, reader: Reader, config: FinetuneConfig) -> dict[str, Tensor]:
