@@ -1,5 +1,7 @@
 """Fixtures that several tests use."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -13,3 +15,11 @@ torch.set_num_threads(1)
 def made_up_split() -> MadeUpSplit:
     """Some thousand tokens of made-up text in memory."""
     return made_up_text(120, seed=5)
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """Compute in float64 where nothing else is said."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)

@@ -10,6 +10,7 @@ from trivium.core.errors import CheckpointError, ConfigError
 from trivium.evaluate.quickstart_page import quickstart_report
 from trivium.evaluate.report import REPORT, run_report, write_report
 from trivium.evaluate.report import quickstart_report as the_same
+from trivium.evaluate.run_files import read_run
 
 
 @pytest.mark.parametrize("family", ["encoder", "decoder", "encoder_decoder"])
@@ -131,3 +132,15 @@ def test_folders_that_are_no_runs_are_refused_in_one_line(tmp_path: Path) -> Non
 
 def test_the_page_of_the_main_job_is_found_here_too() -> None:
     assert the_same is quickstart_report
+
+
+def test_training_is_drawn_by_the_loss_that_validation_has_too(tmp_path: Path) -> None:
+    run = pretrained_run(tmp_path / "run", family="decoder")
+    assert read_run(run).training_loss == "loss"
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    lines = [line if "split" in line else line | {"causal": line["loss"], "loss": 987.0} for line in lines]
+    (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    config = (run / "config.toml").read_text()
+    (run / "config.toml").write_text('regularisers = [{kind = "fgm"}]\n' + config)
+    assert read_run(run).training_loss == "causal"
+    assert "987" not in checked(run_report(run)).text

@@ -7,6 +7,7 @@ import typer
 
 from trivium import __version__
 from trivium.cli import (
+    average,
     compare,
     doctor,
     evaluate,
@@ -39,6 +40,7 @@ app.command("predict", short_help="Answer texts with JSON lines.")(evaluate.pred
 app.command("generate", short_help="Continue a text.")(speak.generate_command)
 app.command("fill", short_help="Say what may stand at each [MASK].")(speak.fill_command)
 app.command("compare", short_help="Runs side by side.")(compare.command)
+app.command("average", short_help="One model of a run's checkpoints.")(average.command)
 app.command("report", short_help="A run as a page, report.html.")(report.command)
 app.command("inspect", short_help="What a run, preset or data set is.")(inspect.command)
 app.command("export", short_help="A model for transformers.")(export.command)

@@ -55,6 +55,10 @@ class Batch:
         source: what the encoder of an encoder-decoder reads; the rest is then the decoder's.
         documents: labels of whole documents, each at one place of its document, or None.
         chances_BN: float32 in [0, 1), a lot for each labelled place, where the loss draws something there, or None.
+        noise_BLD: what is added to the embedded tokens (of the hidden size, after the embedding's norm, dropout and
+            projection), or None.
+        first_row: which row of its step the first row is, so that what is drawn for a row is drawn by its number,
+            however the step is cut.
     """
 
     tokens_BL: Tensor
@@ -67,6 +71,8 @@ class Batch:
     source: "Batch | None" = None
     documents: Labels | None = None
     chances_BN: Tensor | None = None
+    noise_BLD: Tensor | None = None
+    first_row: int = 0
 
     @property
     def num_rows(self) -> int:
@@ -93,11 +99,12 @@ class Batch:
             source=None if self.source is None else self.source.map(function),
             documents=None if self.documents is None else Labels(*map(function, self.documents)),
             chances_BN=None if self.chances_BN is None else function(self.chances_BN),
+            noise_BLD=None if self.noise_BLD is None else function(self.noise_BLD),
         )
 
     def rows(self, start: int, stop: int) -> "Batch":
         """Return rows `start` to `stop` as a batch of their own."""
-        return self.map(lambda tensor: tensor[start:stop])
+        return replace(self.map(lambda tensor: tensor[start:stop]), first_row=self.first_row + start)
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on another device."""

@@ -168,7 +168,7 @@ def _curves(files: RunFiles) -> Markup | None:
     wide = THIRD if files.is_tuned else HALF
     drawn = figure(
         lambda width: loss_chart(
-            _curve(training, "loss"),
+            _curve(training, files.training_loss),
             _curve(validation, "loss"),
             reference,
             title="Loss over steps",

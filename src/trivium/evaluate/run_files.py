@@ -38,6 +38,13 @@ class RunFiles(NamedTuple):
         return str(task or "unknown")
 
     @property
+    def training_loss(self) -> str:
+        """What of the training lines the held-out loss is to be seen beside: regularisers are in their loss alone."""
+        training = [line for line in self.log if "split" not in line]
+        own = bool(self.config.get("regularisers")) and all(self.task in line for line in training)
+        return self.task if own else "loss"
+
+    @property
     def is_tuned(self) -> bool:
         """Whether it learned a task, not a language."""
         return "objective" not in self.config

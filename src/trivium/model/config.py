@@ -312,6 +312,14 @@ def task_name(name: str, config: ModelConfig, readout: ReadoutConfig) -> str | N
     return roots[root] + dot + rest if root in roots else None
 
 
+def with_stochastic_depth(config: ModelConfig, share: float) -> ModelConfig:
+    """Return the configuration with this share of rows that skip the last block of each stack in training."""
+    stacks = [stack.model_copy(update={"stochastic_depth": share}) for stack in config.stacks()]
+    names = ("encoder", "decoder") if isinstance(config.family, EncoderDecoder) else ("stack",)
+    family = config.family.model_copy(update=dict(zip(names, stacks, strict=True)))
+    return config.model_copy(update={"family": family})
+
+
 def _learned_room(stack: StackConfig) -> int | None:
     """Return how many positions a stack's table has rows for; None where it has no table."""
     return stack.position.max_length - stack.position.offset if isinstance(stack.position, Learned) else None

@@ -39,7 +39,11 @@ class Embedding(nn.Module):
         self.project = project
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return the embedded tokens, hidden_BLD; segments are 0 where the batch names none."""
+        """Return the embedded tokens, hidden_BLD; segments are 0 where the batch names none.
+
+        The batch's noise is added last: there its size means the same to the blocks of every architecture, no norm
+        scales it and no dropout thins it out.
+        """
         hidden_BLE = self.tokens(batch.tokens_BL)
         if self.scale != 1.0:
             hidden_BLE = hidden_BLE * self.scale
@@ -52,7 +56,8 @@ class Embedding(nn.Module):
                 hidden_BLE = hidden_BLE + self.segments.weight[0]
             else:
                 hidden_BLE = hidden_BLE + self.segments(batch.segments_BL)
-        return self.project(self.dropout(self.norm(hidden_BLE)))
+        hidden_BLD: Tensor = self.project(self.dropout(self.norm(hidden_BLE)))
+        return hidden_BLD if batch.noise_BLD is None else hidden_BLD + batch.noise_BLD.to(hidden_BLD.dtype)
 
 
 def _replaced(hidden_BLE: Tensor, vectors: Vectors) -> Tensor:

@@ -1,7 +1,7 @@
 """What an objective is, and the one loss that all of them are made of."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,40 @@ class Objective(Protocol):
         ...
 
 
+class Learned(Protocol):
+    """What the loop asks of an objective or a task."""
+
+    def counts(self, batch: Any) -> dict[str, float]:
+        """Return the count of each term of a batch before anything is computed."""
+        ...
+
+    def loss(self, network: nn.Module, batch: Any, key: Key) -> tuple[Term, ...]:
+        """Return the terms of the loss on a batch.
+
+        Args:
+            network: what is trained.
+            batch: some rows of a step.
+            key: of the step; what is drawn for a row is drawn by the row's number in the step (`Batch.first_row`).
+        """
+        ...
+
+
+class Predicted(NamedTuple):
+    """What a network makes of the labelled places, and what is learned from it."""
+
+    logits_NV: Tensor  # over the vocabulary or the classes, float32 or better
+    terms: tuple[Term, ...]  # of the loss; the first is the cross-entropy of these logits
+
+
+@runtime_checkable
+class Predicts(Learned, Protocol):
+    """An objective or a task that predicts the label of each labelled place, and shows how."""
+
+    def predicted(self, network: nn.Module, batch: Any, key: Key) -> Predicted:
+        """Return the logits at the labelled places and the terms that `loss` makes of them."""
+        ...
+
+
 @dataclass(frozen=True)
 class PredictsTokens:
     """What objectives share that train the network itself, by the cross-entropy of the tokens at labelled places.
@@ -77,7 +111,11 @@ class PredictsTokens:
 
     def loss(self, network: nn.Module, batch: AnyBatch, key: Key) -> tuple[Term, ...]:
         """Return the cross-entropy of the tokens at labelled places."""
-        return token_terms(self.name, as_network(network), plain(batch))
+        return self.predicted(network, batch, key).terms
+
+    def predicted(self, network: nn.Module, batch: AnyBatch, key: Key) -> Predicted:
+        """Return the logits at labelled places, and their cross-entropy."""
+        return predicted_tokens(self.name, as_network(network), plain(batch))
 
     def exported(self, network: nn.Module) -> Network:
         """Return the network itself."""
@@ -100,25 +138,41 @@ def score_labels(network: Network, batch: Batch) -> Scored:
     return Scored(nats_N.view_as(batch.labels_BN), correct_N.view_as(batch.labels_BN))
 
 
-def token_terms(name: str, network: Network, batch: Batch) -> tuple[Term, ...]:
-    """Return the summed cross-entropy of the labelled tokens, and the load balance of a network that has experts."""
+def predicted_tokens(name: str, network: Network, batch: Batch) -> Predicted:
+    """Return the logits of the labelled tokens, and their summed cross-entropy.
+
+    A network that has experts adds the load balance of theirs.
+    """
     tally = Tally()
-    return hidden_terms(name, network, network(batch, tally), batch, tally)
+    return predicted_from(name, network, network(batch, tally), batch, tally)
 
 
-def hidden_terms(name: str, network: Network, hidden_BLD: Tensor, batch: Batch, tally: Tally) -> tuple[Term, ...]:
-    """Return what `token_terms` does, of hidden states that are computed already."""
+def predicted_from(name: str, network: Network, hidden_BLD: Tensor, batch: Batch, tally: Tally) -> Predicted:
+    """Return what `predicted_tokens` does, of hidden states that are computed already."""
     logits_NV = vocabulary_logits(network, hidden_BLD, batch.places_BN)
-    nats_N = functional.cross_entropy(logits_NV, batch.labels_BN.reshape(-1), reduction="none")
-    weights_N = batch.weights_BN.reshape(-1)
-    tokens = Term(name, torch.dot(nats_N, weights_N.to(nats_N.dtype)), float(weights_N.sum()))
+    return Predicted(logits_NV, (label_term(name, logits_NV, batch), *balance_terms(tally, batch)))
+
+
+def balance_terms(tally: Tally, batch: Batch) -> tuple[Term, ...]:
+    """Return the load balance that the layers have left, of a network that has experts."""
     if not tally.balance:
-        return (tokens,)
-    return tokens, Term(BALANCE, torch.stack(tally.balance).sum(), float(len(batch.tokens_BL)))
+        return ()
+    return (Term(BALANCE, torch.stack(tally.balance).sum(), float(len(batch.tokens_BL))),)
+
+
+def label_term(name: str, logits_NV: Tensor, batch: Batch) -> Term:
+    """Return the summed cross-entropy of the labelled places."""
+    return labelled(name, functional.cross_entropy(logits_NV, batch.labels_BN.reshape(-1), reduction="none"), batch)
+
+
+def labelled(name: str, values_N: Tensor, batch: Batch, weight: float = 1.0) -> Term:
+    """Return a term that sums a number of each labelled place, places that are not used left out."""
+    weights_N = batch.weights_BN.reshape(-1)
+    return Term(name, torch.dot(values_N, weights_N.to(values_N.dtype)), float(weights_N.sum()), weight)
 
 
 def token_counts(name: str, batch: Batch, *, balanced: bool) -> dict[str, float]:
-    """Return the counts of what `token_terms` returns; `balanced`: the network has experts."""
+    """Return the counts of the terms of `predicted_tokens`; `balanced`: the network has experts."""
     counts = {name: float(batch.weights_BN.sum())}
     return counts | {BALANCE: float(len(batch.tokens_BL))} if balanced else counts
 

@@ -1,7 +1,7 @@
 """Distillation (Hinton et al. 2015; DistilBERT, Sanh et al. 2019): a network learns what a trained one would say."""
 
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -18,7 +18,7 @@ from trivium.model.config import ModelConfig
 from trivium.model.folder import WEIGHTS, SavedModel, load_model, model_folder
 from trivium.model.heads import LanguageModel, Network, SequenceToSequence, at_places
 from trivium.model.view import Tally
-from trivium.objectives.base import Objective, hidden_terms, plain, vocabulary_logits
+from trivium.objectives.base import Objective, Predicted, labelled, plain, predicted_from, vocabulary_logits
 
 
 @dataclass(frozen=True)
@@ -135,24 +135,23 @@ class Distil:
 
     def loss(self, network: nn.Module, batch: AnyBatch, key: Key) -> tuple[Term, ...]:
         """Return the objective's terms, the divergence from the teacher, and the distance of hidden states."""
+        return self.predicted(network, batch, key).terms
+
+    def predicted(self, network: nn.Module, batch: AnyBatch, key: Key) -> Predicted:
+        """Return the student's logits at labelled places, and the terms of `loss`."""
         batch, student, tally = plain(batch), _as_student(network), Tally()
         hidden_BLD: Tensor = student.network(batch, tally)
-        terms = [
-            term._replace(weight=term.weight * self.weights.labels)
-            for term in hidden_terms(self.name, student.network, hidden_BLD, batch, tally)
-        ]
-        weights_N = batch.weights_BN.reshape(-1)
-        count = float(weights_N.sum())
+        logits_NV, own = predicted_from(self.name, student.network, hidden_BLD, batch, tally)
+        terms = [term._replace(weight=term.weight * self.weights.labels) for term in own]
         theirs_NV, theirs_ND = self._asked(batch, hidden_BLD.dtype)
         if self.weights.logits:
-            ours_NV = vocabulary_logits(student.network, hidden_BLD, batch.places_BN)
-            nats_N = divergence(ours_NV, theirs_NV, self.weights.temperature)
-            terms.append(Term("teacher", torch.dot(nats_N, weights_N.to(nats_N.dtype)), count, self.weights.logits))
+            nats_N = divergence(logits_NV, theirs_NV, self.weights.temperature)
+            terms.append(labelled("teacher", nats_N, batch, self.weights.logits))
         if self.weights.hidden:
             ours_ND = student.project(at_places(hidden_BLD, batch.places_BN)).float()
             apart_N = 1.0 - functional.cosine_similarity(ours_ND, theirs_ND.float(), dim=-1)
-            terms.append(Term("hidden", torch.dot(apart_N, weights_N.to(apart_N.dtype)), count, self.weights.hidden))
-        return tuple(terms)
+            terms.append(labelled("hidden", apart_N, batch, self.weights.hidden))
+        return Predicted(logits_NV, tuple(terms))
 
     def exported(self, network: nn.Module) -> Network:
         """Return the student's network."""
@@ -166,7 +165,7 @@ class Distil:
     def _asked(self, batch: Batch, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return the teacher's logits_NV and hidden_ND at the labelled places."""
         teacher = self.teacher.network(dtype)
-        hidden_BLD: Tensor = teacher(batch)
+        hidden_BLD: Tensor = teacher(replace(batch, noise_BLD=None))
         return vocabulary_logits(teacher, hidden_BLD, batch.places_BN), at_places(hidden_BLD, batch.places_BN)
 
 

@@ -13,7 +13,7 @@ from trivium.core.ramp import Scheduled, at, extremes
 from trivium.core.random import Key
 from trivium.model.config import ModelConfig
 from trivium.model.heads import LanguageModel, Network, SequenceToSequence
-from trivium.objectives.base import BALANCE, Objective, as_network, plain
+from trivium.objectives.base import BALANCE, Learned, Objective, as_network, plain
 
 _GOLDEN = (5.0**0.5 - 1.0) / 2.0
 
@@ -44,11 +44,16 @@ class Mixed:
     any number of neighbouring rows each part has its share to within one or two. A step in which a part has no row goes
     without it.
 
+    Args:
+        parts: the objectives.
+        learned: what is asked of each part in training, its counts and loss; None = the objectives themselves.
+
     Raises:
         ConfigError: parts that need rows compared with each other, or shares that add up to nothing.
     """
 
     parts: tuple[Part, ...]
+    learned: tuple[Learned, ...] | None = None
     rows_together: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
@@ -91,8 +96,8 @@ class Mixed:
     def counts(self, batch: AnyBatch) -> dict[str, float]:
         """Return the counts of all parts that have rows."""
         counts: dict[str, float] = {}
-        for part, made, _ in self._made(batch):
-            for own, count in part.objective.counts(made).items():
+        for part, learned, made, _ in self._made(batch):
+            for own, count in learned.counts(made).items():
                 name = _term_name(part, own)
                 counts[name] = counts.get(name, 0.0) + count
         return counts
@@ -100,8 +105,8 @@ class Mixed:
     def loss(self, network: nn.Module, batch: AnyBatch, key: Key) -> tuple[Term, ...]:
         """Return the terms of all parts that have rows."""
         terms: list[Term] = []
-        for part, made, weight in self._made(batch):
-            for term in part.objective.loss(network, made, key.child(part.name)):
+        for part, learned, made, weight in self._made(batch):
+            for term in learned.loss(network, made, key.child(part.name)):
                 # The experts' load is balanced for all rows together.
                 scale = 1.0 if term.name == BALANCE else weight
                 terms.append(term._replace(name=_term_name(part, term.name), weight=term.weight * scale))
@@ -116,13 +121,14 @@ class Mixed:
         normalised: np.ndarray = shares / shares.sum()
         return normalised
 
-    def _made(self, batch: AnyBatch) -> Iterator[tuple[Part, Batch, float]]:
-        """Yield each part that has rows, with its batch and its weight."""
+    def _made(self, batch: AnyBatch) -> Iterator[tuple[Part, Learned, Batch, float]]:
+        """Yield each part that has rows, what is asked of it, its batch and its weight."""
         if not isinstance(batch, MixedBatch):
             raise TypeError(f"expected the batch of a mixture, found {type(batch).__name__}")
-        for part, made, weight in zip(self.parts, batch.parts, batch.weights, strict=True):
+        learned = self.learned or tuple(part.objective for part in self.parts)
+        for part, asked, made, weight in zip(self.parts, learned, batch.parts, batch.weights, strict=True):
             if made is not None:
-                yield part, made, weight
+                yield part, asked, made, weight
 
 
 def _parts_of(rows: Rows, shares: np.ndarray, key: Key) -> np.ndarray:

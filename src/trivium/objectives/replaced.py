@@ -20,7 +20,14 @@ from trivium.model.initialise import initialise
 from trivium.model.narrow import narrower
 from trivium.model.stack import Stack
 from trivium.model.view import Tally
-from trivium.objectives.base import as_network, hidden_terms, plain, require_one_stack, token_counts, vocabulary_logits
+from trivium.objectives.base import (
+    as_network,
+    balance_terms,
+    plain,
+    predicted_from,
+    require_one_stack,
+    token_counts,
+)
 from trivium.objectives.masked import Masked, MaskedConfig
 
 _DETECTOR = ReadoutConfig(transform=TransformConfig(activation="gelu"))
@@ -106,10 +113,11 @@ class Replaced:
     def loss(self, network: nn.Module, batch: AnyBatch, key: Key) -> tuple[Term, ...]:
         """Return the generator's cross-entropy, and the detector's over all tokens."""
         batch, both, tally = plain(batch), _as_pair(network), Tally()
-        hidden_BLD = both.generator(batch, tally)
-        with torch.no_grad():
-            logits_NV = vocabulary_logits(both.generator, hidden_BLD, batch.places_BN)
-            tokens_BL, replaced_BL = replaced_tokens(batch, logits_NV)
+        # What a regulariser adds to the embeddings is meant for what is kept, and of its size.
+        asked = replace(batch, noise_BLD=None)
+        hidden_BLD = both.generator(asked, tally)
+        generated = predicted_from("masked", both.generator, hidden_BLD, asked, Tally())
+        tokens_BL, replaced_BL = replaced_tokens(batch, generated.logits_NV.detach())
         states_BLD: Tensor = both.reader(replace(batch, tokens_BL=tokens_BL), tally=tally)
         logits_BL = both.detector(states_BLD)[..., 0]
         logits_BL = logits_BL if logits_BL.dtype == torch.float64 else logits_BL.float()
@@ -118,7 +126,8 @@ class Replaced:
         )
         used_BL = batch.layout.document_BL >= 0
         detected = Term("replaced", (nats_BL * used_BL).sum(), float(used_BL.sum()), self.config.weight)
-        return *hidden_terms("masked", both.generator, hidden_BLD, batch, tally), detected
+        balance = balance_terms(tally, batch)
+        return *generated.terms, *balance, detected
 
     def exported(self, network: nn.Module) -> Network:
         """Return the network around the stack that reads; its head has learned nothing."""

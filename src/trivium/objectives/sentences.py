@@ -19,7 +19,7 @@ from trivium.model.build import build_network, build_readout
 from trivium.model.config import ModelConfig, ReadoutConfig, TransformConfig
 from trivium.model.heads import Network, Readout, at_places
 from trivium.model.view import Tally
-from trivium.objectives.base import hidden_terms, plain, require_one_stack, token_counts
+from trivium.objectives.base import Predicted, plain, predicted_from, require_one_stack, token_counts
 from trivium.objectives.masked import Masked, MaskedConfig
 from trivium.objectives.pieces import Piece, pieces_of, rewritten, without_ends
 
@@ -128,15 +128,20 @@ class Sentences:
 
     def loss(self, network: nn.Module, batch: AnyBatch, key: Key) -> tuple[Term, ...]:
         """Return the cross-entropy of the hidden tokens and of the answers."""
-        batch, both = plain(batch), _as_pooled(network)
-        tally, asked = Tally(), _documents(batch)
+        return self.predicted(network, batch, key).terms
+
+    def predicted(self, network: nn.Module, batch: AnyBatch, key: Key) -> Predicted:
+        """Return the logits of the hidden tokens, and the terms of `loss`."""
+        batch, both, tally = plain(batch), _as_pooled(network), Tally()
         hidden_BLD: Tensor = both.network(batch, tally)
-        terms = hidden_terms("masked", both.network, hidden_BLD, batch, tally)
+        hidden = predicted_from("masked", both.network, hidden_BLD, batch, tally)
+        asked = _documents(batch)
         logits_NC = both.pooler(at_places(hidden_BLD, asked.places_BN))
         logits_NC = logits_NC if logits_NC.dtype == torch.float64 else logits_NC.float()
         nats_N = functional.cross_entropy(logits_NC, asked.labels_BN.reshape(-1), reduction="none")
         weights_N = asked.weights_BN.reshape(-1).to(nats_N.dtype)
-        return *terms, Term(self.config.question, torch.dot(nats_N, weights_N), float(weights_N.sum()))
+        answers = Term(self.config.question, torch.dot(nats_N, weights_N), float(weights_N.sum()))
+        return Predicted(hidden.logits_NV, (*hidden.terms, answers))
 
     def exported(self, network: nn.Module) -> Network:
         """Return the network without the head over pairs."""

@@ -7,7 +7,6 @@ from typing import Any, Protocol, assert_never
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from trivium.core.batch import Batch, Term
 from trivium.core.errors import ConfigError, DataError
@@ -17,6 +16,7 @@ from trivium.data.tokenizer import Tokenizer
 from trivium.model.config import DEFAULT_READOUT, Decoder, Encoder, EncoderDecoder, ModelConfig, ReadoutConfig
 from trivium.model.heads import Network, Readout, SequenceToSequence, TwoStacks
 from trivium.model.stack import Stack
+from trivium.objectives.base import Predicted, label_term
 from trivium.tasks.pieces import Encoded, Reading
 
 Example = ClassifyExample | LabelExample
@@ -133,12 +133,10 @@ def _no_writer(found: str) -> ConfigError:
     return ConfigError(f"`readout.stack` writer needs an encoder_decoder, found: {found}; use readout.stack=reader.")
 
 
-def class_term(name: str, network: nn.Module, batch: Batch) -> Term:
-    """Return the summed cross-entropy of the labelled places, weighted."""
+def predicted_classes(name: str, network: nn.Module, batch: Batch) -> Predicted:
+    """Return the logits of the labelled places, and their summed cross-entropy, weighted."""
     logits_NC = class_logits(network, batch)
-    nats_N = functional.cross_entropy(logits_NC, batch.labels_BN.reshape(-1), reduction="none")
-    weights_N = batch.weights_BN.reshape(-1)
-    return Term(name, torch.dot(nats_N, weights_N.to(nats_N.dtype)), float(weights_N.sum()))
+    return Predicted(logits_NC, (label_term(name, logits_NC, batch),))
 
 
 def class_logits(network: nn.Module, batch: Batch) -> Tensor:

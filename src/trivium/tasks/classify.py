@@ -15,7 +15,8 @@ from trivium.data.frame import Framed
 from trivium.data.labelled import ClassifyExample, read_classify
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.model.pooling import document_edges, document_means
-from trivium.tasks.base import class_numbers, class_term
+from trivium.objectives.base import Predicted
+from trivium.tasks.base import class_numbers, predicted_classes
 from trivium.tasks.pieces import Encoded, Piece, Reading, window_starts
 
 
@@ -94,7 +95,11 @@ class Classify:
 
     def loss(self, network: nn.Module, batch: Batch, key: Key) -> tuple[Term, ...]:
         """Return the cross-entropy of the classes."""
-        return (class_term(self.name, network, batch),)
+        return self.predicted(network, batch, key).terms
+
+    def predicted(self, network: nn.Module, batch: Batch, key: Key) -> Predicted:
+        """Return the logits of the classes, and the loss."""
+        return predicted_classes(self.name, network, batch)
 
 
 _ZERO = np.zeros(1, dtype=np.int64)

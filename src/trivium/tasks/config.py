@@ -8,8 +8,9 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 from trivium.core.config import Config, override, parse
 from trivium.model.config import ReadoutConfig
 from trivium.model.parts import Probability
+from trivium.objectives.regularisers.config import Regularisers
 from trivium.tasks.build import build_task
-from trivium.train.config import AdamWConfig, LinearSchedule, Precision, ScheduleConfig
+from trivium.train.config import AdamWConfig, AveragingConfig, LinearSchedule, Precision, ScheduleConfig
 
 
 class FinetuneConfig(Config):
@@ -39,6 +40,11 @@ class FinetuneConfig(Config):
     max_gradient_norm: PositiveFloat = 1.0
     optimiser: AdamWConfig = AdamWConfig(lr=1e-3, weight_decay=0.1)
     schedule: ScheduleConfig = LinearSchedule(warmup_share=0.1)
+    regularisers: Regularisers = ()
+    averaging: AveragingConfig | None = None  # of the weights; the average is what is validated and kept
+    mixout: Probability = 0.0  # towards the pretrained weights
+    stochastic_depth: Probability | None = None  # None = as the model was pretrained
+    reinitialise_layers: NonNegativeInt = 0  # of the top, see `tasks.reader`
 
     @model_validator(mode="after")
     def _rows_divide(self) -> Self:

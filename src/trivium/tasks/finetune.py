@@ -1,7 +1,6 @@
 """Fine-tuning: `fit` trains a task in memory, `finetune` makes a run folder of it."""
 
 from collections.abc import Iterator, Sequence
-from copy import deepcopy
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -9,7 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from trivium.core.config import write_toml
-from trivium.core.errors import DataError
+from trivium.core.errors import ConfigError, DataError
 from trivium.core.files import new_folder, refuse_existing, write_json, write_text
 from trivium.core.progress import Progress, Silent
 from trivium.core.random import Key
@@ -18,17 +17,22 @@ from trivium.hub.families import usual_readout
 from trivium.model.config import DEFAULT_READOUT
 from trivium.model.count import num_parameters
 from trivium.model.folder import load_tensors, unique_tensors
+from trivium.objectives.base import Learned
+from trivium.objectives.regularisers.build import regularised
 from trivium.tasks.answers import Scores, score
-from trivium.tasks.base import Example, Task
+from trivium.tasks.base import Example, Task, TaskModel
 from trivium.tasks.baselines import Row, baselines
 from trivium.tasks.build import build_model, build_task, check_labels, head_kind, learned_task
 from trivium.tasks.config import FinetuneConfig
 from trivium.tasks.folder import MODEL, TunedModel, save_tuned
 from trivium.tasks.pieces import Encoded, TrainingRows
+from trivium.tasks.reader import Reader, begin_reader
 from trivium.tasks.start import Start
+from trivium.train.averaging import Kept, kept_weights
 from trivium.train.log import Log
 from trivium.train.loop import StepReport, train_steps
 from trivium.train.measure import settled_precision
+from trivium.train.mixout import trained_weights
 from trivium.train.optimisers import build_optimiser
 from trivium.train.precision import TrainedWeights
 from trivium.train.schedules import lr_share
@@ -84,46 +88,69 @@ def fit(
         log: where steps and epochs are written.
 
     Raises:
+        ConfigError: regularisers or what the stack begins with do not fit the model (see `regularised` and
+            `begin_reader`), or mixout has no weights to pull towards.
         DataError: there is no label to learn from.
         DivergedError: the loss is no longer finite.
     """
     began, progress = perf_counter(), progress or Silent()
     key = Key(config.seed).child("finetune")
-    reader = deepcopy(start.reader(config.seed, task.readout))
-    model = build_model(task, start.config, reader, dropout=config.dropout, key=key)
+    reader = begin_reader(start, config, task.readout, key.child("reader"))
+    model = build_model(task, reader.config, reader.part, dropout=config.dropout, key=key)
     rows = TrainingRows(
         train, rows=config.rows, accumulation=config.accumulation, epochs=config.epochs, key=key.child("data")
     )
     steps = min(rows.steps, config.max_steps or rows.steps)
-    weights = TrainedWeights(model, settled(config).precision)
+    size = reader.config.hidden_size
+    learned = regularised(config.regularisers, task, name=task.name, network=model, hidden_size=size)
+    weights, kept = _trained(model, _begun_with(start, reader, config), steps, config, key)
     progress.start(f"fine-tune {task.name}", steps, "steps")
     epochs, ends, tokens = [], {*rows.epoch_ends, steps}, 0
     best: tuple[Epoch, dict[str, Tensor]] | None = None
-    for report in _updates(task, weights, rows, steps, config, key):
+    for report in _updates(learned, weights, rows, steps, config, key):
+        kept.update(report.step)
         tokens += report.tokens
         if log is not None:
             log.step(report, tokens=tokens, seconds=perf_counter() - began)
         if report.step in ends:
-            epoch = Epoch(report.step, score(weights.compute, task.labels, valid).metrics)
+            epoch = Epoch(report.step, score(kept.computing(), task.labels, valid).metrics)
             epochs.append(epoch)
             _log_epoch(log, epoch, tokens, perf_counter() - began)
             if best is None or _rank(epoch) > _rank(best[0]):
-                best = epoch, {name: tensor.clone() for name, tensor in unique_tensors(model).items()}
+                best = epoch, {name: tensor.clone() for name, tensor in unique_tensors(kept.network).items()}
         progress.advance(report.step, _note(report, best[0] if best else None))
     if best is None:
         raise RuntimeError("training ended without an epoch")
     load_tensors(model, best[1], "the best epoch")
-    tuned = TunedModel(model.eval(), start.config, task, train.reading)
+    tuned = TunedModel(model.eval(), reader.config, task, train.reading)
     return Fitted(tuned, epochs, best[0], rows.share_of_real_tokens, tokens, perf_counter() - began)
 
 
+def _trained(
+    model: TaskModel, begun: dict[str, Tensor], steps: int, config: FinetuneConfig, key: Key
+) -> tuple[TrainedWeights, Kept]:
+    """Return the weights that are trained, and those that are scored and kept."""
+    precision = settled(config).precision
+    weights = trained_weights(model, precision, mixout=config.mixout, start=begun, key=key, step=0)
+    return weights, kept_weights(weights, config.averaging, precision=precision, steps=steps, saved={}, source="")
+
+
+def _begun_with(start: Start, reader: Reader, config: FinetuneConfig) -> dict[str, Tensor]:
+    """Return the pretrained weights by their names in the task's model, for mixout to pull towards."""
+    if not config.mixout:
+        return {}
+    if start.network is None:
+        raise ConfigError(f"`mixout` pulls towards pretrained weights, and {start.name} has none; leave it out.")
+    return {f"reader.{name}": tensor for name, tensor in reader.pretrained().items()}
+
+
 def _updates(
-    task: Task, weights: TrainedWeights, rows: TrainingRows, steps: int, config: FinetuneConfig, key: Key
+    learned: Learned, weights: TrainedWeights, rows: TrainingRows, steps: int, config: FinetuneConfig, key: Key
 ) -> Iterator[StepReport]:
     """Return the loop over the epochs' steps: the one that pretrains."""
     return train_steps(
         weights,
-        task,
+        learned,
         build_optimiser(config.optimiser, weights.master),
         ahead(rows.batch, 0, steps),
         start=0,

@@ -16,7 +16,8 @@ from trivium.data.labelled import UNSCORED, LabelExample, read_label, text_of
 from trivium.data.words import word_starts
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.model.heads import at_places
-from trivium.tasks.base import class_numbers, class_term
+from trivium.objectives.base import Predicted
+from trivium.tasks.base import class_numbers, predicted_classes
 from trivium.tasks.pieces import Encoded, Piece, Reading, best_windows, window_starts
 
 
@@ -83,7 +84,11 @@ class Label:
 
     def loss(self, network: nn.Module, batch: Batch, key: Key) -> tuple[Term, ...]:
         """Return the cross-entropy of the labels."""
-        return (class_term(self.name, network, batch),)
+        return self.predicted(network, batch, key).terms
+
+    def predicted(self, network: nn.Module, batch: Batch, key: Key) -> Predicted:
+        """Return the logits of the classes, and the loss."""
+        return predicted_classes(self.name, network, batch)
 
 
 def split_words(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

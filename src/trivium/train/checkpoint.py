@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trivium.core.errors import CheckpointError
 from trivium.core.files import new_folder, verify_checksums, write_checksums, write_json
@@ -14,6 +16,7 @@ from trivium.train.optimisers import load_optimiser_tensors, optimiser_tensors
 from trivium.train.state import TrainState
 
 NUM_KEPT = 2
+WEIGHTS = "weights.safetensors"
 
 
 def checkpoint_path(run: Path, step: int) -> Path:
@@ -21,18 +24,35 @@ def checkpoint_path(run: Path, step: int) -> Path:
     return run / "checkpoints" / f"step-{step:06d}"
 
 
-def save_checkpoint(run: Path, network: nn.Module, optimiser: torch.optim.Optimizer, state: TrainState) -> None:
-    """Write a checkpoint and remove those that are neither of the last two nor the best.
+def save_checkpoint(
+    run: Path,
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    state: TrainState,
+    *,
+    beside: Mapping[str, Mapping[str, Tensor]] = MappingProxyType({}),
+    num_kept: int = NUM_KEPT,
+) -> None:
+    """Write a checkpoint and remove those that are neither of the last ones nor the best.
 
     Later ones go too: a run that has come here again went on from before them because they were damaged.
+
+    Args:
+        run: the run's folder.
+        network, optimiser, state: what a run goes on from.
+        beside: more tensors that it needs, by the name of their file; an empty one is not written.
+        num_kept: how many of the last are kept.
     """
     path = checkpoint_path(run, state.step)
     with new_folder(path) as folder:
-        save_tensors(folder / "weights.safetensors", unique_tensors(network))
+        save_tensors(folder / WEIGHTS, unique_tensors(network))
         save_tensors(folder / "optimiser.safetensors", optimiser_tensors(optimiser, network))
+        for name, tensors in beside.items():
+            if tensors:
+                save_tensors(folder / f"{name}.safetensors", dict(tensors))
         write_json(folder / "state.json", state._asdict())
         write_checksums(folder)
-    kept = set([old for old in checkpoints(run) if _step_of(old) <= state.step][-NUM_KEPT:])
+    kept = set([old for old in checkpoints(run) if step_of(old) <= state.step][-num_kept:])
     if state.best_step is not None:
         kept.add(checkpoint_path(run, state.best_step))
     for old in checkpoints(run):
@@ -43,10 +63,11 @@ def save_checkpoint(run: Path, network: nn.Module, optimiser: torch.optim.Optimi
 def checkpoints(run: Path) -> list[Path]:
     """Return the run's checkpoints, the oldest first."""
     found = [path for path in (run / "checkpoints").glob("step-*") if path.name[5:].isdecimal()]
-    return sorted(found, key=_step_of)
+    return sorted(found, key=step_of)
 
 
-def _step_of(path: Path) -> int:
+def step_of(path: Path) -> int:
+    """Return how many updates a checkpoint is after."""
     return int(path.name[5:])
 
 
@@ -71,6 +92,13 @@ def latest_good(run: Path) -> tuple[Path | None, list[str]]:
 
 def load_checkpoint(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer) -> TrainState:
     """Give network and optimiser the checkpoint's values and return where the run was."""
-    load_tensors(network, read_tensors(path / "weights.safetensors"), str(path))
+    load_tensors(network, read_tensors(path / WEIGHTS), str(path))
     load_optimiser_tensors(optimiser, network, read_tensors(path / "optimiser.safetensors"), str(path))
     return TrainState(**json.loads((path / "state.json").read_text(encoding="utf-8")))
+
+
+def tensors_beside(path: Path, name: str) -> dict[str, Tensor]:
+    """Return the checkpoint's tensors of this name, empty when it has none; see `save_checkpoint`."""
+    file = path / f"{name}.safetensors"
+    # Copied: tensors of a mapped file are not aligned as those of an unbroken run are.
+    return {key: value.clone() for key, value in read_tensors(file).items()} if file.is_file() else {}

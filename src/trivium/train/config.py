@@ -8,8 +8,10 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from trivium.core.config import Config, Tree, override, parse, read_toml
 from trivium.model.config import ModelConfig
+from trivium.model.parts import Probability
 from trivium.model.presets import preset
 from trivium.objectives.build import ObjectiveConfig, usual_objective
+from trivium.objectives.regularisers.config import Regularisers
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -59,6 +61,27 @@ class CosineSchedule(Config):
 
 
 ScheduleConfig = Annotated[ConstantSchedule | LinearSchedule | CosineSchedule, Field(discriminator="kind")]
+
+
+class EmaConfig(Config):
+    """A running average of the weights; after n updates it keeps `decay` of itself, or n / (n + warmup) if less.
+
+    `warmup` 9 is TensorFlow's; 0 keeps `decay` from the first update on.
+    """
+
+    kind: Literal["ema"] = "ema"
+    decay: Decay = 0.999
+    warmup: NonNegativeInt = 9
+
+
+class TailConfig(Config):
+    """The plain average of the weights after each of the last steps, `share` of them all (Izmailov et al. 2018)."""
+
+    kind: Literal["tail"] = "tail"
+    share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.25
+
+
+AveragingConfig = Annotated[EmaConfig | TailConfig, Field(discriminator="kind")]
 # auto: bfloat16 where the processor multiplies it in hardware; settled before step 0.
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -75,6 +98,7 @@ class TrainConfig(Config):
     validate_steps: PositiveInt | None = None
     validate_rows: PositiveInt = 128
     checkpoint_steps: PositiveInt | None = None
+    checkpoints_kept: PositiveInt = 2  # of the last, beside the best
     prefetch: NonNegativeInt = 2
 
 
@@ -89,6 +113,9 @@ class RunConfig(Config):
     optimiser: AdamWConfig = AdamWConfig()
     schedule: ScheduleConfig = LinearSchedule()
     train: TrainConfig = TrainConfig()
+    regularisers: Regularisers = ()
+    averaging: AveragingConfig | None = None  # of the weights; the average is what is validated and kept
+    mixout: Probability = 0.0  # towards the weights of `start_from`
 
 
 def load_recipe(recipe: str, assignments: Sequence[str] = ()) -> RunConfig:

@@ -3,29 +3,18 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
 from time import perf_counter
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from trivium.core.batch import AnyBatch, Term
+from trivium.core.batch import AnyBatch
 from trivium.core.errors import DivergedError
 from trivium.core.random import Key
 from trivium.data.loader import micro_batches
+from trivium.objectives.base import Learned
 from trivium.train.optimisers import set_lr
 from trivium.train.precision import TrainedWeights
-
-
-class Learned(Protocol):
-    """What the loop asks of an objective or a task, whose batches it hands on as they are."""
-
-    def counts(self, batch: Any) -> dict[str, float]:
-        """Return the count of each term of a batch before anything is computed."""
-        ...
-
-    def loss(self, network: nn.Module, batch: Any, key: Key) -> tuple[Term, ...]:
-        """Return the terms of the loss on a batch."""
-        ...
 
 
 class StepReport(NamedTuple):
@@ -114,7 +103,7 @@ def _accumulate(
     loss = 0.0
     for number, micro in enumerate(micros):
         torch.manual_seed(key.child("dropout", step, 0, number).integer())
-        terms = learned.loss(weights.compute, micro, key.child("loss", step, number))
+        terms = learned.loss(weights.compute, micro, key.child("loss", step))
         total = torch.stack([term.weight * term.sum / (counts[term.name] or 1.0) for term in terms]).sum()
         total.backward()  # type: ignore[no-untyped-call]
         weights.collect_gradients()

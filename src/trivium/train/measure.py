@@ -8,18 +8,25 @@ import torch
 
 from trivium.core.batch import AnyBatch
 from trivium.core.random import Key
+from trivium.model.folder import unique_tensors
 from trivium.model.initialise import initialise
-from trivium.objectives.base import Objective
+from trivium.objectives.base import Learned, Objective
+from trivium.train.averaging import kept_weights
 from trivium.train.config import Precision, RunConfig
 from trivium.train.loop import train_steps
+from trivium.train.mixout import trained_weights
 from trivium.train.optimisers import build_optimiser
-from trivium.train.precision import TrainedWeights
 
 _WARM_STEPS, _MIN_STEPS, _MIN_SECONDS, _BUDGET_SHARE = 2, 4, 2.0, 0.04
 
 
 def seconds_a_step(
-    config: RunConfig, objective: Objective, batch: Callable[[int], AnyBatch], *, budget_seconds: float
+    config: RunConfig,
+    objective: Objective,
+    learned: Learned,
+    batch: Callable[[int], AnyBatch],
+    *,
+    budget_seconds: float,
 ) -> float:
     """Return the mean time of one update of this run, on a network that is thrown away.
 
@@ -29,12 +36,14 @@ def seconds_a_step(
     network = objective.network(config.model)
     key = Key(config.seed).child("measure")
     initialise(network, config.model, key)
-    weights = TrainedWeights(network, config.train.precision)
+    precision, many = config.train.precision, 1_000_000
+    weights = trained_weights(network, precision, mixout=config.mixout, start=unique_tensors(network), key=key, step=0)
+    kept = kept_weights(weights, config.averaging, precision=precision, steps=many, saved={}, source="")
     steps = train_steps(
         weights,
-        objective,
+        learned,
         build_optimiser(config.optimiser, network),
-        map(batch, range(1_000_000)),
+        map(batch, range(many)),
         start=0,
         lr=lambda step: 0.0,
         accumulation=config.train.accumulation,
@@ -47,7 +56,7 @@ def seconds_a_step(
     enough = max(min(_MIN_SECONDS, 0.2 * budget_seconds), _BUDGET_SHARE * min(budget_seconds, 600.0))
     while len(times) < _MIN_STEPS or sum(times) < enough:
         begun = perf_counter()
-        next(steps)
+        kept.update(next(steps).step)
         times.append(perf_counter() - begun)
     return mean(times)
 

@@ -12,11 +12,18 @@ class TrainedWeights:
     """A network's float32 weights and, in bfloat16, the copy that forward and backward passes use.
 
     Gradients of the copy are added up in float32 after every micro-batch; after an update the copy is written anew.
+
+    Args:
+        network: what is trained.
+        precision: the type that is computed in.
+        apart: compute with a copy in float32 too.
     """
 
-    def __init__(self, network: nn.Module, precision: Precision) -> None:
+    def __init__(self, network: nn.Module, precision: Precision, *, apart: bool = False) -> None:
         self.master = network
-        self.compute = deepcopy(network).to(torch.bfloat16) if precision == "bfloat16" else network
+        self.compute = deepcopy(network) if apart or precision == "bfloat16" else network
+        if precision == "bfloat16":
+            self.compute.to(torch.bfloat16)
         self._pairs = [
             (master, copy)
             for master, copy in zip(self.master.parameters(), self.compute.parameters(), strict=True)
@@ -25,9 +32,9 @@ class TrainedWeights:
 
     def collect_gradients(self) -> None:
         """Add the gradients of one micro-batch to the float32 ones."""
-        for master, copy in self._pairs:
+        for number, (master, copy) in enumerate(self._pairs):
             if copy.grad is not None:
-                gradient = copy.grad.to(master.dtype)
+                gradient = self._of_master(number, copy.grad.to(master.dtype))
                 master.grad = gradient if master.grad is None else master.grad.add_(gradient)
                 copy.grad = None
 
@@ -36,3 +43,11 @@ class TrainedWeights:
         if self._pairs:
             masters: list[Tensor] = [master.detach() for master, _ in self._pairs]
             torch._foreach_copy_([copy.detach() for _, copy in self._pairs], masters)
+
+    def exact(self) -> nn.Module:
+        """Return the network with the weights as they are, in the type that is computed in."""
+        return self.compute
+
+    def _of_master(self, number: int, gradient: Tensor) -> Tensor:
+        """Return the gradient of a float32 weight, given that of its copy."""
+        return gradient

@@ -8,6 +8,7 @@ from time import perf_counter
 from types import FrameType
 from typing import Any, NamedTuple
 
+import numpy as np
 from torch import nn
 
 from trivium.core.batch import AnyBatch
@@ -20,19 +21,21 @@ from trivium.data.loader import ahead, step_batches
 from trivium.data.normal import Normal
 from trivium.data.packing import RowReader
 from trivium.data.shards import PreparedData
-from trivium.model.config import with_max_length, with_vocabulary
+from trivium.data.tokenizer import Tokenizer
+from trivium.model.config import ModelConfig, with_max_length, with_vocabulary
 from trivium.model.count import num_parameters
-from trivium.model.folder import SavedModel, load_matching, save_model, unique_tensors
+from trivium.model.folder import save_model
 from trivium.model.initialise import initialise
-from trivium.objectives.base import Objective, has_experts
+from trivium.objectives.base import Learned, Objective, has_experts
 from trivium.objectives.build import DistilConfig, Vocabulary, build_objective
 from trivium.objectives.distil import teacher_hash
-from trivium.train.checkpoint import latest_good, load_checkpoint, save_checkpoint
+from trivium.objectives.regularisers.build import regularised
+from trivium.train.begin import AVERAGE, START, Start, begin
+from trivium.train.checkpoint import save_checkpoint
 from trivium.train.config import RunConfig
 from trivium.train.log import Log
 from trivium.train.loop import train_steps
 from trivium.train.measure import seconds_a_step, settled_precision
-from trivium.train.optimisers import build_optimiser
 from trivium.train.precision import TrainedWeights
 from trivium.train.schedules import lr_share
 from trivium.train.state import TrainState
@@ -42,13 +45,11 @@ CONFIG, LOG, RESULTS, MODEL = "config.toml", "log.jsonl", "results.json", "model
 DEFAULT_STEPS = 1000
 
 
-Start = Callable[[], SavedModel]
-
-
 class Material(NamedTuple):
     """What a run reads and learns."""
 
     objective: Objective
+    learned: Learned  # the objective, with what is asked of it in training only
     batch: Callable[[int], AnyBatch]
     held_out: RowReader
     start: Start | None  # opens the model whose weights it begins with
@@ -122,15 +123,14 @@ def _train(
     train, key, log = config.train, Key(config.seed), Log(out / LOG)
     steps, log_steps = train.steps or 0, train.log_steps or 1
     validate_steps, checkpoint_steps = train.validate_steps or steps, train.checkpoint_steps or steps
-    network, optimiser, state = _begin(config, material, out, progress)
-    weights = TrainedWeights(network, config.train.precision)
+    weights, kept, optimiser, start, state = begin(config, material.objective, material.start, out, progress)
     log.cut_after(state.step)
     began, before = perf_counter(), state.seconds
-    beside = "" if normal is None else f" (unigram {normal.unigram:.2f})"
+    normally = "" if normal is None else f" (unigram {normal.unigram:.2f})"
     progress.start("pretrain", steps, "steps")
     reports = train_steps(
         weights,
-        material.objective,
+        material.learned,
         optimiser,
         ahead(material.batch, state.step, steps, depth=train.prefetch),
         start=state.step,
@@ -140,24 +140,26 @@ def _train(
         key=key,
     )
     for report in reports:
+        kept.update(report.step)
         seconds = before + perf_counter() - began
         state = state._replace(step=report.step, tokens=state.tokens + report.tokens, seconds=seconds)
         if report.step % log_steps == 0 or report.step == steps:
             log.step(report, tokens=state.tokens, seconds=state.seconds)
         improved = False
         if report.step % validate_steps == 0 or report.step == steps:
-            loss = _validate(config, material, weights.compute, log, state)
+            loss = _validate(config, material, kept.computing(), log, state)
             if improved := state.best_loss is None or loss < state.best_loss:
                 state = state._replace(best_loss=loss, best_step=report.step)
         signal_number = stopped_by()
         due = report.step % checkpoint_steps == 0 or report.step == steps
         if due or improved or signal_number is not None:
-            save_checkpoint(out, network, optimiser, state)
+            beside = {AVERAGE: kept.tensors(), START: start}
+            save_checkpoint(out, weights.master, optimiser, state, beside=beside, num_kept=train.checkpoints_kept)
         rate = report.tokens / max(sum(report.seconds_by_phase.values()), 1e-9)
-        progress.advance(report.step, f"loss {report.loss:.3f}{beside}  {rate:,.0f} tokens/s")
+        progress.advance(report.step, f"loss {report.loss:.3f}{normally}  {rate:,.0f} tokens/s")
         if signal_number is not None and report.step < steps:
             raise Interrupted(signal_number, report.step)
-    return _finish(config, data, material, network, out, state, normal)
+    return _finish(config, data, material, kept.network, out, state, normal)
 
 
 def _finish(
@@ -171,9 +173,8 @@ def _finish(
 ) -> dict[str, Any]:
     """Write `model/` and `results.json`."""
     kept = material.objective.exported(network)
-    head = config.model.head.model_copy(update={"trained": material.objective.speaks})
     with new_folder(out / MODEL) as folder:
-        save_model(folder, kept, config.model.model_copy(update={"head": head}), data.tokenizer.to_bytes())
+        save_model(folder, kept, as_trained(config.model, material.objective), data.tokenizer.to_bytes())
     loss, terms = _held_out(config, material, network.eval())
     results: dict[str, Any] = {
         "task": config.objective.kind,
@@ -190,31 +191,19 @@ def _finish(
     return results
 
 
-def _begin(config: RunConfig, material: Material, out: Path, progress: Progress) -> tuple[nn.Module, Any, TrainState]:
-    """Return network, optimiser and state as they were, or as they begin."""
-    network = material.objective.network(config.model)
-    optimiser = build_optimiser(config.optimiser, network)
-    path, complaints = latest_good(out)
-    for complaint in complaints:
-        progress.line(f"{complaint} The checkpoint before it is used.")
-    if path is not None:
-        state = load_checkpoint(path, network, optimiser)
-        progress.line(f"resumed at step {state.step} of {config.train.steps}")
-        return network, optimiser, state
-    initialise(network, config.model, Key(config.seed))
-    if config.start_from is not None and material.start is not None:
-        anew = load_matching(network, unique_tensors(material.start().network))
-        if anew:
-            shown = ", ".join(anew[:3]) + (f" and {len(anew) - 3} more" if len(anew) > 3 else "")
-            progress.line(f"begins with {config.start_from}, but for what it has not and is drawn anew: {shown}")
-    return network, optimiser, TrainState()
-
-
 def _material(config: RunConfig, data: PreparedData, start: Start | None) -> Material:
     """Build the objective, the function from a step to its batch, and the held-out rows."""
     special, key = data.tokenizer.special, Key(config.seed)
-    objective = build_objective(config.objective, _vocabulary(config, data))
-    objective.network(config.model.model_copy(update={"vocabulary_size": 8}))  # refuses a family it cannot train
+    objective = build_objective(config.objective, vocabulary_of(config.model, data.tokenizer, data))
+    # Built small: it refuses a family that it cannot train.
+    network = objective.network(config.model.model_copy(update={"vocabulary_size": 8}))
+    learned = regularised(
+        config.regularisers,
+        objective,
+        name=config.objective.kind,
+        network=network,
+        hidden_size=config.model.hidden_size,
+    )
     length = config.data.row_length
     together = objective.rows_together * config.train.accumulation
     if config.train.rows % together:
@@ -231,18 +220,23 @@ def _material(config: RunConfig, data: PreparedData, start: Start | None) -> Mat
         )
     rows, steps = config.train.rows, config.train.steps
     batch = step_batches(reader, objective.make, rows_per_step=rows, key=key.child("make"), steps=steps)
-    return Material(objective, batch, held_out, start)
+    return Material(objective, learned, batch, held_out, start)
 
 
-def _vocabulary(config: RunConfig, data: PreparedData) -> Vocabulary:
-    """Return what the objective knows of the texts."""
-    return Vocabulary(
-        data.tokenizer.special,
-        data.tokenizer.vocabulary_size,
-        counts_V=lambda: data.split("train").token_counts(data.tokenizer.vocabulary_size),
-        segments=config.model.stacks()[0].embedding.num_segments > 1,
-        balanced=has_experts(config.model),
-    )
+def vocabulary_of(model: ModelConfig, tokenizer: Tokenizer, data: PreparedData | None) -> Vocabulary:
+    """Return what an objective knows of the texts; without data all tokens are taken to be equally frequent."""
+    size = tokenizer.vocabulary_size
+
+    def counts_V() -> np.ndarray:
+        return np.ones(size) if data is None else data.split("train").token_counts(size)
+
+    segments = model.stacks()[0].embedding.num_segments > 1
+    return Vocabulary(tokenizer.special, size, counts_V, segments, balanced=has_experts(model))
+
+
+def as_trained(model: ModelConfig, objective: Objective) -> ModelConfig:
+    """Return the architecture with its head marked as the objective leaves it, see `HeadConfig.trained`."""
+    return model.model_copy(update={"head": model.head.model_copy(update={"trained": objective.speaks})})
 
 
 def _begun_alike(config: RunConfig, before: RunConfig) -> RunConfig:
@@ -262,6 +256,8 @@ def _fit(config: RunConfig, data: PreparedData) -> RunConfig:
             f"`train.accumulation` must divide `train.rows`: "
             f"{config.train.accumulation} does not divide {config.train.rows}."
         )
+    if config.mixout and config.start_from is None:
+        raise ConfigError("`mixout` pulls towards the weights that a run begins with, and this one begins with none.")
     model = config.model
     if config.start_from is None:
         model = with_vocabulary(model, data.tokenizer.vocabulary_size)
@@ -304,7 +300,8 @@ def _settle(
     config = config.model_copy(update={"train": train})
     steps = train.steps or DEFAULT_STEPS
     if seconds is not None:
-        step_seconds = seconds_a_step(config, material.objective, material.batch, budget_seconds=seconds)
+        objective, learned = material.objective, material.learned
+        step_seconds = seconds_a_step(config, objective, learned, material.batch, budget_seconds=seconds)
         network = material.objective.network(config.model)
         initialise(network, config.model, Key(config.seed))
         validating = perf_counter()
