@@ -13,7 +13,8 @@ from trivium.core.random import Key
 from trivium.core.special import NUM_SENTINELS, SPECIAL_TOKENS, SpecialTokens
 from trivium.data.words import SENTENCE_BIT, WORD_BIT, token_bits
 from trivium.evaluate.objective_facts import unusual_settings
-from trivium.evaluate.objective_picture import Reading, objective_picture
+from trivium.evaluate.objective_picture import objective_picture
+from trivium.evaluate.objective_places import Reading
 from trivium.objectives.base import plain
 from trivium.objectives.build import (
     DistilConfig,

@@ -5,20 +5,13 @@ An SVG that stands alone (no script, no font of its own), light and dark as the 
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import Literal, NamedTuple
 
-import torch
-
-from trivium.core.batch import Batch
-from trivium.core.layout import TokenLayout, visible
 from trivium.core.special import SpecialTokens
 from trivium.evaluate.axes import fitted, label, text_width
 from trivium.evaluate.markup import Markup, element
+from trivium.evaluate.objective_places import Place, Reading, Role, described, places_of, seen_by, source_of
 from trivium.evaluate.page import DARK, LIGHT
-from trivium.objectives.fill_in import marks_of
-from trivium.objectives.spans import mode_marks
 
-Role = Literal["text", "special", "mask", "random", "kept", "sentinel", "mark"]
 _ROLES: dict[Role, str] = {
     "text": "a token of the text",
     "special": "begins, ends or parts texts",
@@ -28,12 +21,6 @@ _ROLES: dict[Role, str] = {
     "sentinel": "stands for a hidden span",
     "mark": "announces what follows",
 }
-_KINDS = {
-    "all": "Every place sees the whole of its text.",
-    "past": "Every place sees itself and what comes before it in its text.",
-    "ranked": "A place sees what is of its text and of no higher rank than its own.",
-}
-
 _HOW_TO_READ = "Rows look, columns are seen; strong: the row is asked."
 
 WIDTH = 900.0
@@ -69,41 +56,6 @@ text.special{fill:var(--muted)}
 )
 
 
-class Reading(NamedTuple):
-    """What one network reads of a batch, and how its labels are said.
-
-    Args:
-        heading: what is shown.
-        batch: one objective's.
-        row: which of its rows.
-        ahead: the label of a place is the next token of its text, not the place's own.
-        label: says the label of a place; None = by the token's name.
-        told: says the label of a whole text.
-        whole: that label is of all places of its text, not of the one place that bears it.
-    """
-
-    heading: str
-    batch: Batch
-    row: int = 0
-    ahead: bool = False
-    label: Callable[[int], str] | None = None
-    told: Callable[[int], str] | None = None
-    whole: bool = False
-
-
-class Place(NamedTuple):
-    """A used place of a row."""
-
-    name: str
-    role: Role
-    document: int
-    asked: str | None  # the label that is to be predicted here
-    told: str | None  # the label of its text, predicted here too
-    rank: int | None  # where the ranks are of no usual kind
-    second: bool  # of the second text of a pair
-    hidden: bool  # nobody sees it
-
-
 def objective_picture(
     readings: Sequence[Reading], names: Callable[[int], str], special: SpecialTokens, *, title: str
 ) -> Markup:
@@ -123,7 +75,7 @@ def objective_picture(
             parts.append(element("rect", x=_EDGE, y=y - 14, width=WIDTH - 2 * _EDGE, height=1, class_="field"))
         drawn, y = _panel(reading, names, special, y)
         parts += [*drawn]
-        told.append(_described(reading, names, special))
+        told.append(described(reading, names, special))
         y += _BETWEEN
     height = y - _BETWEEN + _EDGE
     paper = element("rect", x=0.5, y=0.5, width=WIDTH - 1, height=height - 1, rx=10, class_="paper")
@@ -144,72 +96,11 @@ def objective_picture(
     )
 
 
-def places_of(reading: Reading, names: Callable[[int], str], special: SpecialTokens) -> list[Place]:
-    """Return the used places of the row that is shown, in order."""
-    batch = reading.batch.rows(reading.row, reading.row + 1)
-    layout = batch.layout
-    tokens, documents = batch.tokens_BL[0].tolist(), layout.document_BL[0].tolist()
-    say = reading.label or names
-    asked = _labels(batch.labels_BN, batch.places_BN, batch.weights_BN)
-    told = _labels(*batch.documents) if batch.documents is not None else {}
-    if reading.whole:
-        of = {documents[place]: answer for place, answer in told.items()}
-        told = {place: of[document] for place, document in enumerate(documents) if document in of}
-    meant = {place + reading.ahead: token for place, token in asked.items()} if reading.label is None else {}
-    segments = [0] * len(tokens) if batch.segments_BL is None else batch.segments_BL[0].tolist()
-    ranks = layout.rank_BL[0].tolist() if layout.kind == "ranked" else [None] * len(tokens)
-    unseen = (layout.key_rank_BL > layout.rank_BL)[0].tolist()
-    marks = {*marks_of(special), *mode_marks(special).values()}
-
-    def role(place: int) -> Role:
-        token = tokens[place]
-        if token == special.mask:
-            return "mask"
-        if token in special.sentinels:
-            return "mark" if token in marks else "sentinel"
-        if token in special.all():
-            return "special"
-        if place not in meant or documents[place] != documents[place - reading.ahead]:
-            return "text"
-        if token != meant[place]:
-            return "random"
-        # Where all is seen, asking for what stands there says that it was chosen and left.
-        return "kept" if layout.kind == "all" else "text"
-
-    return [
-        Place(
-            names(tokens[place]),
-            role(place),
-            documents[place],
-            say(asked[place]) if place in asked else None,
-            reading.told(told[place]) if reading.told is not None and place in told else None,
-            ranks[place],
-            bool(segments[place]),
-            unseen[place],
-        )
-        for place in range(len(tokens))
-        if documents[place] >= 0
-    ]
-
-
-def _labels(labels_BN: torch.Tensor, places_BN: torch.Tensor, weights_BN: torch.Tensor) -> dict[int, int]:
-    used = weights_BN[0] > 0
-    return dict(zip(places_BN[0][used].tolist(), labels_BN[0][used].tolist(), strict=True))
-
-
-def _seen(query: TokenLayout, key: TokenLayout, row: int) -> list[list[bool]]:
-    """Return which used key places each used query place sees."""
-    query, key = (layout.map(lambda tensor: tensor[row : row + 1]) for layout in (query, key))
-    mask_LM = visible(query, key)[0][query.document_BL[0] >= 0][:, key.document_BL[0] >= 0]
-    rows: list[list[bool]] = mask_LM.tolist()
-    return rows
-
-
 def _panel(
     reading: Reading, names: Callable[[int], str], special: SpecialTokens, y: float
 ) -> tuple[list[Markup], float]:
     """Draw one reading; return it and where it ends."""
-    own, source = places_of(reading, names, special), _source_of(reading)
+    own, source = places_of(reading, names, special), source_of(reading)
     read = [] if source is None else places_of(source, names, special)
     gutter = min(max(text_width(place.name) for place in own) + 8, _NAME)
     needed = max(gutter + _CELL * len(own), gutter + _SMALL_CELL * len(read), text_width(_HOW_TO_READ) - 20)
@@ -225,20 +116,15 @@ def _panel(
     drawn_legend, low = _legend([*read, *own], low + 4, room)
     parts += [*drawn, *drawn_legend]
     about = "Within the decoder's row" if source is not None else "Who sees whom"
-    seen = _seen(reading.batch.layout, reading.batch.layout, reading.row)
+    seen = seen_by(reading.batch.layout, reading.batch.layout, reading.row)
     drawn, under = _matrix(about, own, own, seen, (right, top, gutter, _CELL), named=True)
     parts += drawn
     if source is not None:
-        seen = _seen(reading.batch.layout, source.batch.layout, reading.row)
+        seen = seen_by(reading.batch.layout, source.batch.layout, reading.row)
         place = (right, under + 18, gutter, _SMALL_CELL)
         drawn, under = _matrix("What it sees of the encoder's row", own, read, seen, place, named=False)
         parts += drawn
     return parts, max(low, under)
-
-
-def _source_of(reading: Reading) -> Reading | None:
-    source = reading.batch.source
-    return None if source is None else Reading("The encoder reads", source, reading.row)
 
 
 def _strip(heading: str | None, places: list[Place], y: float, room: float) -> tuple[list[Markup], float]:
@@ -388,24 +274,3 @@ def _matrix(
             turned = element("text", name, x=5, y=4.2)
             parts.append(element("g", turned, transform=f"translate({left + middle:g} {top:g}) rotate(-90)"))
     return parts, top + height
-
-
-def _described(reading: Reading, names: Callable[[int], str], special: SpecialTokens) -> str:
-    """Return the reading in sentences, for those who hear it."""
-    said = [f"{reading.heading}."]
-    source = _source_of(reading)
-    for what, each in (
-        ("The encoder reads", source),
-        ("The decoder reads" if source else "The network reads", reading),
-    ):
-        if each is None:
-            continue
-        places = places_of(each, names, special)
-        texts = [" ".join(place.name for place in run) for _, run in groupby(places, key=lambda each: each.document)]
-        said.append(f"{what}: {' / '.join(texts)}.")
-        asked = [f"{place.asked} at {place.name}" for place in places if place.asked is not None]
-        said += [f"Asked: {', '.join(asked)}."] * bool(asked)
-        told = {place.document: place.told for place in places if place.told is not None}
-        said += [f"Text {document + 1}, {words}" + "." * (words[-1] != "?") for document, words in told.items()]
-        said.append(_KINDS[each.batch.layout.kind])
-    return " ".join(said)
