@@ -189,7 +189,10 @@ def _readings(config: ObjectiveConfig, rows: Rows, key: Key, known: Words) -> li
             return _replaced(_made(config, rows, key, known), known)
         case ContrastiveConfig():
             batch = _made(config, rows, key, known)
-            heading, asked = "The network reads the row twice, with other dropout", "asked of its mean: which is it?"
+            heading, asked = (
+                "The network reads the row twice, with other dropout",
+                "asked of its mean: which is this, read again?",
+            )
             return [Reading(heading, batch, told=lambda _: asked, whole=True)]
         case _:
             return [_one(config, _made(config, rows, key, known))]
@@ -243,5 +246,7 @@ def _replaced(batch: Batch, known: Words) -> list[Reading]:
     )
     return [
         Reading("The generator reads", batch),
-        Reading("The network reads what it filled in", told, label=lambda label: ("own", "replaced")[label]),
+        Reading(
+            "The network reads what it filled in, here at random", told, label=lambda label: ("own", "replaced")[label]
+        ),
     ]

@@ -27,6 +27,11 @@ class Facts(NamedTuple):
     sees: str
     paper: str
 
+    def row(self) -> str:
+        """Return the objective as a row of the table in docs/objectives.md."""
+        cells = (f"[`{self.kind}`](#{self.kind})", self.families, self.hides, self.predicts, self.sees, self.paper)
+        return f"| {' | '.join(cells)} |"
+
 
 _ONE = "encoder, decoder"
 _TWO = "encoder-decoder"
