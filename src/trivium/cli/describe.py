@@ -133,6 +133,33 @@ def show_presets(*, as_json: bool) -> None:
         typer.echo(f"{row['name']:<18}{family:<18}{row['parameters']:>14,}{said}")
 
 
+def show_objectives(out: Path | None, *, as_json: bool) -> None:
+    """Print what every objective hides, predicts and sees; draw them all into a folder if there is one to make."""
+    from trivium.core.files import new_folder, refuse_existing, write_text
+    from trivium.evaluate.objective_facts import FACTS, settings_of
+
+    drawn = 0
+    if out is not None:
+        from trivium.evaluate.objective_examples import EXAMPLES, example_picture
+
+        refuse_existing(out)
+        with new_folder(out) as folder:
+            for name in EXAMPLES:
+                write_text(folder / f"{name}.svg", example_picture(name))
+        drawn = len(EXAMPLES)
+    if as_json:
+        typer.echo(json.dumps([{**facts._asdict(), "settings": settings_of(facts.kind)} for facts in FACTS]))
+        return
+    for facts in FACTS:
+        settings = ", ".join(f"{name} = {value}" for name, value in settings_of(facts.kind).items())
+        typer.echo(
+            f"{facts.kind:<12}{facts.families}. Hides {facts.hides}. Predicts {facts.predicts}. Sees {facts.sees}. "
+            f"({facts.paper}) Settings: {settings or 'none'}"
+        )
+    if out is not None:
+        typer.echo(f"{drawn} pictures in {out}")
+
+
 def show_scores(title: str, metrics: dict[str, float], baselines: dict[str, dict[str, float | str]]) -> None:
     """Print a model's scores with the baselines below them."""
     names = list(metrics)

@@ -1,4 +1,4 @@
-"""trivium inspect: what a run, a preset or a prepared data set is."""
+"""trivium inspect: what a run, a preset or a prepared data set is, and what each objective does."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,16 +17,28 @@ def command(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="RUN|PRESET|DATA", help="A run, data or Hugging Face folder, a preset's name, or `presets` for all."
+            metavar="RUN|PRESET|DATA",
+            help="A run, data or Hugging Face folder, a preset's name, `presets` for all, or `objectives` for what "
+            "can be learned.",
         ),
     ],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Of `objectives`: folder to make, with a picture of each.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show parameters and FLOPs by part, or documents, tokens, lengths and what was dropped."""
+    """Show parameters and FLOPs by part; documents, tokens, lengths and what was dropped; or every objective."""
     from trivium.cli.describe import show_data, show_model
     from trivium.core.errors import ConfigError, nearest
 
     path = Path(what)
+    if what == "objectives":
+        from trivium.cli.describe import show_objectives
+
+        show_objectives(out, as_json=as_json)
+        return
+    if out is not None:
+        raise ConfigError(f"--out {out}: only `trivium inspect objectives` draws pictures; found {what}.")
     if what == "presets":
         from trivium.cli.describe import show_presets
 

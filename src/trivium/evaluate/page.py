@@ -8,13 +8,13 @@ from trivium.evaluate.charts import CHART_STYLE
 from trivium.evaluate.formatting import is_number, number_text
 from trivium.evaluate.markup import Markup, element, escaped
 
-_LIGHT = """--paper:#faf9f6;--card:#fff;--ink:#1d2126;--muted:#646a72;--line:#e3e0d8;--tint:#f1efe9;
+LIGHT = """--paper:#faf9f6;--card:#fff;--ink:#1d2126;--muted:#646a72;--line:#e3e0d8;--tint:#f1efe9;
 --c0:#0b69a8;--c1:#b54d08;--c2:#08755a;--c3:#7748b0;--c4:#846400;--c5:#a8326a;--good:#e3f1ea;--bad:#b3261e"""
-_DARK = """--paper:#15171a;--card:#1c1f23;--ink:#e7e5e0;--muted:#a0a4ab;--line:#32363c;--tint:#22262b;
+DARK = """--paper:#15171a;--card:#1c1f23;--ink:#e7e5e0;--muted:#a0a4ab;--line:#32363c;--tint:#22262b;
 --c0:#6bb7ea;--c1:#f0995e;--c2:#55c7a0;--c3:#bd9bea;--c4:#d8b64a;--c5:#ee8cb8;--good:#1f3a30;--bad:#ff8a80"""
 
 STYLE = (
-    f":root{{color-scheme:light dark;{_LIGHT}}}\n@media(prefers-color-scheme:dark){{:root{{{_DARK}}}}}"
+    f":root{{color-scheme:light dark;{LIGHT}}}\n@media(prefers-color-scheme:dark){{:root{{{DARK}}}}}"
     + """
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%;text-size-adjust:100%}

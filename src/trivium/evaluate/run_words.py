@@ -16,6 +16,7 @@ _POSITIONS = {
 }
 _NORMS = {"layer_norm": "LayerNorm", "rms_norm": "RMSNorm"}
 _PLACEMENTS = {"pre": "before each branch", "post": "after each sum", "sandwich": "before and after each branch"}
+_UNITS = {"words": "hidden words", "spans": "hidden runs of words", "ngrams": "hidden runs of words"}
 _STACKS = {"stack": "layers", "encoder": "layers that read", "decoder": "layers that write"}
 
 
@@ -27,14 +28,37 @@ def article(noun: str) -> str:
 def objective_words(config: Mapping[str, Any]) -> str:
     """Return in words what a pretraining run predicts."""
     objective = table(config, "objective")
-    rate = objective.get("rate")
     match objective.get("kind"):
         case "masked":
-            return "hidden tokens" + (f" ({percent_text(rate)} of the text)" if is_number(rate) else "")
+            return _masked(objective)
         case "causal":
             return "the next token"
+        case "prefix":
+            return "the next token after a prefix that is read both ways"
+        case "fill_in":
+            return f"the next token, where the middle{_share(objective, 'rate', ' of {} of the texts')} stands last"
+        case "permuted":
+            return f"the last tokens of a random order{_share(objective, 'rate', ' ({} of the text)')}"
         case "spans":
-            return "hidden spans" + (f" ({percent_text(rate)} of the text)" if is_number(rate) else "")
+            what = "the ends of texts" if objective.get("placement") == "end" else "hidden spans"
+            return what + _share(objective, "rate", " ({} of the text)")
+        case "denoise":
+            return f"whole texts that were spoilt{_share(objective, 'rate', ' ({} taken out)')}"
+        case "sentences":
+            follow = objective.get("question") == "next"
+            asked = "the second of two texts follows the first" if follow else "two texts stand in their order"
+            return f"{_masked(table(objective, 'masked'))}, and whether {asked}"
+        case "replaced":
+            share = _share(table(objective, "masked"), "rate", " ({} of the text)")
+            return f"which tokens a generator has put in{share}"
+        case "contrastive":
+            return "which of several texts is the same, read again"
+        case "mixed":
+            return _mixed(objective)
+        case "ul2":
+            return "hidden spans, short, long, or the end of the text (UL2)"
+        case "distil":
+            return f"{objective_words(objective)}, and what a teacher says of them"
         case kind:
             return str(kind or "an unknown objective")
 
@@ -86,6 +110,44 @@ def run_words(files: RunFiles) -> dict[str, object]:
         "time": seconds_text(results["seconds"]) if is_number(results.get("seconds")) else None,
     }
     return {name: value for name, value in words.items() if value is not None}
+
+
+def _masked(objective: Mapping[str, Any]) -> str:
+    what = _UNITS.get(str(table(objective, "unit").get("kind")), "hidden tokens")
+    shifted = ", each from the place before it" if objective.get("predicted_from") == "before" else ""
+    return what + _share(objective, "rate", " ({} of the text)") + shifted
+
+
+def _mixed(objective: Mapping[str, Any]) -> str:
+    """Return what the parts predict, with their shares where all are known."""
+    listed = objective.get("parts")
+    parts = [part for part in listed if isinstance(part, Mapping)] if isinstance(listed, list | tuple) else []
+    if not parts:
+        return "several objectives"
+    shares = [part.get("share", 1.0) for part in parts]
+    plain = [share for share in shares if is_number(share)]
+    total = sum(plain) if len(plain) == len(parts) else 0.0
+    said = [
+        objective_words(part) + (f" in {percent_text(share / total)} of the rows" if total > 0.0 else "")
+        for part, share in zip(parts, shares, strict=True)
+    ]
+    return f"{', '.join(said[:-1])} and {said[-1]}" if len(said) > 1 else said[0]
+
+
+def _share(objective: Mapping[str, Any], name: str, sentence: str) -> str:
+    """Return a share, or the two that it goes from and to, in its sentence; nothing when it is unknown."""
+    value = objective.get(name)
+    if is_number(value):
+        return sentence.format(percent_text(value))
+    ramp = table(objective, name)
+    start, stop = ramp.get("start"), ramp.get("stop")
+    if is_number(start) and is_number(stop):
+        return sentence.format(
+            f"{percent_text(start)} falling to {percent_text(stop)}"
+            if stop < start
+            else f"{percent_text(start)} rising to {percent_text(stop)}"
+        )
+    return ""
 
 
 def _feed_forward(part: Mapping[str, Any]) -> str | None:
