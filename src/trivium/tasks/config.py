@@ -9,7 +9,8 @@ from trivium.core.config import Config, override, parse
 from trivium.model.config import ReadoutConfig
 from trivium.model.parts import Probability
 from trivium.tasks.build import build_task
-from trivium.train.config import AdamWConfig, LinearSchedule, Precision, ScheduleConfig
+from trivium.train.optimiser_config import AdamWConfig, OptimiserConfig, Precision
+from trivium.train.schedule_config import LinearSchedule, ScheduleConfig
 
 
 class FinetuneConfig(Config):
@@ -37,7 +38,7 @@ class FinetuneConfig(Config):
     dropout: Probability = 0.1  # before the head's projection
     precision: Precision = "auto"
     max_gradient_norm: PositiveFloat = 1.0
-    optimiser: AdamWConfig = AdamWConfig(lr=1e-3, weight_decay=0.1)
+    optimiser: OptimiserConfig = AdamWConfig(lr=1e-3, weight_decay=0.1)
     schedule: ScheduleConfig = LinearSchedule(warmup_share=0.1)
 
     @model_validator(mode="after")

@@ -28,10 +28,10 @@ from trivium.tasks.pieces import Encoded, TrainingRows
 from trivium.tasks.start import Start
 from trivium.train.log import Log
 from trivium.train.loop import StepReport, train_steps
-from trivium.train.measure import settled_precision
+from trivium.train.measure import settled_optimiser, settled_precision
 from trivium.train.optimisers import build_optimiser
 from trivium.train.precision import TrainedWeights
-from trivium.train.schedules import lr_share
+from trivium.train.schedules import decay_share, lr_share
 
 CONFIG, LOG, RESULTS = "config.toml", "log.jsonl", "results.json"
 Source = Path | Sequence[Example]
@@ -95,7 +95,8 @@ def fit(
         train, rows=config.rows, accumulation=config.accumulation, epochs=config.epochs, key=key.child("data")
     )
     steps = min(rows.steps, config.max_steps or rows.steps)
-    weights = TrainedWeights(model, settled(config).precision)
+    config = settled(config)
+    weights = TrainedWeights(model, config.precision)
     progress.start(f"fine-tune {task.name}", steps, "steps")
     epochs, ends, tokens = [], {*rows.epoch_ends, steps}, 0
     best: tuple[Epoch, dict[str, Tensor]] | None = None
@@ -131,6 +132,7 @@ def _updates(
         accumulation=config.accumulation,
         max_gradient_norm=config.max_gradient_norm,
         key=key,
+        decay=lambda step: decay_share(config.optimiser.decay_schedule, config.schedule, step, steps),
     )
 
 
@@ -190,7 +192,7 @@ def finetune(
 def settled(config: FinetuneConfig, start: Start | None = None) -> FinetuneConfig:
     """Return the settings with the type to compute in decided, and rows' length and head where a start is given."""
     precision = settled_precision(config.precision)
-    changed: dict[str, Any] = {"precision": precision}
+    changed: dict[str, Any] = {"precision": precision, "optimiser": settled_optimiser(config.optimiser)}
     if start is not None:
         changed["row_length"] = config.row_length or start.row_length
         changed["readout"] = config.readout or usual_readout(start.config, head_kind(config.task)) or DEFAULT_READOUT

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -10,9 +10,8 @@ from trivium.core.config import Config, Tree, override, parse, read_toml
 from trivium.model.config import ModelConfig
 from trivium.model.presets import preset
 from trivium.objectives.build import ObjectiveConfig, usual_objective
-
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
+from trivium.train.optimiser_config import OPTIMISERS, AdamWConfig, OptimiserConfig, Precision, usual_lr
+from trivium.train.schedule_config import LinearSchedule, ScheduleConfig
 
 
 class DataConfig(Config):
@@ -20,47 +19,6 @@ class DataConfig(Config):
 
     row_length: Annotated[int, Field(ge=8)] = 128
     fingerprint: str | None = None
-
-
-class AdamWConfig(Config):
-    """AdamW (Loshchilov & Hutter 2019); vectors (norms, biases) are not decayed."""
-
-    kind: Literal["adamw"] = "adamw"
-    lr: PositiveFloat = 1e-3
-    beta1: Decay = 0.9
-    beta2: Decay = 0.98
-    eps: PositiveFloat = 1e-8
-    weight_decay: Annotated[float, Field(ge=0.0)] = 0.1
-
-
-class ConstantSchedule(Config):
-    """Warm-up, constant, then straight down to `final_share` over the last `cooldown_share` of the steps."""
-
-    kind: Literal["constant"] = "constant"
-    warmup_share: Share = 0.05
-    cooldown_share: Share = 0.3
-    final_share: Share = 0.0
-
-
-class LinearSchedule(Config):
-    """Warm-up, then straight down to `final_share` of the peak."""
-
-    kind: Literal["linear"] = "linear"
-    warmup_share: Share = 0.05
-    final_share: Share = 0.0
-
-
-class CosineSchedule(Config):
-    """Warm-up, then half a cosine down to `final_share` of the peak."""
-
-    kind: Literal["cosine"] = "cosine"
-    warmup_share: Share = 0.05
-    final_share: Share = 0.1
-
-
-ScheduleConfig = Annotated[ConstantSchedule | LinearSchedule | CosineSchedule, Field(discriminator="kind")]
-# auto: bfloat16 where the processor multiplies it in hardware; settled before step 0.
-Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class TrainConfig(Config):
@@ -86,9 +44,12 @@ class RunConfig(Config):
     model: ModelConfig
     objective: ObjectiveConfig
     data: DataConfig = DataConfig()
-    optimiser: AdamWConfig = AdamWConfig()
+    optimiser: OptimiserConfig = AdamWConfig()
     schedule: ScheduleConfig = LinearSchedule()
     train: TrainConfig = TrainConfig()
+
+
+_FIRST = ("model.preset", "optimiser.kind")
 
 
 def load_recipe(recipe: str, assignments: Sequence[str] = ()) -> RunConfig:
@@ -102,17 +63,14 @@ def load_recipe(recipe: str, assignments: Sequence[str] = ()) -> RunConfig:
         ConfigError: no such file or preset, an unknown key, a value that does not fit.
     """
     tree = read_toml(Path(recipe)) if recipe.endswith(".toml") else {"model": {"preset": recipe}}
-    # Another preset comes first: the rest is changed in what it gives.
-    presets = [text for text in assignments if text.partition("=")[0].strip() == "model.preset"]
-    others = [text for text in assignments if text not in presets]
-    return parse(RunConfig, override(complete(override(tree, presets)), others), recipe)
+    # What others' usual values depend on comes first: the rest is changed in what it gives.
+    first = [text for text in assignments if text.partition("=")[0].strip().startswith(_FIRST)]
+    others = [text for text in assignments if text not in first]
+    return parse(RunConfig, override(complete(override(tree, first)), others), recipe)
 
 
 def complete(tree: Mapping[str, Any]) -> Tree:
-    """Fill in what a recipe leaves to its preset: the architecture, and the objective and learning rate usual for it.
-
-    The peak learning rate is 0.4 / hidden size (0.0031 at 128, 0.0005 at 768), measured best at 128.
-    """
+    """Fill in what a recipe leaves open: its preset's architecture, the objective and learning rate usual for it."""
     result = dict(tree)
     model = result.get("model", {})
     if isinstance(model, Mapping) and "preset" in model:
@@ -123,7 +81,10 @@ def complete(tree: Mapping[str, Any]) -> Tree:
         result["objective"] = usual_objective(parse(ModelConfig, model, "model")).model_dump(mode="json")
     optimiser = result.get("optimiser", {})
     if isinstance(optimiser, Mapping) and "lr" not in optimiser:
-        result["optimiser"] = {"lr": round(0.4 / parse(ModelConfig, model, "model").hidden_size, 6), **optimiser}
+        kind = optimiser.get("kind", "adamw")
+        if kind in OPTIMISERS:  # any other is refused where the whole is checked
+            lr = usual_lr(kind, parse(ModelConfig, model, "model").hidden_size)
+            result["optimiser"] = {"kind": kind, "lr": lr, **optimiser}
     return result
 
 

@@ -10,8 +10,9 @@ from trivium.core.batch import Batch
 from trivium.core.random import Key
 from trivium.model.initialise import initialise
 from trivium.objectives.base import Objective
-from trivium.train.config import Precision, RunConfig
+from trivium.train.config import RunConfig
 from trivium.train.loop import train_steps
+from trivium.train.optimiser_config import MuonConfig, NorMuonConfig, OptimiserConfig, Precision
 from trivium.train.optimisers import build_optimiser
 from trivium.train.precision import TrainedWeights
 
@@ -57,6 +58,13 @@ def settled_precision(precision: Precision) -> Precision:
     if precision == "auto":
         return "bfloat16" if bfloat16_is_native() else "float32"
     return precision
+
+
+def settled_optimiser(config: OptimiserConfig) -> OptimiserConfig:
+    """Return the optimiser with the type it computes in decided."""
+    if isinstance(config, MuonConfig | NorMuonConfig):
+        return config.model_copy(update={"precision": settled_precision(config.precision)})
+    return config
 
 
 def bfloat16_is_native() -> bool:

@@ -30,10 +30,10 @@ from trivium.train.checkpoint import latest_good, load_checkpoint, save_checkpoi
 from trivium.train.config import RunConfig
 from trivium.train.log import Log
 from trivium.train.loop import train_steps
-from trivium.train.measure import seconds_a_step, settled_precision
+from trivium.train.measure import seconds_a_step, settled_optimiser, settled_precision
 from trivium.train.optimisers import build_optimiser
 from trivium.train.precision import TrainedWeights
-from trivium.train.schedules import lr_share
+from trivium.train.schedules import decay_share, lr_share
 from trivium.train.state import TrainState
 from trivium.train.validate import validation_terms
 
@@ -136,6 +136,7 @@ def _train(
         accumulation=train.accumulation,
         max_gradient_norm=train.max_gradient_norm,
         key=key,
+        decay=lambda step: decay_share(config.optimiser.decay_schedule, config.schedule, step, steps),
     )
     for report in reports:
         seconds = before + perf_counter() - began
@@ -273,7 +274,7 @@ def _settle(
 ) -> RunConfig:
     """Return the run with its number of steps and its intervals decided."""
     train = config.train.model_copy(update={"precision": settled_precision(config.train.precision)})
-    config = config.model_copy(update={"train": train})
+    config = config.model_copy(update={"train": train, "optimiser": settled_optimiser(config.optimiser)})
     steps = train.steps or DEFAULT_STEPS
     if seconds is not None:
         step_seconds = seconds_a_step(config, material.objective, material.batch, budget_seconds=seconds)
