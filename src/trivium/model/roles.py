@@ -6,6 +6,7 @@ from torch import nn
 
 from trivium.model.attention import CrossAttention, SelfAttention
 from trivium.model.feed_forward import GatedFeedForward, PlainFeedForward
+from trivium.model.heads import Readout, Transform
 from trivium.model.stack import Stack
 
 
@@ -19,6 +20,23 @@ def block_matrices(network: nn.Module) -> dict[str, tuple[int, ...]]:
         for name, linear, parts in _linears(module):
             found[f"{path}.{name}.weight".lstrip(".")] = parts or (linear.out_features,)
     return found
+
+
+def hidden_matrices(network: nn.Module) -> set[str]:
+    """Return the names of all matrices whose rows and columns both grow with the width of the network."""
+    names = set(block_matrices(network))
+    for path, module in network.named_modules():
+        if isinstance(module, SelfAttention | CrossAttention) and module.gate is not None:
+            names.add(f"{path}.gate.weight".lstrip("."))
+        if isinstance(module, Transform):
+            names.add(f"{path}.dense.weight".lstrip("."))
+    return names
+
+
+def readout_matrices(network: nn.Module) -> set[str]:
+    """Return the names of the matrices from hidden states to a task's classes."""
+    modules = network.named_modules()
+    return {f"{path}.projection.weight".lstrip(".") for path, module in modules if isinstance(module, Readout)}
 
 
 def _linears(module: nn.Module) -> Iterator[tuple[str, nn.Linear, tuple[int, ...]]]:

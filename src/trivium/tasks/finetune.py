@@ -15,7 +15,7 @@ from trivium.core.progress import Progress, Silent
 from trivium.core.random import Key
 from trivium.data.loader import ahead
 from trivium.hub.families import usual_readout
-from trivium.model.config import DEFAULT_READOUT
+from trivium.model.config import DEFAULT_READOUT, ModelConfig
 from trivium.model.count import num_parameters
 from trivium.model.folder import load_tensors, unique_tensors
 from trivium.tasks.answers import Scores, score
@@ -30,6 +30,7 @@ from trivium.train.log import Log
 from trivium.train.loop import StepReport, train_steps
 from trivium.train.measure import settled_optimiser, settled_precision
 from trivium.train.optimisers import build_optimiser
+from trivium.train.paces import first_steps, paces
 from trivium.train.precision import TrainedWeights
 from trivium.train.schedules import decay_share, lr_share
 
@@ -100,7 +101,7 @@ def fit(
     progress.start(f"fine-tune {task.name}", steps, "steps")
     epochs, ends, tokens = [], {*rows.epoch_ends, steps}, 0
     best: tuple[Epoch, dict[str, Tensor]] | None = None
-    for report in _updates(task, weights, rows, steps, config, key):
+    for report in _updates(task, weights, rows, steps, config, start.config, key):
         tokens += report.tokens
         if log is not None:
             log.step(report, tokens=tokens, seconds=perf_counter() - began)
@@ -119,13 +120,26 @@ def fit(
 
 
 def _updates(
-    task: Task, weights: TrainedWeights, rows: TrainingRows, steps: int, config: FinetuneConfig, key: Key
+    task: Task,
+    weights: TrainedWeights,
+    rows: TrainingRows,
+    steps: int,
+    config: FinetuneConfig,
+    model: ModelConfig,
+    key: Key,
 ) -> Iterator[StepReport]:
     """Return the loop over the epochs' steps: the one that pretrains."""
+    each = paces(
+        weights.master,
+        model,
+        config.optimiser,
+        layer_decay=config.layer_decay,
+        first_steps=first_steps(config.unfreezing, rows.epoch_ends),
+    )
     return train_steps(
         weights,
         task,
-        build_optimiser(config.optimiser, weights.master),
+        build_optimiser(config.optimiser, weights.master, each),
         ahead(rows.batch, 0, steps),
         start=0,
         lr=lambda step: config.optimiser.lr * lr_share(config.schedule, step, steps),

@@ -8,9 +8,10 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from trivium.core.config import Config, Tree, override, parse, read_toml
 from trivium.model.config import ModelConfig
-from trivium.model.presets import preset
+from trivium.model.presets import preset, small_init
 from trivium.objectives.build import ObjectiveConfig, usual_objective
 from trivium.train.optimiser_config import OPTIMISERS, AdamWConfig, OptimiserConfig, Precision, usual_lr
+from trivium.train.pace_config import LayerDecay, UnfreezeBySteps
 from trivium.train.schedule_config import LinearSchedule, ScheduleConfig
 
 
@@ -22,13 +23,18 @@ class DataConfig(Config):
 
 
 class TrainConfig(Config):
-    """How long and in what steps. A field that may be None is settled before step 0 and written into the run."""
+    """How long and in what steps. A field that may be None is settled before step 0 and written into the run.
+
+    `layer_decay` and `unfreezing` (which stays None) are for runs that begin with a model.
+    """
 
     steps: PositiveInt | None = None
     rows: PositiveInt = 16
     accumulation: PositiveInt = 1
     precision: Precision = "auto"
     max_gradient_norm: PositiveFloat = 1.0
+    layer_decay: LayerDecay = 1.0
+    unfreezing: UnfreezeBySteps | None = None
     log_steps: PositiveInt | None = None
     validate_steps: PositiveInt | None = None
     validate_rows: PositiveInt = 128
@@ -49,7 +55,7 @@ class RunConfig(Config):
     train: TrainConfig = TrainConfig()
 
 
-_FIRST = ("model.preset", "optimiser.kind")
+_FIRST = ("model.preset", "model.parametrisation", "optimiser.kind")
 
 
 def load_recipe(recipe: str, assignments: Sequence[str] = ()) -> RunConfig:
@@ -75,7 +81,11 @@ def complete(tree: Mapping[str, Any]) -> Tree:
     model = result.get("model", {})
     if isinstance(model, Mapping) and "preset" in model:
         changes = {key: value for key, value in model.items() if key != "preset"}
-        model = _merge(preset(str(model["preset"])).model_dump(mode="json", exclude_none=True), changes)
+        usual = preset(str(model["preset"]))
+        base = _base_width(changes)
+        if base is not None and usual.initialisation == small_init(usual.hidden_size):
+            usual = usual.model_copy(update={"initialisation": small_init(base)})
+        model = _merge(usual.model_dump(mode="json", exclude_none=True), changes)
     result["model"] = model
     if "objective" not in result:
         result["objective"] = usual_objective(parse(ModelConfig, model, "model")).model_dump(mode="json")
@@ -83,9 +93,16 @@ def complete(tree: Mapping[str, Any]) -> Tree:
     if isinstance(optimiser, Mapping) and "lr" not in optimiser:
         kind = optimiser.get("kind", "adamw")
         if kind in OPTIMISERS:  # any other is refused where the whole is checked
-            lr = usual_lr(kind, parse(ModelConfig, model, "model").hidden_size)
+            lr = usual_lr(kind, _base_width(model) or parse(ModelConfig, model, "model").hidden_size)
             result["optimiser"] = {"kind": kind, "lr": lr, **optimiser}
     return result
+
+
+def _base_width(model: Mapping[str, Any]) -> int | None:
+    """Return the width whose learning rate and initialisation are given; None = the network's own."""
+    parametrisation = model.get("parametrisation")
+    base = parametrisation.get("base_hidden_size") if isinstance(parametrisation, Mapping) else None
+    return base if isinstance(base, int) and base > 0 else None
 
 
 def _merge(base: Tree, changes: Mapping[str, Any]) -> Tree:

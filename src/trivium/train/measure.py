@@ -34,7 +34,7 @@ def seconds_a_step(
     steps = train_steps(
         weights,
         objective,
-        build_optimiser(config.optimiser, network),
+        build_optimiser(config.optimiser, network),  # no unfreezing: every step as dear as the last
         map(batch, range(1_000_000)),
         start=0,
         lr=lambda step: 0.0,

@@ -32,6 +32,7 @@ from trivium.train.log import Log
 from trivium.train.loop import train_steps
 from trivium.train.measure import seconds_a_step, settled_optimiser, settled_precision
 from trivium.train.optimisers import build_optimiser
+from trivium.train.paces import run_paces
 from trivium.train.precision import TrainedWeights
 from trivium.train.schedules import decay_share, lr_share
 from trivium.train.state import TrainState
@@ -191,7 +192,7 @@ def _finish(
 def _begin(config: RunConfig, material: Material, out: Path, progress: Progress) -> tuple[nn.Module, Any, TrainState]:
     """Return network, optimiser and state as they were, or as they begin."""
     network = material.objective.network(config.model)
-    optimiser = build_optimiser(config.optimiser, network)
+    optimiser = build_optimiser(config.optimiser, network, run_paces(config, network))
     path, complaints = latest_good(out)
     for complaint in complaints:
         progress.line(f"{complaint} The checkpoint before it is used.")
