@@ -6,30 +6,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import nn
 
-from trivium.core.batch import Batch
 from trivium.core.config import parse, read_toml, write_toml
 from trivium.core.errors import CheckpointError, ConfigError, Interrupted
 from trivium.core.files import alone, new_folder, refuse_existing, write_json, write_text
 from trivium.core.progress import Progress
 from trivium.core.random import Key
-from trivium.data.loader import ahead, step_batches
+from trivium.data.loader import ahead
 from trivium.data.normal import Normal
-from trivium.data.packing import RowReader
 from trivium.data.shards import PreparedData
-from trivium.model.config import with_max_length, with_vocabulary
 from trivium.model.count import num_parameters
-from trivium.model.folder import SavedModel, load_matching, save_model, unique_tensors
+from trivium.model.folder import save_model
 from trivium.model.initialise import initialise
-from trivium.objectives.base import Objective, has_experts
-from trivium.objectives.build import build_objective
 from trivium.train.checkpoint import latest_good, load_checkpoint, save_checkpoint
 from trivium.train.config import RunConfig
 from trivium.train.log import Log
 from trivium.train.loop import train_steps
+from trivium.train.material import Material, Start, draw, fit_to_data, make_material
 from trivium.train.measure import seconds_a_step, settled_optimiser, settled_precision
 from trivium.train.optimisers import build_optimiser
 from trivium.train.paces import run_paces
@@ -40,18 +36,6 @@ from trivium.train.validate import validation_terms
 
 CONFIG, LOG, RESULTS, MODEL = "config.toml", "log.jsonl", "results.json", "model"
 DEFAULT_STEPS = 1000
-
-
-Start = Callable[[], SavedModel]
-
-
-class Material(NamedTuple):
-    """What a run reads and learns."""
-
-    objective: Objective
-    batch: Callable[[int], Batch]
-    held_out: RowReader
-    start: Start | None  # opens the model whose weights it begins with
 
 
 def pretrain(
@@ -86,8 +70,8 @@ def pretrain(
     saved = out / CONFIG
     if resume and saved.is_file():
         before = parse(RunConfig, read_toml(saved), str(saved))
-        config = _same_run(_fit(_begun_alike(config, before), data), before)
-        material = _material(config, data, start)
+        config = _same_run(fit_to_data(_begun_alike(config, before), data), before)
+        material = make_material(config, data, start)
     else:
         refuse_existing(out)  # to resume as well: what has no configuration is no run of ours
         named = config.data.fingerprint
@@ -98,8 +82,8 @@ def pretrain(
             )
         if config.start_from is not None:
             _require_alike(config, start, data)
-        config = _fit(config, data)
-        material = _material(config, data, start)
+        config = fit_to_data(config, data)
+        material = make_material(config, data, start)
         config = _settle(config, material, None if minutes is None else minutes * 60.0, begun, progress)
         out.mkdir(parents=True, exist_ok=True)
         write_text(saved, write_toml(config))
@@ -200,27 +184,8 @@ def _begin(config: RunConfig, material: Material, out: Path, progress: Progress)
         state = load_checkpoint(path, network, optimiser)
         progress.line(f"resumed at step {state.step} of {config.train.steps}")
         return network, optimiser, state
-    initialise(network, config.model, Key(config.seed))
-    if config.start_from is not None and material.start is not None:
-        anew = load_matching(network, unique_tensors(material.start().network))
-        if anew:
-            shown = ", ".join(anew[:3]) + (f" and {len(anew) - 3} more" if len(anew) > 3 else "")
-            progress.line(f"begins with {config.start_from}, but for what it has not and is drawn anew: {shown}")
+    draw(network, config, material, progress)
     return network, optimiser, TrainState()
-
-
-def _material(config: RunConfig, data: PreparedData, start: Start | None) -> Material:
-    """Build the objective, the function from a step to its batch, and the held-out rows."""
-    special, key = data.tokenizer.special, Key(config.seed)
-    objective = build_objective(
-        config.objective, special, data.tokenizer.vocabulary_size, balanced=has_experts(config.model)
-    )
-    objective.network(config.model.model_copy(update={"vocabulary_size": 8}))  # refuses a family it cannot train
-    length = config.data.row_length
-    reader = RowReader(data.split("train"), row_length=length, key=key.child("data"), pad=special.pad)
-    held_out = RowReader(data.split("validation"), row_length=length, key=None, pad=special.pad)
-    batch = step_batches(reader, objective.make, rows_per_step=config.train.rows, key=key.child("make"))
-    return Material(objective, batch, held_out, start)
 
 
 def _begun_alike(config: RunConfig, before: RunConfig) -> RunConfig:
@@ -228,29 +193,6 @@ def _begun_alike(config: RunConfig, before: RunConfig) -> RunConfig:
     if before.start_from is None or config.start_from not in (None, before.start_from):
         return config
     return config.model_copy(update={"start_from": before.start_from, "model": before.model})
-
-
-def _fit(config: RunConfig, data: PreparedData) -> RunConfig:
-    """Return the run with the data's vocabulary, a model long enough for its rows, and the data's fingerprint.
-
-    A run that begins with a model has that one's vocabulary, which may have more rows than the tokenizer has ids.
-    """
-    if config.train.rows % config.train.accumulation:
-        raise ConfigError(
-            f"`train.accumulation` must divide `train.rows`: "
-            f"{config.train.accumulation} does not divide {config.train.rows}."
-        )
-    model = config.model
-    if config.start_from is None:
-        model = with_vocabulary(model, data.tokenizer.vocabulary_size)
-    if config.data.row_length > model.max_length:
-        model = with_max_length(model, config.data.row_length)
-    return config.model_copy(
-        update={
-            "model": model,
-            "data": config.data.model_copy(update={"fingerprint": data.fingerprint}),
-        }
-    )
 
 
 def _require_alike(config: RunConfig, start: Start | None, data: PreparedData) -> None:
