@@ -4,8 +4,8 @@
 
 Trains a two-layer decoder of width 64 and of width 256 at learning rates a factor of 2 apart, on one core, each cell by
 itself, and writes every cell's loss to the JSON file as soon as it is there: when it is stopped, the same command goes
-on. Without DATA the text is made up. A cell's loss is the mean over the last fifth of its steps (rows not seen before, if
-the text is long enough). Width 64 is muP's base, so that there both are one and the same. Under ten minutes on one core.
+on. Without DATA the text is made up. A cell's loss is the mean over the last fifth of its steps (of rows not seen
+before, if the text is long enough). Width 64 is muP's base, so that there both are one and the same. Under ten minutes.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from trivium.core.config import Config, Tree, override, parse, read_toml
 from trivium.model.config import ModelConfig
@@ -22,14 +22,24 @@ class DataConfig(Config):
     fingerprint: str | None = None
 
 
+class Stage(Config):
+    """Up to the share `until` of the steps, a step has so many rows of so many tokens; None = as after all stages."""
+
+    until: Annotated[float, Field(gt=0.0, lt=1.0)]
+    rows: PositiveInt | None = None
+    row_length: Annotated[int, Field(ge=8)] | None = None
+
+
 class TrainConfig(Config):
     """How long and in what steps. A field that may be None is settled before step 0 and written into the run.
 
-    `layer_decay` and `unfreezing` (which stays None) are for runs that begin with a model.
+    `layer_decay` and `unfreezing` (which stays None) are for runs that begin with a model. `stages` come before `rows`
+    and `data.row_length`, which are those of the rest of the run, and of validation.
     """
 
     steps: PositiveInt | None = None
     rows: PositiveInt = 16
+    stages: tuple[Stage, ...] = ()
     accumulation: PositiveInt = 1
     precision: Precision = "auto"
     max_gradient_norm: PositiveFloat = 1.0
@@ -40,6 +50,13 @@ class TrainConfig(Config):
     validate_rows: PositiveInt = 128
     checkpoint_steps: PositiveInt | None = None
     prefetch: NonNegativeInt = 2
+
+    @model_validator(mode="after")
+    def _stages_follow(self) -> Self:
+        ends = [stage.until for stage in self.stages]
+        if ends != sorted(set(ends)):
+            raise ValueError(f"`stages` must each end after the one before: found `until` {ends}")
+        return self
 
 
 class RunConfig(Config):

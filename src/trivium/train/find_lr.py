@@ -93,7 +93,7 @@ def _losses(
         TrainedWeights(network, settled_precision(config.train.precision)),
         material.objective,
         build_optimiser(settled_optimiser(config.optimiser), network, run_paces(config, network)),
-        ahead(material.batch, 0, len(rates), depth=config.train.prefetch),
+        ahead(material.batches(len(rates)), 0, len(rates), depth=config.train.prefetch),
         start=0,
         lr=lambda step: rates[step],
         accumulation=config.train.accumulation,

@@ -9,7 +9,7 @@ from trivium.core.batch import Batch
 from trivium.core.errors import ConfigError
 from trivium.core.progress import Progress
 from trivium.core.random import Key
-from trivium.data.loader import step_batches
+from trivium.data.loader import StepRows, staged_batches, step_batches
 from trivium.data.packing import RowReader
 from trivium.data.shards import PreparedData
 from trivium.model.config import with_max_length, with_vocabulary
@@ -17,18 +17,44 @@ from trivium.model.folder import SavedModel, load_matching, unique_tensors
 from trivium.model.initialise import initialise
 from trivium.objectives.base import Objective, has_experts
 from trivium.objectives.build import build_objective
-from trivium.train.config import RunConfig
+from trivium.train.config import RunConfig, Stage
 
 Start = Callable[[], SavedModel]
+
+
+class Part(NamedTuple):
+    """A part of a run whose steps have as many rows, of one length."""
+
+    until: float  # share of the steps
+    reader: RowReader
+    rows: int
 
 
 class Material(NamedTuple):
     """What a run reads and learns."""
 
     objective: Objective
-    batch: Callable[[int], Batch]
+    parts: tuple[Part, ...]  # the last until 1.0
     held_out: RowReader
+    key: Key  # of what the objective draws
     start: Start | None  # opens the model whose weights it begins with
+
+    def batches(self, steps: int) -> Callable[[int], Batch]:
+        """Return the function from a step's number to its whole batch, in a run of so many steps."""
+        begins = [0, *(round(part.until * steps) for part in self.parts[:-1])]
+        stages = [StepRows(step, part.reader, part.rows) for step, part in zip(begins, self.parts, strict=True)]
+        return staged_batches(stages, self.objective.make, key=self.key)
+
+    def parts_alone(self) -> list[tuple[float, Callable[[int], Batch]]]:
+        """Return the share of the steps that each part has, with its batches as if there were no other."""
+        begins = [0.0, *(part.until for part in self.parts)]
+        return [
+            (
+                part.until - begin,
+                step_batches(part.reader, self.objective.make, rows_per_step=part.rows, key=self.key),
+            )
+            for begin, part in zip(begins, self.parts, strict=False)
+        ]
 
 
 def fit_to_data(config: RunConfig, data: PreparedData) -> RunConfig:
@@ -36,16 +62,16 @@ def fit_to_data(config: RunConfig, data: PreparedData) -> RunConfig:
 
     A run that begins with a model has that one's vocabulary, which may have more rows than the tokenizer has ids.
     """
-    if config.train.rows % config.train.accumulation:
-        raise ConfigError(
-            f"`train.accumulation` must divide `train.rows`: "
-            f"{config.train.accumulation} does not divide {config.train.rows}."
-        )
+    accumulation = config.train.accumulation
+    for rows in (config.train.rows, *(stage.rows for stage in config.train.stages if stage.rows is not None)):
+        if rows % accumulation:
+            raise ConfigError(f"`train.accumulation` must divide `train.rows`: {accumulation} does not divide {rows}.")
     model = config.model
     if config.start_from is None:
         model = with_vocabulary(model, data.tokenizer.vocabulary_size)
-    if config.data.row_length > model.max_length:
-        model = with_max_length(model, config.data.row_length)
+    longest = max(config.data.row_length, *(stage.row_length or 0 for stage in config.train.stages), 0)
+    if longest > model.max_length:
+        model = with_max_length(model, longest)
     return config.model_copy(
         update={
             "model": model,
@@ -61,11 +87,15 @@ def make_material(config: RunConfig, data: PreparedData, start: Start | None) ->
         config.objective, special, data.tokenizer.vocabulary_size, balanced=has_experts(config.model)
     )
     objective.network(config.model.model_copy(update={"vocabulary_size": 8}))  # refuses a family it cannot train
-    length = config.data.row_length
-    reader = RowReader(data.split("train"), row_length=length, key=key.child("data"), pad=special.pad)
+    length, order = config.data.row_length, key.child("data")
     held_out = RowReader(data.split("validation"), row_length=length, key=None, pad=special.pad)
-    batch = step_batches(reader, objective.make, rows_per_step=config.train.rows, key=key.child("make"))
-    return Material(objective, batch, held_out, start)
+    lengths = {length, *(stage.row_length for stage in config.train.stages if stage.row_length is not None)}
+    readers = {size: RowReader(data.split("train"), row_length=size, key=order, pad=special.pad) for size in lengths}
+    stages = [*config.train.stages, Stage.model_construct(until=1.0)]
+    parts = tuple(
+        Part(stage.until, readers[stage.row_length or length], stage.rows or config.train.rows) for stage in stages
+    )
+    return Material(objective, parts, held_out, key.child("make"), start)
 
 
 def draw(network: nn.Module, config: RunConfig, material: Material, progress: Progress) -> None:

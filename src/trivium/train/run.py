@@ -115,7 +115,7 @@ def _train(
         weights,
         material.objective,
         optimiser,
-        ahead(material.batch, state.step, steps, depth=train.prefetch),
+        ahead(material.batches(steps), state.step, steps, depth=train.prefetch),
         start=state.step,
         lr=lambda step: config.optimiser.lr * lr_share(config.schedule, step, steps),
         accumulation=train.accumulation,
@@ -220,7 +220,10 @@ def _settle(
     config = config.model_copy(update={"train": train, "optimiser": settled_optimiser(config.optimiser)})
     steps = train.steps or DEFAULT_STEPS
     if seconds is not None:
-        step_seconds = seconds_a_step(config, material.objective, material.batch, budget_seconds=seconds)
+        step_seconds = sum(
+            share * seconds_a_step(config, material.objective, batch, budget_seconds=share * seconds)
+            for share, batch in material.parts_alone()
+        )
         network = material.objective.network(config.model)
         initialise(network, config.model, Key(config.seed))
         validating = perf_counter()
