@@ -101,7 +101,7 @@ class AdafactorConfig(_OptimiserConfig):
 
 
 class LionConfig(_OptimiserConfig):
-    """Lion (Chen et al. 2023): the sign of a momentum; a tenth of AdamW's learning rate, ten times its decay."""
+    """Lion (Chen et al. 2023): the sign of a momentum; a smaller learning rate than AdamW's and more decay."""
 
     kind: Literal["lion"] = "lion"
     lr: PositiveFloat = 1e-4
@@ -122,14 +122,17 @@ def usual_lr(kind: OptimiserKind, hidden_size: int) -> float:
     """Return the peak learning rate to pretrain a network of this width with.
 
     AdamW's is 0.4 / hidden size (0.0031 at 128, 0.0005 at 768), measured best at 128. Muon's updates are as large as
-    AdamW's. A relative one is AdamW's over sqrt(0.4 / hidden size), the weights' standard deviation at the beginning.
+    AdamW's. Adafactor's is AdamW's over sqrt(0.4 / hidden size), the weights' standard deviation at the beginning.
+    Lion's and LAMB's are multiples of the like, measured at 128 (docs/experiments.md).
     """
     match kind:
         case "adamw" | "muon" | "normuon":
             return round(0.4 / hidden_size, 6)
         case "lion":
-            return round(0.04 / hidden_size, 7)
-        case "lamb" | "adafactor":
+            return round(0.16 / hidden_size, 7)
+        case "lamb":
+            return round(0.25 * float((0.4 / hidden_size) ** 0.5), 4)
+        case "adafactor":
             return round(float((0.4 / hidden_size) ** 0.5), 4)
         case _:
             assert_never(kind)
