@@ -23,10 +23,21 @@ def drawn_config(seed: int) -> ModelConfig:
     family = rng.choice(("encoder", "decoder", "encoder_decoder"))
     for _ in range(200):
         try:
-            return ModelConfig.model_validate(_model(rng, family))
+            tree = _model(rng, family)
+            config = ModelConfig.model_validate(tree)
         except ValueError:
             continue
+        return _scaled(rng, tree) or config
     raise AssertionError(f"200 draws of seed {seed} were all refused")
+
+
+def _scaled(rng: random.Random, tree: Tree) -> ModelConfig | None:
+    """The same network with muP, now and then; None where it is refused: to draw anew would make experts rare."""
+    mup = {"base_hidden_size": 8, "base_head_size": rng.choice((None, 4))}
+    try:
+        return ModelConfig.model_validate(tree | {"parametrisation": mup}) if rng.random() < 0.5 else None
+    except ValueError:
+        return None
 
 
 def choices_of(config: Config) -> Iterator[tuple[str, str, str]]:

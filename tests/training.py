@@ -19,6 +19,7 @@ from trivium.objectives.build import ObjectiveConfig, build_objective, usual_obj
 from trivium.train.config import AdamWConfig, LinearSchedule, Precision, RunConfig, TrainConfig
 from trivium.train.loop import StepReport, train_steps
 from trivium.train.optimisers import build_optimiser
+from trivium.train.paces import run_paces
 from trivium.train.precision import TrainedWeights
 from trivium.train.schedules import lr_share
 
@@ -92,7 +93,7 @@ def trial(config: RunConfig, split: MadeUpSplit | None = None) -> Trial:
         config,
         objective,
         network,
-        build_optimiser(config.optimiser, network),
+        build_optimiser(config.optimiser, network, run_paces(config, network)),
         step_batches(
             reader, objective.make, rows_per_step=config.train.rows, key=key.child("make"), steps=config.train.steps
         ),

@@ -10,7 +10,8 @@ from trivium.core.errors import ConfigError
 from trivium.model.config import ModelConfig
 from trivium.model.parts import AttentionConfig, RelativeBuckets
 from trivium.model.presets import PRESETS, preset
-from trivium.train.config import AdamWConfig, CosineSchedule, RunConfig, TrainConfig, load_recipe
+from trivium.train.config import AdamWConfig, RunConfig, TrainConfig, load_recipe
+from trivium.train.schedule_config import CosineSchedule
 
 
 def message(call: object, *arguments: object) -> str:

@@ -14,8 +14,9 @@ from trivium.core.random import Key
 from trivium.data.labelled import ClassifyExample, LabelExample
 from trivium.model.build import build_network
 from trivium.model.initialise import initialise
+from trivium.model.roles import layer_depths
 from trivium.tasks.answers import score
-from trivium.tasks.build import build_task, empty_model, learned_task
+from trivium.tasks.build import build_model, build_task, empty_model, learned_task
 from trivium.tasks.config import FinetuneConfig, finetune_config
 from trivium.tasks.finetune import Fitted, fit
 from trivium.tasks.start import Start
@@ -154,3 +155,27 @@ def test_random_weights_follow_the_seed() -> None:
     one, same, other = (parameters_of(begin.reader(seed)) for seed in (1, 1, 2))
     assert equal(one, same) and not equal(one, other)
     assert tiny("encoder").vocabulary_size != begin.config.vocabulary_size
+
+
+def test_layers_join_in_epoch_by_epoch_and_lower_ones_move_less() -> None:
+    def moved(*assignments: str) -> dict[int, float]:
+        """How far each depth is from where it began, as a share of the root mean square of AdamW's first update."""
+        begin = start()._replace(network=None)
+        config = finetune_config("label", ["precision=float32", "dropout=0.0", "rows=4", *assignments])
+        fitted = _fit(config, begin)
+        before = build_model(
+            fitted.tuned.task, begin.config, begin.reader(0), dropout=0.0, key=Key(0).child("finetune")
+        )
+        old, new = parameters_of(before), parameters_of(fitted.tuned.model)
+        far: dict[int, float] = {}
+        for name, depth in layer_depths(before).items():
+            far[depth] = max(far.get(depth, 0.0), float((new[name] - old[name]).abs().max()))
+        return far
+
+    for epochs in (1, 2, 3):
+        far = moved(f"epochs={epochs}", "unfreezing.kind=epochs", "optimiser.lr=0.02")
+        assert {depth for depth, distance in far.items() if distance > 0} <= set(range(epochs))
+    assert moved("epochs=3", "unfreezing.kind=epochs", "optimiser.lr=0.02")[3] == 0.0
+    far = moved("max_steps=1", "layer_decay=0.5", "optimiser.weight_decay=0.0")
+    # The first update of AdamW is the learning rate.
+    assert [far[0] / far[depth] for depth in (1, 2, 3)] == pytest.approx([2.0, 4.0, 8.0], rel=1e-3)

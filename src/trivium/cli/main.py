@@ -12,6 +12,7 @@ from trivium.cli import (
     doctor,
     evaluate,
     export,
+    find_lr,
     finetune,
     inspect,
     prepare,
@@ -34,6 +35,7 @@ app = typer.Typer(
 app.command("quickstart", short_help="The main job: three families, one table.")(quickstart.command)
 app.command("prepare", short_help="Text to shards, once for all families.")(prepare.command)
 app.command("pretrain", short_help="Shards to a model.")(pretrain.command)
+app.command("find-lr", short_help="Which learning rate to pretrain with.")(find_lr.command)
 app.command("finetune", short_help="A model to one that does a task.")(finetune.command)
 app.command("evaluate", short_help="Score a model on held-out data.")(evaluate.command)
 app.command("predict", short_help="Answer texts with JSON lines.")(evaluate.predict_command)

@@ -2,8 +2,10 @@
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple, TypeVar
 
 from trivium.core.batch import AnyBatch
 from trivium.core.errors import ConfigError
@@ -30,6 +32,44 @@ def step_batches(
     def batch(step: int) -> B:
         done = 1.0 if steps is None else step / steps
         return make(reader.rows(step * rows_per_step, (step + 1) * rows_per_step), key, done)
+
+    return batch
+
+
+class StepRows(NamedTuple):
+    """What the steps of one stage of a run read."""
+
+    first_step: int
+    reader: RowReader
+    rows_per_step: int
+
+
+def staged_batches(stages: Sequence[StepRows], make: Callable[..., B], *, key: Key, steps: int) -> Callable[[int], B]:
+    """Return the function from a step's number to its whole batch, where rows may change in number and length.
+
+    A stage goes on in the text where the one before it ended, at the next of its own rows to begin: fewer tokens than
+    such a row has are passed over.
+
+    Args:
+        stages: in order; the first begins at step 0.
+        make: an objective's `make(rows, key, done)`.
+        key: of all that the objective draws.
+        steps: of the run.
+    """
+    first_rows = [0]
+    for before, after in pairwise(stages):
+        end = first_rows[-1] + (after.first_step - before.first_step) * before.rows_per_step
+        epoch, row = divmod(end, before.reader.rows_per_epoch)
+        reader = after.reader
+        begun = min(-(-row * before.reader.row_length // reader.row_length), reader.rows_per_epoch)
+        first_rows.append(epoch * reader.rows_per_epoch + begun)
+    first_steps = [stage.first_step for stage in stages]
+
+    def batch(step: int) -> B:
+        number = bisect_right(first_steps, step) - 1
+        stage = stages[number]
+        start = first_rows[number] + (step - stage.first_step) * stage.rows_per_step
+        return make(stage.reader.rows(start, start + stage.rows_per_step), key, step / steps)
 
     return batch
 

@@ -21,6 +21,7 @@ from trivium.evaluate.axes import (
     label,
     line,
     linear_scale,
+    log_scale,
     marker,
     reference,
     tag_labels,
@@ -92,6 +93,7 @@ def line_chart(
     y_label: str,
     reference_lines: Sequence[ReferenceLine] = (),
     y_text: NumberText = short_text,
+    log_x: bool = False,
     width: float = NARROW,
     height: float = 230,
 ) -> Markup:
@@ -103,6 +105,7 @@ def line_chart(
         x_label, y_label: what the axes are, with the unit.
         reference_lines: drawn over the whole width.
         y_text: how values are written.
+        log_x: equal distances are equal factors; there is nothing below 0.
         width, height: pixels.
     """
     shown = [each._replace(points=points) for each in series if (points := _points(each.points))]
@@ -114,7 +117,7 @@ def line_chart(
     left = max(map(text_width, tick_texts(vertical, y_text)), default=0.0) + 10
     room = tags_width(tags, width)
     xs = [x for each in shown for x, _ in each.points]
-    horizontal = linear_scale(xs, start=left, end=width - room, num_ticks=4)
+    horizontal = (log_scale if log_x else linear_scale)(xs, start=left, end=width - room, num_ticks=4)
     if xs and min(xs) >= 0:
         horizontal = horizontal._replace(low=max(horizontal.low, 0.0))
     parts = frame(horizontal, vertical, x_label, y_label, y_text=y_text)

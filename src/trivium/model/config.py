@@ -19,6 +19,7 @@ from trivium.model.parts import (
     LayerPosition,
     Learned,
     Looped,
+    MixtureOfExpertsConfig,
     NoPosition,
     NormConfig,
     Parallel,
@@ -234,11 +235,24 @@ class T5Init(Config):
 Initialisation = Annotated[NormalInit | T5Init, Field(discriminator="kind")]
 
 
+class MuP(Config):
+    """Maximal update parametrisation: what was found best at one width is best at every other (Yang et al. 2022).
+
+    Weights, learning rates and logits are scaled so that a network of `base_hidden_size` is as without it. The other
+    sizes are meant to grow with the hidden size. `initialisation.std` is that of the base width; scores are divided by
+    the head size and not its root, beginning at `base_head_size` (None = heads are as large at every width).
+    """
+
+    kind: Literal["mup"] = "mup"
+    base_hidden_size: PositiveInt
+    base_head_size: PositiveInt | None = None
+
+
 class ModelConfig(Config):
     """A whole network. `max_length` is the longest document it is meant to read, in tokens.
 
     `embedding_size`: tokens are embedded in so many dimensions, and a dense layer makes hidden states of them
-    (factorised embeddings, Lan et al. 2020); None = the hidden size, no such layer.
+    (factorised embeddings, Lan et al. 2020); None = the hidden size, no such layer. `parametrisation` None = standard.
     """
 
     vocabulary_size: PositiveInt
@@ -248,6 +262,7 @@ class ModelConfig(Config):
     family: Family
     head: HeadConfig = HeadConfig()
     initialisation: Initialisation = NormalInit()
+    parametrisation: MuP | None = None
 
     def stacks(self) -> tuple[StackConfig, ...]:
         """Return the configuration of each stack, the reading one first."""
@@ -273,7 +288,21 @@ class ModelConfig(Config):
             for block in stack.pattern:
                 if (block.cross_attention is not None) != (stack is writes):
                     raise ValueError("`cross_attention` belongs in every block of an encoder-decoder's decoder, only")
+        if self.parametrisation is not None:
+            self._can_grow()
         return self
+
+    def _can_grow(self) -> None:
+        """Raise ValueError where `parametrisation` mup does not say how a part grows with the width."""
+        if not isinstance(self.initialisation, NormalInit):
+            raise ValueError(
+                f"`parametrisation` mup needs `initialisation.kind` normal, not {self.initialisation.kind}"
+            )
+        if self.embedding_size is not None:
+            raise ValueError("`parametrisation` mup needs embeddings of the hidden size: leave out `embedding_size`")
+        blocks = [block for stack in self.stacks() for block in stack.pattern]
+        if any(isinstance(block.feed_forward, MixtureOfExpertsConfig) for block in blocks):
+            raise ValueError("`parametrisation` mup does not know how a router grows: not with `mixture_of_experts`")
 
 
 def with_vocabulary(config: ModelConfig, vocabulary_size: int) -> ModelConfig:

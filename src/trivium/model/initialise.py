@@ -14,8 +14,10 @@ from trivium.model.config import ModelConfig, NormalInit, T5Init
 from trivium.model.embedding import OffsetEmbedding
 from trivium.model.feed_forward import GatedFeedForward, PlainFeedForward
 from trivium.model.norm import LayerNorm, RMSNorm
+from trivium.model.parametrise import width_ratio
 from trivium.model.parts import DeepNorm
 from trivium.model.positions import LearnedPositions
+from trivium.model.roles import hidden_matrices, readout_matrices
 from trivium.model.stack import Stack
 
 _BRANCHES = (SelfAttention, CrossAttention, PlainFeedForward, GatedFeedForward)
@@ -40,7 +42,9 @@ def initialise(network: nn.Module, config: ModelConfig, key: Key) -> None:
 
     `residual` "scaled" divides by the square root of the number of branches that write into the stack's residual
     stream, "zero" makes those matrices 0. With DeepNorm values, outputs, up, gate and down are `beta` times as wide
-    (Wang et al. 2022, figure 2). An encoder-decoder's two stacks are counted each by itself.
+    (Wang et al. 2022, figure 2). An encoder-decoder's two stacks are counted each by itself. With `parametrisation` mup
+    std is that of the base width: matrices between hidden states have it divided by the root of how many times as wide
+    the network is, the matrix from hidden states to a task's classes by that number itself.
     """
     generator = torch.Generator().manual_seed(key.child("initialise").integer())
     seen: set[int] = set()
@@ -62,6 +66,11 @@ def initialise(network: nn.Module, config: ModelConfig, key: Key) -> None:
                 residual = block_config.block(number).residual
                 if isinstance(residual, DeepNorm):
                     _widen(block, residual.beta)
+        if config.parametrisation is not None:
+            ratio = width_ratio(config)
+            for names, factor in ((hidden_matrices(network), ratio**-0.5), (readout_matrices(network), 1.0 / ratio)):
+                for name in names:
+                    network.get_parameter(name).mul_(factor)
 
 
 def _stacks(network: nn.Module) -> list[Stack]:

@@ -33,7 +33,7 @@ def _modern_stack(num_layers: int, hidden_size: int, num_heads: int, *, cross: b
     return StackConfig(num_layers=num_layers, pattern=(block,), position=Rotary(), final_norm=RMSNormConfig())
 
 
-def _small_init(hidden_size: int) -> NormalInit:
+def small_init(hidden_size: int) -> NormalInit:
     """Return sqrt(2 / (5 x hidden)) as the standard deviation (Nguyen & Salazar 2019), 0.02 at hidden 1,000.
 
     The usual 0.02 leaves the branches of a network 128 wide so weak that for hundreds of steps it learns little more
@@ -48,7 +48,7 @@ def _modern(family: Family, hidden_size: int) -> ModelConfig:
         hidden_size=hidden_size,
         max_length=512,
         family=family,
-        initialisation=_small_init(hidden_size),
+        initialisation=small_init(hidden_size),
     )
 
 

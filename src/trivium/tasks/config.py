@@ -10,7 +10,10 @@ from trivium.model.config import ReadoutConfig
 from trivium.model.parts import Probability
 from trivium.objectives.regularisers.config import Regularisers
 from trivium.tasks.build import build_task
-from trivium.train.config import AdamWConfig, AveragingConfig, LinearSchedule, Precision, ScheduleConfig
+from trivium.train.config import AveragingConfig
+from trivium.train.optimiser_config import AdamWConfig, OptimiserConfig, Precision
+from trivium.train.pace_config import LayerDecay, Unfreezing
+from trivium.train.schedule_config import LinearSchedule, ScheduleConfig
 
 
 class FinetuneConfig(Config):
@@ -20,7 +23,8 @@ class FinetuneConfig(Config):
     that of the pretraining run; `readout` None = that of transformers for this architecture, so that the result
     can be exported, or the mean of a text where it has none that the reading stack is enough for. Training ends after
     `epochs`, or after `max_steps` when they are fewer. The learning rate is for networks of a few hundred hidden units;
-    one of 768 wants 2e-5 to 5e-5 (Devlin et al. 2019, A.3).
+    one of 768 wants 2e-5 to 5e-5 (Devlin et al. 2019, A.3). `layer_decay` and `unfreezing` None: all layers learn
+    alike, from the first step on.
     """
 
     task: str
@@ -38,7 +42,9 @@ class FinetuneConfig(Config):
     dropout: Probability = 0.1  # before the head's projection
     precision: Precision = "auto"
     max_gradient_norm: PositiveFloat = 1.0
-    optimiser: AdamWConfig = AdamWConfig(lr=1e-3, weight_decay=0.1)
+    layer_decay: LayerDecay = 1.0
+    unfreezing: Unfreezing | None = None
+    optimiser: OptimiserConfig = AdamWConfig(lr=1e-3, weight_decay=0.1)
     schedule: ScheduleConfig = LinearSchedule(warmup_share=0.1)
     regularisers: Regularisers = ()
     averaging: AveragingConfig | None = None  # of the weights; the average is what is validated and kept

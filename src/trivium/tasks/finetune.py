@@ -14,7 +14,7 @@ from trivium.core.progress import Progress, Silent
 from trivium.core.random import Key
 from trivium.data.loader import ahead
 from trivium.hub.families import usual_readout
-from trivium.model.config import DEFAULT_READOUT
+from trivium.model.config import DEFAULT_READOUT, ModelConfig
 from trivium.model.count import num_parameters
 from trivium.model.folder import load_tensors, unique_tensors
 from trivium.objectives.base import Learned
@@ -31,11 +31,12 @@ from trivium.tasks.start import Start
 from trivium.train.averaging import Kept, kept_weights
 from trivium.train.log import Log
 from trivium.train.loop import StepReport, train_steps
-from trivium.train.measure import settled_precision
+from trivium.train.measure import settled_optimiser, settled_precision
 from trivium.train.mixout import trained_weights
 from trivium.train.optimisers import build_optimiser
+from trivium.train.paces import first_steps, paces
 from trivium.train.precision import TrainedWeights
-from trivium.train.schedules import lr_share
+from trivium.train.schedules import decay_share, lr_share
 
 CONFIG, LOG, RESULTS = "config.toml", "log.jsonl", "results.json"
 Source = Path | Sequence[Example]
@@ -101,13 +102,14 @@ def fit(
         train, rows=config.rows, accumulation=config.accumulation, epochs=config.epochs, key=key.child("data")
     )
     steps = min(rows.steps, config.max_steps or rows.steps)
+    config = settled(config)
     size = reader.config.hidden_size
     learned = regularised(config.regularisers, task, name=task.name, network=model, hidden_size=size)
     weights, kept = _trained(model, _begun_with(start, reader, config), steps, config, key)
     progress.start(f"fine-tune {task.name}", steps, "steps")
     epochs, ends, tokens = [], {*rows.epoch_ends, steps}, 0
     best: tuple[Epoch, dict[str, Tensor]] | None = None
-    for report in _updates(learned, weights, rows, steps, config, key):
+    for report in _updates(learned, weights, rows, steps, config, reader.config, key):
         kept.update(report.step)
         tokens += report.tokens
         if log is not None:
@@ -145,19 +147,33 @@ def _begun_with(start: Start, reader: Reader, config: FinetuneConfig) -> dict[st
 
 
 def _updates(
-    learned: Learned, weights: TrainedWeights, rows: TrainingRows, steps: int, config: FinetuneConfig, key: Key
+    learned: Learned,
+    weights: TrainedWeights,
+    rows: TrainingRows,
+    steps: int,
+    config: FinetuneConfig,
+    model: ModelConfig,
+    key: Key,
 ) -> Iterator[StepReport]:
     """Return the loop over the epochs' steps: the one that pretrains."""
+    each = paces(
+        weights.master,
+        model,
+        config.optimiser,
+        layer_decay=config.layer_decay,
+        first_steps=first_steps(config.unfreezing, rows.epoch_ends),
+    )
     return train_steps(
         weights,
         learned,
-        build_optimiser(config.optimiser, weights.master),
+        build_optimiser(config.optimiser, weights.master, each),
         ahead(rows.batch, 0, steps),
         start=0,
         lr=lambda step: config.optimiser.lr * lr_share(config.schedule, step, steps),
         accumulation=config.accumulation,
         max_gradient_norm=config.max_gradient_norm,
         key=key,
+        decay=lambda step: decay_share(config.optimiser.decay_schedule, config.schedule, step, steps),
     )
 
 
@@ -218,7 +234,7 @@ def finetune(
 def settled(config: FinetuneConfig, start: Start | None = None) -> FinetuneConfig:
     """Return the settings with the type to compute in decided, and rows' length and head where a start is given."""
     precision = settled_precision(config.precision)
-    changed: dict[str, Any] = {"precision": precision}
+    changed: dict[str, Any] = {"precision": precision, "optimiser": settled_optimiser(config.optimiser)}
     if start is not None:
         changed["row_length"] = config.row_length or start.row_length
         changed["readout"] = config.readout or usual_readout(start.config, head_kind(config.task)) or DEFAULT_READOUT

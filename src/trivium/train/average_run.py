@@ -19,7 +19,8 @@ from trivium.objectives.base import Objective
 from trivium.objectives.build import build_objective
 from trivium.train.checkpoint import WEIGHTS, checkpoints, step_of
 from trivium.train.config import RunConfig
-from trivium.train.run import CONFIG, MODEL, RESULTS, as_trained, vocabulary_of
+from trivium.train.material import vocabulary_of
+from trivium.train.run import CONFIG, MODEL, RESULTS, as_trained
 from trivium.train.validate import held_out_loss
 
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from trivium.model.folder import load_tensors, unique_tensors
-from trivium.train.config import AveragingConfig, EmaConfig, Precision, TailConfig
+from trivium.train.config import AveragingConfig, EmaConfig, TailConfig
+from trivium.train.optimiser_config import Precision
 from trivium.train.precision import TrainedWeights
 
 

@@ -2,19 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from trivium.core.config import Config, Tree, override, parse, read_toml
 from trivium.model.config import ModelConfig
 from trivium.model.parts import Probability
-from trivium.model.presets import preset
+from trivium.model.presets import preset, small_init
 from trivium.objectives.build import ObjectiveConfig, usual_objective
 from trivium.objectives.regularisers.config import Regularisers
-
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
+from trivium.train.optimiser_config import OPTIMISERS, AdamWConfig, Decay, OptimiserConfig, Precision, usual_lr
+from trivium.train.pace_config import LayerDecay, UnfreezeBySteps
+from trivium.train.schedule_config import LinearSchedule, ScheduleConfig
 
 
 class DataConfig(Config):
@@ -24,43 +24,12 @@ class DataConfig(Config):
     fingerprint: str | None = None
 
 
-class AdamWConfig(Config):
-    """AdamW (Loshchilov & Hutter 2019); vectors (norms, biases) are not decayed."""
+class Stage(Config):
+    """Up to the share `until` of the steps, a step has so many rows of so many tokens; None = as after all stages."""
 
-    kind: Literal["adamw"] = "adamw"
-    lr: PositiveFloat = 1e-3
-    beta1: Decay = 0.9
-    beta2: Decay = 0.98
-    eps: PositiveFloat = 1e-8
-    weight_decay: Annotated[float, Field(ge=0.0)] = 0.1
-
-
-class ConstantSchedule(Config):
-    """Warm-up, constant, then straight down to `final_share` over the last `cooldown_share` of the steps."""
-
-    kind: Literal["constant"] = "constant"
-    warmup_share: Share = 0.05
-    cooldown_share: Share = 0.3
-    final_share: Share = 0.0
-
-
-class LinearSchedule(Config):
-    """Warm-up, then straight down to `final_share` of the peak."""
-
-    kind: Literal["linear"] = "linear"
-    warmup_share: Share = 0.05
-    final_share: Share = 0.0
-
-
-class CosineSchedule(Config):
-    """Warm-up, then half a cosine down to `final_share` of the peak."""
-
-    kind: Literal["cosine"] = "cosine"
-    warmup_share: Share = 0.05
-    final_share: Share = 0.1
-
-
-ScheduleConfig = Annotated[ConstantSchedule | LinearSchedule | CosineSchedule, Field(discriminator="kind")]
+    until: Annotated[float, Field(gt=0.0, lt=1.0)]
+    rows: PositiveInt | None = None
+    row_length: Annotated[int, Field(ge=8)] | None = None
 
 
 class EmaConfig(Config):
@@ -82,24 +51,36 @@ class TailConfig(Config):
 
 
 AveragingConfig = Annotated[EmaConfig | TailConfig, Field(discriminator="kind")]
-# auto: bfloat16 where the processor multiplies it in hardware; settled before step 0.
-Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class TrainConfig(Config):
-    """How long and in what steps. A field that may be None is settled before step 0 and written into the run."""
+    """How long and in what steps. A field that may be None is settled before step 0 and written into the run.
+
+    `layer_decay` and `unfreezing` (which stays None) are for runs that begin with a model. `stages` come before `rows`
+    and `data.row_length`, which are those of the rest of the run, and of validation.
+    """
 
     steps: PositiveInt | None = None
     rows: PositiveInt = 16
+    stages: tuple[Stage, ...] = ()
     accumulation: PositiveInt = 1
     precision: Precision = "auto"
     max_gradient_norm: PositiveFloat = 1.0
+    layer_decay: LayerDecay = 1.0
+    unfreezing: UnfreezeBySteps | None = None
     log_steps: PositiveInt | None = None
     validate_steps: PositiveInt | None = None
     validate_rows: PositiveInt = 128
     checkpoint_steps: PositiveInt | None = None
     checkpoints_kept: PositiveInt = 2  # of the last, beside the best
     prefetch: NonNegativeInt = 2
+
+    @model_validator(mode="after")
+    def _stages_follow(self) -> Self:
+        ends = [stage.until for stage in self.stages]
+        if ends != sorted(set(ends)):
+            raise ValueError(f"`stages` must each end after the one before: found `until` {ends}")
+        return self
 
 
 class RunConfig(Config):
@@ -110,12 +91,15 @@ class RunConfig(Config):
     model: ModelConfig
     objective: ObjectiveConfig
     data: DataConfig = DataConfig()
-    optimiser: AdamWConfig = AdamWConfig()
+    optimiser: OptimiserConfig = AdamWConfig()
     schedule: ScheduleConfig = LinearSchedule()
     train: TrainConfig = TrainConfig()
     regularisers: Regularisers = ()
     averaging: AveragingConfig | None = None  # of the weights; the average is what is validated and kept
     mixout: Probability = 0.0  # towards the weights of `start_from`
+
+
+_FIRST = ("model.preset", "model.parametrisation", "optimiser.kind")
 
 
 def load_recipe(recipe: str, assignments: Sequence[str] = ()) -> RunConfig:
@@ -129,29 +113,40 @@ def load_recipe(recipe: str, assignments: Sequence[str] = ()) -> RunConfig:
         ConfigError: no such file or preset, an unknown key, a value that does not fit.
     """
     tree = read_toml(Path(recipe)) if recipe.endswith(".toml") else {"model": {"preset": recipe}}
-    # Another preset comes first: the rest is changed in what it gives.
-    presets = [text for text in assignments if text.partition("=")[0].strip() == "model.preset"]
-    others = [text for text in assignments if text not in presets]
-    return parse(RunConfig, override(complete(override(tree, presets)), others), recipe)
+    # What others' usual values depend on comes first: the rest is changed in what it gives.
+    first = [text for text in assignments if text.partition("=")[0].strip().startswith(_FIRST)]
+    others = [text for text in assignments if text not in first]
+    return parse(RunConfig, override(complete(override(tree, first)), others), recipe)
 
 
 def complete(tree: Mapping[str, Any]) -> Tree:
-    """Fill in what a recipe leaves to its preset: the architecture, and the objective and learning rate usual for it.
-
-    The peak learning rate is 0.4 / hidden size (0.0031 at 128, 0.0005 at 768), measured best at 128.
-    """
+    """Fill in what a recipe leaves open: its preset's architecture, the objective and learning rate usual for it."""
     result = dict(tree)
     model = result.get("model", {})
     if isinstance(model, Mapping) and "preset" in model:
         changes = {key: value for key, value in model.items() if key != "preset"}
-        model = _merge(preset(str(model["preset"])).model_dump(mode="json", exclude_none=True), changes)
+        usual = preset(str(model["preset"]))
+        base = _base_width(changes)
+        if base is not None and usual.initialisation == small_init(usual.hidden_size):
+            usual = usual.model_copy(update={"initialisation": small_init(base)})
+        model = _merge(usual.model_dump(mode="json", exclude_none=True), changes)
     result["model"] = model
     if "objective" not in result:
         result["objective"] = usual_objective(parse(ModelConfig, model, "model")).model_dump(mode="json")
     optimiser = result.get("optimiser", {})
     if isinstance(optimiser, Mapping) and "lr" not in optimiser:
-        result["optimiser"] = {"lr": round(0.4 / parse(ModelConfig, model, "model").hidden_size, 6), **optimiser}
+        kind = optimiser.get("kind", "adamw")
+        if kind in OPTIMISERS:  # any other is refused where the whole is checked
+            lr = usual_lr(kind, _base_width(model) or parse(ModelConfig, model, "model").hidden_size)
+            result["optimiser"] = {"kind": kind, "lr": lr, **optimiser}
     return result
+
+
+def _base_width(model: Mapping[str, Any]) -> int | None:
+    """Return the width whose learning rate and initialisation are given; None = the network's own."""
+    parametrisation = model.get("parametrisation")
+    base = parametrisation.get("base_hidden_size") if isinstance(parametrisation, Mapping) else None
+    return base if isinstance(base, int) and base > 0 else None
 
 
 def _merge(base: Tree, changes: Mapping[str, Any]) -> Tree:

@@ -13,7 +13,7 @@ from trivium.core.errors import DivergedError
 from trivium.core.random import Key
 from trivium.data.loader import micro_batches
 from trivium.objectives.base import Learned
-from trivium.train.optimisers import set_lr
+from trivium.train.optimisers import drop_frozen, set_lr
 from trivium.train.precision import TrainedWeights
 
 
@@ -40,6 +40,7 @@ def train_steps(
     accumulation: int,
     max_gradient_norm: float,
     key: Key,
+    decay: Callable[[int], float] = lambda step: 1.0,
 ) -> Iterator[StepReport]:
     """Make one update a batch and report it.
 
@@ -56,6 +57,7 @@ def train_steps(
         accumulation: micro-batches a step.
         max_gradient_norm: longer gradients are scaled down to this.
         key: of dropout.
+        decay: share of the weight decay of each step, counted from 0.
 
     Raises:
         DivergedError: the loss or the gradient is no longer finite; the weights are those before the update.
@@ -68,6 +70,7 @@ def train_steps(
         loss, terms = _accumulate(
             weights, learned, micro_batches(batch, accumulation), learned.counts(batch), step, key
         )
+        drop_frozen(optimiser, step)
         computed = perf_counter()
         norm = float(nn.utils.clip_grad_norm_(parameters, max_gradient_norm))
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -76,7 +79,7 @@ def train_steps(
                 f"step {step + 1}: loss {loss:.4g} and gradient norm {norm:.4g} must be finite; "
                 "the update was not made. Lower optimiser.lr, or lengthen schedule.warmup_share."
             )
-        set_lr(optimiser, lr(step))
+        set_lr(optimiser, lr(step), decay=decay(step))
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         weights.publish()

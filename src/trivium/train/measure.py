@@ -12,9 +12,10 @@ from trivium.model.folder import unique_tensors
 from trivium.model.initialise import initialise
 from trivium.objectives.base import Learned, Objective
 from trivium.train.averaging import kept_weights
-from trivium.train.config import Precision, RunConfig
+from trivium.train.config import RunConfig
 from trivium.train.loop import train_steps
 from trivium.train.mixout import trained_weights
+from trivium.train.optimiser_config import MuonConfig, NorMuonConfig, OptimiserConfig, Precision
 from trivium.train.optimisers import build_optimiser
 
 _WARM_STEPS, _MIN_STEPS, _MIN_SECONDS, _BUDGET_SHARE = 2, 4, 2.0, 0.04
@@ -42,7 +43,7 @@ def seconds_a_step(
     steps = train_steps(
         weights,
         learned,
-        build_optimiser(config.optimiser, network),
+        build_optimiser(config.optimiser, network),  # no unfreezing: every step as dear as the last
         map(batch, range(many)),
         start=0,
         lr=lambda step: 0.0,
@@ -66,6 +67,13 @@ def settled_precision(precision: Precision) -> Precision:
     if precision == "auto":
         return "bfloat16" if bfloat16_is_native() else "float32"
     return precision
+
+
+def settled_optimiser(config: OptimiserConfig) -> OptimiserConfig:
+    """Return the optimiser with the type it computes in decided."""
+    if isinstance(config, MuonConfig | NorMuonConfig):
+        return config.model_copy(update={"precision": settled_precision(config.precision)})
+    return config
 
 
 def bfloat16_is_native() -> bool:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from trivium.core.random import Key
-from trivium.train.config import Precision
+from trivium.train.optimiser_config import Precision
 from trivium.train.precision import TrainedWeights
 
 

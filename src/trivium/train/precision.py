@@ -5,7 +5,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from trivium.train.config import Precision
+from trivium.train.optimiser_config import Precision
 
 
 class TrainedWeights:

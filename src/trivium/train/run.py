@@ -6,53 +6,37 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 from torch import nn
 
-from trivium.core.batch import AnyBatch
 from trivium.core.config import parse, read_toml, write_toml
 from trivium.core.errors import CheckpointError, ConfigError, Interrupted
 from trivium.core.files import alone, new_folder, refuse_existing, write_json, write_text
 from trivium.core.progress import Progress
 from trivium.core.random import Key
-from trivium.data.loader import ahead, step_batches
+from trivium.data.loader import ahead
 from trivium.data.normal import Normal
-from trivium.data.packing import RowReader
 from trivium.data.shards import PreparedData
-from trivium.data.tokenizer import Tokenizer
-from trivium.model.config import ModelConfig, with_max_length, with_vocabulary
+from trivium.model.config import ModelConfig
 from trivium.model.count import num_parameters
 from trivium.model.folder import save_model
 from trivium.model.initialise import initialise
-from trivium.objectives.base import Learned, Objective, has_experts
-from trivium.objectives.build import DistilConfig, Vocabulary, build_objective
-from trivium.objectives.distil import teacher_hash
-from trivium.objectives.regularisers.build import regularised
-from trivium.train.begin import AVERAGE, START, Start, begin
+from trivium.objectives.base import Objective
+from trivium.train.begin import AVERAGE, START, begin
 from trivium.train.checkpoint import save_checkpoint
 from trivium.train.config import RunConfig
 from trivium.train.log import Log
 from trivium.train.loop import train_steps
-from trivium.train.measure import seconds_a_step, settled_precision
+from trivium.train.material import Material, Start, fit_to_data, make_material
+from trivium.train.measure import seconds_a_step, settled_optimiser, settled_precision
 from trivium.train.precision import TrainedWeights
-from trivium.train.schedules import lr_share
+from trivium.train.schedules import decay_share, lr_share
 from trivium.train.state import TrainState
 from trivium.train.validate import HeldOut, held_out_loss
 
 CONFIG, LOG, RESULTS, MODEL = "config.toml", "log.jsonl", "results.json", "model"
 DEFAULT_STEPS = 1000
-
-
-class Material(NamedTuple):
-    """What a run reads and learns."""
-
-    objective: Objective
-    learned: Learned  # the objective, with what is asked of it in training only
-    batch: Callable[[int], AnyBatch]
-    held_out: RowReader
-    start: Start | None  # opens the model whose weights it begins with
 
 
 def pretrain(
@@ -87,8 +71,8 @@ def pretrain(
     saved = out / CONFIG
     if resume and saved.is_file():
         before = parse(RunConfig, read_toml(saved), str(saved))
-        config = _same_run(_fit(_begun_alike(config, before), data), before)
-        material = _material(config, data, start)
+        config = _same_run(fit_to_data(_begun_alike(config, before), data), before)
+        material = make_material(config, data, start)
     else:
         refuse_existing(out)  # to resume as well: what has no configuration is no run of ours
         named = config.data.fingerprint
@@ -99,10 +83,9 @@ def pretrain(
             )
         if config.start_from is not None:
             _require_alike(config, start, data)
-        config = _fit(config, data)
-        material = _material(config, data, start)
+        config = fit_to_data(config, data)
+        material = make_material(config, data, start)
         config = _settle(config, material, None if minutes is None else minutes * 60.0, begun, progress)
-        material = _material(config, data, start)  # what changes with the run's course knows its steps only now
         out.mkdir(parents=True, exist_ok=True)
         write_text(saved, write_toml(config))
     with alone(out / CONFIG), _signals() as stopped_by:
@@ -123,7 +106,7 @@ def _train(
     train, key, log = config.train, Key(config.seed), Log(out / LOG)
     steps, log_steps = train.steps or 0, train.log_steps or 1
     validate_steps, checkpoint_steps = train.validate_steps or steps, train.checkpoint_steps or steps
-    weights, kept, optimiser, start, state = begin(config, material.objective, material.start, out, progress)
+    weights, kept, optimiser, start, state = begin(config, material, out, progress)
     log.cut_after(state.step)
     began, before = perf_counter(), state.seconds
     normally = "" if normal is None else f" (unigram {normal.unigram:.2f})"
@@ -132,12 +115,13 @@ def _train(
         weights,
         material.learned,
         optimiser,
-        ahead(material.batch, state.step, steps, depth=train.prefetch),
+        ahead(material.batches(steps), state.step, steps, depth=train.prefetch),
         start=state.step,
         lr=lambda step: config.optimiser.lr * lr_share(config.schedule, step, steps),
         accumulation=train.accumulation,
         max_gradient_norm=train.max_gradient_norm,
         key=key,
+        decay=lambda step: decay_share(config.optimiser.decay_schedule, config.schedule, step, steps),
     )
     for report in reports:
         kept.update(report.step)
@@ -191,49 +175,6 @@ def _finish(
     return results
 
 
-def _material(config: RunConfig, data: PreparedData, start: Start | None) -> Material:
-    """Build the objective, the function from a step to its batch, and the held-out rows."""
-    special, key = data.tokenizer.special, Key(config.seed)
-    objective = build_objective(config.objective, vocabulary_of(config.model, data.tokenizer, data))
-    # Built small: it refuses a family that it cannot train.
-    network = objective.network(config.model.model_copy(update={"vocabulary_size": 8}))
-    learned = regularised(
-        config.regularisers,
-        objective,
-        name=config.objective.kind,
-        network=network,
-        hidden_size=config.model.hidden_size,
-    )
-    length = config.data.row_length
-    together = objective.rows_together * config.train.accumulation
-    if config.train.rows % together:
-        raise ConfigError(
-            f"objective `{config.objective.kind}` compares rows in groups of {objective.rows_together}: `train.rows` "
-            f"must be a multiple of {together}, `train.accumulation` counted in; found {config.train.rows}."
-        )
-    reader = RowReader(data.split("train"), row_length=length, key=key.child("data"), pad=special.pad)
-    held_out = RowReader(data.split("validation"), row_length=length, key=None, pad=special.pad)
-    if held_out.rows_per_epoch < objective.rows_together:
-        raise ConfigError(
-            f"objective `{config.objective.kind}` compares {objective.rows_together} rows with each other; "
-            f"the validation split has {held_out.rows_per_epoch}: hold out more text, or make data.row_length shorter."
-        )
-    rows, steps = config.train.rows, config.train.steps
-    batch = step_batches(reader, objective.make, rows_per_step=rows, key=key.child("make"), steps=steps)
-    return Material(objective, learned, batch, held_out, start)
-
-
-def vocabulary_of(model: ModelConfig, tokenizer: Tokenizer, data: PreparedData | None) -> Vocabulary:
-    """Return what an objective knows of the texts; without data all tokens are taken to be equally frequent."""
-    size = tokenizer.vocabulary_size
-
-    def counts_V() -> np.ndarray:
-        return np.ones(size) if data is None else data.split("train").token_counts(size)
-
-    segments = model.stacks()[0].embedding.num_segments > 1
-    return Vocabulary(tokenizer.special, size, counts_V, segments, balanced=has_experts(model))
-
-
 def as_trained(model: ModelConfig, objective: Objective) -> ModelConfig:
     """Return the architecture with its head marked as the objective leaves it, see `HeadConfig.trained`."""
     return model.model_copy(update={"head": model.head.model_copy(update={"trained": objective.speaks})})
@@ -244,35 +185,6 @@ def _begun_alike(config: RunConfig, before: RunConfig) -> RunConfig:
     if before.start_from is None or config.start_from not in (None, before.start_from):
         return config
     return config.model_copy(update={"start_from": before.start_from, "model": before.model})
-
-
-def _fit(config: RunConfig, data: PreparedData) -> RunConfig:
-    """Return the run with the data's vocabulary, a model long enough for its rows, and the data's fingerprint.
-
-    A run that begins with a model has that one's vocabulary, which may have more rows than the tokenizer has ids.
-    """
-    if config.train.rows % config.train.accumulation:
-        raise ConfigError(
-            f"`train.accumulation` must divide `train.rows`: "
-            f"{config.train.accumulation} does not divide {config.train.rows}."
-        )
-    if config.mixout and config.start_from is None:
-        raise ConfigError("`mixout` pulls towards the weights that a run begins with, and this one begins with none.")
-    model = config.model
-    if config.start_from is None:
-        model = with_vocabulary(model, data.tokenizer.vocabulary_size)
-    if config.data.row_length > model.max_length:
-        model = with_max_length(model, config.data.row_length)
-    objective = config.objective
-    if isinstance(objective, DistilConfig) and objective.teacher_sha256 is None:
-        objective = objective.model_copy(update={"teacher_sha256": teacher_hash(Path(objective.teacher))})
-    return config.model_copy(
-        update={
-            "model": model,
-            "objective": objective,
-            "data": config.data.model_copy(update={"fingerprint": data.fingerprint}),
-        }
-    )
 
 
 def _require_alike(config: RunConfig, start: Start | None, data: PreparedData) -> None:
@@ -297,11 +209,13 @@ def _settle(
 ) -> RunConfig:
     """Return the run with its number of steps and its intervals decided."""
     train = config.train.model_copy(update={"precision": settled_precision(config.train.precision)})
-    config = config.model_copy(update={"train": train})
+    config = config.model_copy(update={"train": train, "optimiser": settled_optimiser(config.optimiser)})
     steps = train.steps or DEFAULT_STEPS
     if seconds is not None:
-        objective, learned = material.objective, material.learned
-        step_seconds = seconds_a_step(config, objective, learned, material.batch, budget_seconds=seconds)
+        step_seconds = sum(
+            share * seconds_a_step(config, material.objective, material.learned, batch, budget_seconds=share * seconds)
+            for share, batch in material.parts_alone()
+        )
         network = material.objective.network(config.model)
         initialise(network, config.model, Key(config.seed))
         validating = perf_counter()

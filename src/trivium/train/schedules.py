@@ -1,9 +1,17 @@
-"""The learning rate as a pure function of the step."""
+"""Learning rate and weight decay as pure functions of the step."""
 
 import math
 from typing import assert_never
 
-from trivium.train.config import ConstantSchedule, CosineSchedule, LinearSchedule, ScheduleConfig
+from trivium.train.schedule_config import (
+    AsLearningRate,
+    ConstantSchedule,
+    CosineSchedule,
+    DecaySchedule,
+    InverseSquareRootSchedule,
+    LinearSchedule,
+    ScheduleConfig,
+)
 
 
 def lr_share(config: ScheduleConfig, step: int, steps: int) -> float:
@@ -20,5 +28,27 @@ def lr_share(config: ScheduleConfig, step: int, steps: int) -> float:
         case CosineSchedule(final_share=final):
             done = (step - warmup) / max(1, steps - warmup)
             return final + (1.0 - final) * 0.5 * (1.0 + math.cos(math.pi * done))
+        case InverseSquareRootSchedule(cooldown_share=cooldown_share):
+            cooldown = round(cooldown_share * steps)
+            falling = min(1.0, (steps - step) / (cooldown + 1))
+            return falling * math.sqrt(max(warmup, 1) / (step + 1))
         case _:
             assert_never(config)
+
+
+def decay_share(decay: DecaySchedule | None, schedule: ScheduleConfig, step: int, steps: int) -> float:
+    """Return the share of the weight decay for a step; without a schedule of its own it is 1.
+
+    Args:
+        decay: how it changes.
+        schedule: the learning rate's, which the decay may follow.
+        step: counted from 0.
+        steps: of the run.
+    """
+    match decay:
+        case None:
+            return 1.0
+        case AsLearningRate():
+            return lr_share(schedule, step, steps)
+        case _:
+            return lr_share(decay, step, steps)

@@ -24,6 +24,7 @@ from trivium.model.embedding import Embedding
 from trivium.model.heads import LanguageHead, LanguageModel, Network, Readout, SequenceToSequence, Transform
 from trivium.model.kernels import Kernel, KernelName
 from trivium.model.kernels import kernel as named_kernel
+from trivium.model.parametrise import written_out
 from trivium.model.stack import Stack
 
 
@@ -40,7 +41,7 @@ def build_network(
     Raises:
         ConfigError: the kernel cannot compute this architecture, or not there.
     """
-    device = torch.device(device)
+    device, config = torch.device(device), written_out(config)
     if kernel is not None:
         require_kernel(kernel, config, device)
     chosen = named_kernel(kernel or choose_kernel(config, device))
