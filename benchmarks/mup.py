@@ -29,7 +29,7 @@ from trivium.data.shards import PreparedData
 from trivium.model.config import ModelConfig, MuP
 from trivium.model.initialise import initialise
 from trivium.model.presets import decoder, small_init
-from trivium.objectives.build import build_objective, usual_objective
+from trivium.objectives.build import Vocabulary, build_objective, usual_objective
 from trivium.train.config import RunConfig
 from trivium.train.loop import train_steps
 from trivium.train.optimiser_config import AdamWConfig, usual_lr
@@ -101,7 +101,10 @@ def architecture(kind: str, width: int, vocabulary_size: int) -> ModelConfig:
 
 def train(config: RunConfig, split: Any, special: SpecialTokens, steps: int) -> float | None:
     """Return the mean loss of the last fifth of a run; None when it diverged."""
-    objective, key = build_objective(config.objective, special, config.model.vocabulary_size), Key(config.seed)
+    objective, key = (
+        build_objective(config.objective, Vocabulary(special, config.model.vocabulary_size)),
+        Key(config.seed),
+    )
     network = objective.network(config.model)
     initialise(network, config.model, key)
     reader = RowReader(split, row_length=ROW_LENGTH, key=key.child("data"), pad=special.pad)

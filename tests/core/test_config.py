@@ -7,9 +7,11 @@ import pytest
 from support import family_of
 from trivium.core.config import override, parse, read_toml, write_toml
 from trivium.core.errors import ConfigError
+from trivium.core.ramp import Ramp
 from trivium.model.config import ModelConfig
 from trivium.model.parts import AttentionConfig, RelativeBuckets
 from trivium.model.presets import PRESETS, preset
+from trivium.objectives.masked import MaskedConfig
 from trivium.train.config import AdamWConfig, RunConfig, TrainConfig, load_recipe
 from trivium.train.schedule_config import CosineSchedule
 
@@ -64,7 +66,15 @@ def test_an_override_that_is_none_is_refused(text: str) -> None:
     assert "expects dotted.key=value" in message(override, {}, [text])
 
 
-@pytest.mark.parametrize("text", ["a.b.c=1", "list.2=1", "list.x=1", "list.-1=1"])
+def test_a_key_below_a_plain_value_makes_a_table_of_it() -> None:
+    assert override({"a": {"b": 1}}, ["a.b.start=2", "a.b.stop=3"]) == {"a": {"b": {"start": 2, "stop": 3}}}
+    assert load_recipe(
+        "encoder-tiny", ["objective.rate.start=0.3", "objective.rate.stop=0.1"]
+    ).objective == MaskedConfig(rate=Ramp(start=0.3, stop=0.1))
+    assert "seed" in message(load_recipe, "encoder-tiny", ["seed.x=1"])
+
+
+@pytest.mark.parametrize("text", ["list.2=1", "list.x=1", "list.-1=1"])
 def test_an_override_that_leads_nowhere_is_refused(text: str) -> None:
     assert text.partition("=")[0] in message(override, {"a": {"b": 1}, "list": [1, 2]}, [text])
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from support import lively, random_rows, shrink, without_dropout
+from trivium.core.errors import ConfigError
 from trivium.core.random import Key
 from trivium.model.presets import preset
 from trivium.objectives.contrastive import Contrastive, ContrastiveConfig, nearest_nats
@@ -60,3 +61,9 @@ def test_texts_are_means_of_documents_that_are_long_enough() -> None:
     (term,) = learned.loss(network, batch, Key(0))
     assert texts == term.count == 6.0
     assert float(term.sum.detach()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_network_without_dropout_is_refused() -> None:
+    with pytest.raises(ConfigError, match="drops nothing out"):
+        Contrastive(ContrastiveConfig()).network(without_dropout(shrink(preset("bert-tiny"))))
+    assert Contrastive(ContrastiveConfig()).network(shrink(preset("bert-tiny"))) is not None

@@ -14,7 +14,9 @@ from trivium.core.random import Key
 from trivium.model.initialise import initialise
 from trivium.model.presets import preset
 from trivium.objectives.build import build_objective
+from trivium.objectives.hiding import WholeWords
 from trivium.objectives.masked import MaskedConfig
+from trivium.objectives.replaced import ReplacedConfig
 from trivium.objectives.sentences import NO, YES, Sentences, SentencesConfig, WithPooler
 
 LENGTH = 64
@@ -137,3 +139,32 @@ def test_two_stacks_are_refused() -> None:
     with pytest.raises(ConfigError, match="encoder-decoder"):
         objective("order").network(shrink(preset("t5-small")))
     assert lively(shrink(preset("bert-tiny"))) is not None
+
+
+def test_words_stay_whole_in_pairs() -> None:
+    rows = numbered_rows()
+    rows.word_start_BL[:] = np.arange(LENGTH + 1) % 3 == 0
+    config = SentencesConfig(masked=MaskedConfig(unit=WholeWords(), mask_share=1.0, random_share=0.0))
+    batch = build_objective(config, VOCABULARY).make(rows, Key(0))
+    assert isinstance(batch, Batch)
+    word_of = {}
+    for b in range(len(PACKED)):
+        begins = rows.word_start_BL[b] | (np.diff(rows.document_BL[b], prepend=-2) != 0)
+        for token, word in zip(rows.tokens_BL[b].tolist(), np.cumsum(begins).tolist(), strict=True):
+            word_of[token] = (b, word)
+    visible: dict[tuple[int, int], set[bool]] = {}
+    tokens_BL = unmasked(batch)
+    for b in range(batch.num_rows):
+        for now, was in zip(batch.tokens_BL[b].tolist(), tokens_BL[b].tolist(), strict=True):
+            if was in word_of and was not in SPECIAL.all():
+                visible.setdefault(word_of[was], set()).add(now == was)
+    mixed = sum(len(kinds) == 2 for kinds in visible.values())
+    hidden = sum(kinds == {False} for kinds in visible.values())
+    # A word is parted only where its piece was cut in two.
+    assert hidden > 100
+    assert mixed <= 0.1 * hidden
+
+
+def test_a_hidden_token_is_filled_where_it_stands() -> None:
+    with pytest.raises(ValueError, match="must be itself"):
+        ReplacedConfig(masked=MaskedConfig(predicted_from="before"))

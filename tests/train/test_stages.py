@@ -62,7 +62,7 @@ def test_the_epoch_is_gone_on_with_too() -> None:
     assert (rows.epoch_B.tolist(), rows.row_B.tolist()) == ([1], [1])
     # At the very end of an epoch the next one begins.
     stages[1] = StepRows(epoch, reader(16, key=order), 1)
-    rows = staged_batches(stages, rows_alone, key=Key(0))(epoch)  # type: ignore[arg-type,assignment]
+    rows = staged_batches(stages, rows_alone, key=Key(0), steps=100)(epoch)  # type: ignore[arg-type,assignment]
     assert (rows.epoch_B.tolist(), rows.row_B.tolist()) == ([1], [0])
 
 

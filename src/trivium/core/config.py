@@ -52,7 +52,8 @@ def write_toml(config: Config) -> str:
 def override(tree: Tree, assignments: Sequence[str]) -> Tree:
     """Return a copy of `tree` with each `dotted.key=value` set; values are TOML, a bare word is a string.
 
-    A changed `kind` starts that table afresh: the old kind's parameters mean nothing to the new one.
+    A changed `kind` starts that table afresh: the old kind's parameters mean nothing to the new one. A key below a
+    plain value makes a table of it.
     """
     result = _copy(tree)
     for assignment in assignments:
@@ -101,10 +102,9 @@ def _one_line(error: ValidationError) -> str:
 def _step(node: Any, name: str, dotted: str) -> Any:
     if isinstance(node, list):
         return node[_index(node, name, dotted)]
-    child = node.setdefault(name, {})
-    if not isinstance(child, dict | list):
-        raise ConfigError(f"--set {dotted}: `{name}` is a value, not a table.")
-    return child
+    if not isinstance(node.get(name), dict | list):
+        node[name] = {}  # where a plain value stood, a table may stand too: a rate, or its ramp
+    return node[name]
 
 
 def _index(node: list[Any], name: str, dotted: str) -> int:

@@ -65,3 +65,8 @@ class _ByteDropout(torch.autograd.Function):
     def backward(ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> tuple[Tensor, None]:
         (kept,) = ctx.saved_tensors  # type: ignore[attr-defined]
         return (gradients[0] * kept).mul_(ctx.scale), None  # type: ignore[attr-defined]
+
+
+def draws(network: nn.Module) -> bool:
+    """Return whether two passes of the network in training differ."""
+    return any(isinstance(module, Dropout | StochasticDepth) for module in network.modules())

@@ -11,10 +11,12 @@ from torch.nn import functional
 
 from trivium.core.batch import AnyBatch, Batch, Labels, Rows, Term, reading
 from trivium.core.config import Config
+from trivium.core.errors import ConfigError
 from trivium.core.layout import TokenLayout, positions_of
 from trivium.core.random import Key
 from trivium.model.build import build_network
 from trivium.model.config import ModelConfig
+from trivium.model.dropout import draws
 from trivium.model.heads import Network
 from trivium.model.pooling import document_means
 from trivium.objectives.base import as_network, plain, require_one_stack
@@ -38,7 +40,11 @@ class ContrastiveConfig(Config):
 
 @dataclass(frozen=True)
 class Contrastive:
-    """The contrastive objective over the means of documents' hidden states; the model must have dropout."""
+    """The contrastive objective over the means of documents' hidden states.
+
+    Raises:
+        ConfigError: from `network`, when it has no dropout.
+    """
 
     config: ContrastiveConfig
     speaks: ClassVar[bool] = False
@@ -51,7 +57,13 @@ class Contrastive:
     def network(self, config: ModelConfig) -> nn.Module:
         """Build an encoder (or a decoder's stack, read both ways)."""
         require_one_stack(config, "contrastive")
-        return build_network(config)
+        network = build_network(config)
+        if not draws(network):
+            raise ConfigError(
+                "objective `contrastive` compares two readings that dropout makes different, and this network drops "
+                "nothing out; give it dropout (model.family.stack.pattern.0.dropout)."
+            )
+        return network
 
     def make(self, rows: Rows, key: Key, done: float = 1.0) -> Batch:
         """Mark the documents that are long enough by their first places; nothing is drawn."""

@@ -52,9 +52,11 @@ class Teacher:
 
     Args:
         saved: the model.
+        name: what errors call it.
     """
 
-    def __init__(self, saved: SavedModel) -> None:
+    def __init__(self, saved: SavedModel, name: str) -> None:
+        self.name = name
         self.config = saved.config
         self.tokenizer = saved.tokenizer
         self._network = saved.network.eval().requires_grad_(False)
@@ -82,7 +84,7 @@ def open_teacher(path: Path, expected: str | None) -> Teacher:
         raise ConfigError(
             f"`objective.teacher` {path}: its weights are not those the run began with ({found[:12]}...)."
         )
-    return Teacher(load_model(model_folder(path)))
+    return Teacher(load_model(model_folder(path)), str(path))
 
 
 def teacher_hash(path: Path) -> str:

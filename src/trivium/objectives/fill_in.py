@@ -16,7 +16,7 @@ from trivium.model.build import build_network
 from trivium.model.config import ModelConfig
 from trivium.objectives.base import PredictsTokens, require_one_stack
 from trivium.objectives.causal import Causal
-from trivium.objectives.pieces import pieces_of, rewritten, without_ends
+from trivium.objectives.pieces import pieces_of, without_ends
 
 _MIN_TOKENS = 8  # a shorter text, three signs of it taken for the marks, has no middle worth asking for
 
@@ -96,7 +96,7 @@ class FillIn(PredictsTokens):
             for piece in pieces_of(document_L):
                 whole = tokens_BL[b, piece.start : piece.stop]
                 whole[:] = self._rearranged(whole, rng)
-        return Causal().make(rewritten(rows, tokens_BL, rows.document_BL), key)
+        return Causal().make(rows._replace(tokens_BL=tokens_BL), key)
 
     def _rearranged(self, whole_L: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         chosen, suffix_first = rng.random(2) < (self.config.rate, self.config.suffix_first)

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trivium.core.batch import Rows
 from trivium.core.special import SpecialTokens
 
 
@@ -40,9 +39,3 @@ def without_ends(tokens_L: np.ndarray, special: SpecialTokens) -> slice:
     begin = int(len(tokens_L) > 0 and tokens_L[0] == special.bos)
     end = int(len(tokens_L) > begin and tokens_L[-1] == special.eos)
     return slice(begin, len(tokens_L) - end)
-
-
-def rewritten(rows: Rows, tokens_BL: np.ndarray, document_BL: np.ndarray) -> Rows:
-    """Return the rows with other tokens and documents; where words begin in them is not known any more."""
-    unknown_BL = np.ones(tokens_BL.shape, dtype=bool)
-    return Rows(tokens_BL, document_BL, unknown_BL, unknown_BL, rows.epoch_B, rows.row_B)

@@ -1,10 +1,10 @@
 """Replaced-token detection (ELECTRA, Clark et al. 2020): a generator fills masks, the network tells which."""
 
 from dataclasses import dataclass, field, replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -50,6 +50,12 @@ class ReplacedConfig(Config):
     embeddings: Literal["shared", "disentangled", "separate"] = "disentangled"
     weight: PositiveFloat = 50.0
     masked: MaskedConfig = MaskedConfig(mask_share=1.0, random_share=0.0)
+
+    @model_validator(mode="after")
+    def _fills_what_it_hides(self) -> Self:
+        if self.masked.predicted_from != "itself":
+            raise ValueError("`masked.predicted_from` must be itself: a hidden token is filled where it stands")
+        return self
 
 
 class GeneratorAndReader(nn.Module):

@@ -21,7 +21,7 @@ from trivium.model.heads import Network, Readout, at_places
 from trivium.model.view import Tally
 from trivium.objectives.base import Predicted, plain, predicted_from, require_one_stack, token_counts
 from trivium.objectives.masked import Masked, MaskedConfig
-from trivium.objectives.pieces import Piece, pieces_of, rewritten, without_ends
+from trivium.objectives.pieces import Piece, pieces_of, without_ends
 
 _TOKENS_A_PAIR = 16  # a row has room for this many tokens a pair; more pairs than that are read and not asked about
 _POOLER = ReadoutConfig(pooling="first", transform=TransformConfig(activation="tanh"))
@@ -51,11 +51,23 @@ class WithPooler(nn.Module):
         self.pooler = pooler
 
 
+class _Text(NamedTuple):
+    """Some tokens, and where words and sentences begin in them."""
+
+    tokens_L: np.ndarray
+    word_start_L: np.ndarray
+    sentence_start_L: np.ndarray
+
+    def part(self, start: int, stop: int | None = None) -> "_Text":
+        """Return the tokens from `start` to `stop`."""
+        return _Text(*(column[start:stop] for column in self))
+
+
 class _Pair(NamedTuple):
     """Two texts made of a piece, and whether the answer is yes."""
 
-    first: np.ndarray
-    second: np.ndarray
+    first: _Text
+    second: _Text
     answer: int
 
 
@@ -89,7 +101,8 @@ class Sentences:
     def make(self, rows: Rows, key: Key, done: float = 1.0) -> Batch:
         """Make pairs, hide tokens of them, label both."""
         pieces = [list(pieces_of(document_L)) for document_L in rows.document_BL[:, :-1]]
-        tokens_BL, document_BL = rows.tokens_BL.copy(), np.full_like(rows.document_BL, -1)
+        tokens_BL, document_BL = np.full_like(rows.tokens_BL, self.special.pad), np.full_like(rows.document_BL, -1)
+        word_start_BL = np.ones(tokens_BL.shape, dtype=bool)
         segments_BL = np.zeros_like(rows.tokens_BL)
         num_rows, length = len(tokens_BL), tokens_BL.shape[1] - 1
         shape = (num_rows, max(1, length // _TOKENS_A_PAIR))
@@ -100,22 +113,18 @@ class Sentences:
             filled = asked = 0
             for piece in pieces[b]:
                 pair = self._pair(rows, b, piece, pieces, rng)
-                if pair is None:
-                    whole, second = rows.tokens_BL[b, piece.start : piece.stop], piece.length
-                else:
-                    begin, between, end = ([self.special.bos], [self.special.sep], [self.special.eos])
-                    whole = np.concatenate((begin, pair.first, between, pair.second, end))
-                    second = len(pair.first) + 2
-                whole = whole[: length - filled]
-                place = slice(filled, filled + len(whole))
-                tokens_BL[b, place], document_BL[b, place] = whole, piece.document
+                written, second = self._written(rows, b, piece, pair)
+                written = written.part(0, length - filled)
+                place = slice(filled, filled + len(written.tokens_L))
+                tokens_BL[b, place], document_BL[b, place] = written.tokens_L, piece.document
+                word_start_BL[b, place] = written.word_start_L
                 segments_BL[b, filled + second : place.stop] = 1
                 if pair is not None and asked < shape[1]:
                     places_BN[b, asked], answers_BN[b, asked], weights_BN[b, asked] = filled, pair.answer, 1.0
                     asked += 1
                 filled = place.stop
-            tokens_BL[b, filled:] = self.special.pad
-        batch = self.masked.make(rewritten(rows, tokens_BL, document_BL), key, done)
+        made = rows._replace(tokens_BL=tokens_BL, document_BL=document_BL, word_start_BL=word_start_BL)
+        batch = self.masked.make(made, key, done)
         labels = Labels(*(torch.from_numpy(part) for part in (answers_BN, places_BN, weights_BN)))
         segments = torch.from_numpy(np.ascontiguousarray(segments_BL[:, :-1])) if self.segments else None
         return replace(batch, documents=labels, segments_BL=segments)
@@ -152,16 +161,15 @@ class Sentences:
     ) -> _Pair | None:
         """Return the pair that a piece becomes, no longer than it; None where it is too short."""
         near, wanted, flip = rng.random(), rng.random(), rng.random() < 0.5
-        text, begins = self._text(rows, b, piece, rows.sentence_start_BL)
-        text = text[: piece.length - 3]
-        begins = begins[(begins > 0) & (begins < len(text))]
+        text = self._inside(rows, b, piece).part(0, piece.length - 3)
+        size = len(text.tokens_L)
+        begins = np.flatnonzero(text.sentence_start_L[1:]) + 1
         if not len(begins):
-            begins = self._text(rows, b, piece, rows.word_start_BL)[1]
-            begins = begins[(begins > 0) & (begins < len(text))]
-        if len(text) < 4 or not len(begins):
+            begins = np.flatnonzero(text.word_start_L[1:]) + 1
+        if size < 4 or not len(begins):
             return None
-        cut = int(begins[np.abs(begins - (0.25 + 0.5 * near) * len(text)).argmin()])
-        first, second = text[:cut], text[cut:]
+        cut = int(begins[np.abs(begins - (0.25 + 0.5 * near) * size).argmin()])
+        first, second = text.part(0, cut), text.part(cut)
         if not flip:
             return _Pair(first, second, YES)
         if self.config.question == "order":
@@ -171,19 +179,34 @@ class Sentences:
         others += [(partner, other) for other in pieces[partner]] if partner < len(pieces) else []
         if not others:
             return _Pair(first, second, YES)
-        row, other = others[int(wanted * len(others))]
-        strange, begins = self._text(rows, row, other, rows.sentence_start_BL)
+        strange = self._inside(rows, *others[int(wanted * len(others))])
         # From a sentence's begin, as late as leaves enough of it.
-        fitting = begins[begins <= max(0, len(strange) - len(second))]
+        begins = np.flatnonzero(strange.sentence_start_L)
+        fitting = begins[begins <= max(0, len(strange.tokens_L) - (size - cut))]
         start = int(fitting[-1]) if len(fitting) else 0
-        strange = strange[start : start + len(second)]
-        return _Pair(first, strange, NO) if len(strange) else _Pair(first, second, YES)
+        strange = strange.part(start, start + size - cut)
+        return _Pair(first, strange, NO) if len(strange.tokens_L) else _Pair(first, second, YES)
 
-    def _text(self, rows: Rows, b: int, piece: Piece, starts_BL: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return a piece's text without begin and end token, and where in it something starts."""
-        whole = rows.tokens_BL[b, piece.start : piece.stop]
-        inside = without_ends(whole, self.special)
-        return whole[inside], np.flatnonzero(starts_BL[b, piece.start : piece.stop][inside])
+    def _inside(self, rows: Rows, b: int, piece: Piece) -> _Text:
+        """Return a piece's text without begin and end token."""
+        whole = _text(rows, b, piece)
+        inside = without_ends(whole.tokens_L, self.special)
+        return whole.part(inside.start, inside.stop)
+
+    def _written(self, rows: Rows, b: int, piece: Piece, pair: _Pair | None) -> tuple[_Text, int]:
+        """Return what is read in place of a piece, and where in it the second text begins."""
+        if pair is None:
+            return _text(rows, b, piece), piece.length
+        marks = (self.special.bos, self.special.sep, self.special.eos)
+        begin, between, end = (_Text(np.array([mark]), np.array([True]), np.array([False])) for mark in marks)
+        parts = (begin, pair.first, between, pair.second, end)
+        written = _Text(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        return written, len(pair.first.tokens_L) + 2
+
+
+def _text(rows: Rows, b: int, piece: Piece) -> _Text:
+    place = slice(piece.start, piece.stop)
+    return _Text(rows.tokens_BL[b, place], rows.word_start_BL[b, place], rows.sentence_start_BL[b, place])
 
 
 def _documents(batch: Batch) -> Labels:

@@ -8,7 +8,7 @@ import numpy as np
 from torch import nn
 
 from trivium.core.batch import AnyBatch
-from trivium.core.errors import ConfigError
+from trivium.core.errors import CheckpointError, ConfigError
 from trivium.core.progress import Progress
 from trivium.core.random import Key
 from trivium.data.loader import StepRows, staged_batches, step_batches
@@ -20,7 +20,7 @@ from trivium.model.folder import SavedModel, load_matching, unique_tensors
 from trivium.model.initialise import initialise
 from trivium.objectives.base import Learned, Objective, has_experts
 from trivium.objectives.build import DistilConfig, Vocabulary, build_objective
-from trivium.objectives.distil import teacher_hash
+from trivium.objectives.distil import Distil, teacher_hash
 from trivium.objectives.regularisers.build import regularised
 from trivium.train.config import RunConfig, Stage
 
@@ -96,6 +96,11 @@ def make_material(config: RunConfig, data: PreparedData, start: Start | None) ->
     """Return the objective, the function from a step to its batch, and the held-out rows."""
     special, key = data.tokenizer.special, Key(config.seed)
     objective = build_objective(config.objective, vocabulary_of(config.model, data.tokenizer, data))
+    if isinstance(objective, Distil) and objective.teacher.tokenizer != data.tokenizer.to_bytes():
+        raise CheckpointError(
+            f"`objective.teacher` {objective.teacher.name}: its tokenizer is not that of the data; "
+            f"prepare the data with --tokenizer {objective.teacher.name}."
+        )
     # Built small: it refuses a family that it cannot train.
     network = objective.network(config.model.model_copy(update={"vocabulary_size": 8}))
     learned = regularised(

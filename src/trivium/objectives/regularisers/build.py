@@ -6,7 +6,7 @@ from typing import assert_never
 from torch import nn
 
 from trivium.core.errors import ConfigError
-from trivium.model.dropout import Dropout, StochasticDepth
+from trivium.model.dropout import draws
 from trivium.objectives.base import Learned, Predicts
 from trivium.objectives.mixed import Mixed, Part
 from trivium.objectives.regularisers.adversarial import Fgm, Smart
@@ -56,7 +56,7 @@ def regularised(
                 f"regulariser `{config.kind}` needs logits of labels, and `{name}` shows none; leave it out."
             )
         noisy = any(isinstance(inner, NeftuneConfig) for inner in regularisers[:number])
-        if isinstance(config, RDropConfig) and not noisy and not _draws(network):
+        if isinstance(config, RDropConfig) and not noisy and not draws(network):
             raise ConfigError(
                 "regulariser `r_drop` compares passes that dropout makes different, and this network drops nothing "
                 "out; give it dropout, or leave `r_drop` out."
@@ -83,8 +83,3 @@ def _around(learned: Predicts, config: RegulariserConfig, hidden_size: int) -> P
             return Neftune(learned, config, hidden_size)
         case _:
             assert_never(config)
-
-
-def _draws(network: nn.Module) -> bool:
-    """Return whether two passes of the network in training differ."""
-    return any(isinstance(module, Dropout | StochasticDepth) for module in network.modules())
