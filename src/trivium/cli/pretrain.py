@@ -9,6 +9,7 @@ import typer
 from trivium.cli.options import Out, Quiet, Set
 
 if TYPE_CHECKING:
+    from trivium.data.normal import Normal
     from trivium.model.folder import SavedModel
     from trivium.train.config import RunConfig
 
@@ -48,6 +49,7 @@ def command(
     from trivium.cli.progress import shown
     from trivium.data.normal import normal_losses
     from trivium.data.shards import PreparedData
+    from trivium.objectives.build import is_nats_a_token
     from trivium.train.config import load_recipe
     from trivium.train.run import pretrain
 
@@ -64,20 +66,22 @@ def command(
     if config.start_from is not None and not (resume and (out / "config.toml").is_file()):
         config = _changed(config, start(), assignments)
     with shown(quiet=quiet) as progress:
-        normal = normal_losses(data, opened)
-        progress.line(f"normal losses of this text, nats a token: {normal}")
+        normal = normal_losses(data, opened) if is_nats_a_token(config.objective) else None
+        if normal is not None:
+            progress.line(f"normal losses of this text, nats a token: {normal}")
         results = pretrain(
             config, opened, out, progress=progress, minutes=minutes, resume=resume, normal=normal, start=start
         )
-        for line in _closing(results, out, str(normal)):
+        for line in _closing(results, out, normal):
             progress.line(line)
 
 
-def _closing(results: dict[str, Any], out: Path, normal: str) -> Iterator[str]:
+def _closing(results: dict[str, Any], out: Path, normal: "Normal | None") -> Iterator[str]:
     """Yield what is said of a finished run."""
     loss, best = results["valid"]["loss"], results["best"]
+    beside = "" if normal is None else f" ({normal})"
     yield (
-        f"done: held-out loss {loss:.3f} ({normal}); {results['tokens']:,} tokens in "
+        f"done: held-out loss {loss:.3f}{beside}; {results['tokens']:,} tokens in "
         f"{results['seconds']:.0f} s. {out / 'model'} is the model; `trivium report {out}` draws the curves."
     )
     if best["loss"] < 0.98 * loss:

@@ -199,6 +199,21 @@ def usual_objective(config: ModelConfig) -> ObjectiveConfig:
             assert_never(config.family)
 
 
+def is_nats_a_token(config: ObjectiveConfig) -> bool:
+    """Return whether an objective's loss is a mean over tokens, so that counts of the text stand fairly beside it.
+
+    The loss of a mixture with weights of its own, of pairs, detectors, comparisons and teachers is a sum of unlike
+    things.
+    """
+    match config:
+        case MixedConfig(parts=parts):
+            return all(part.weight is None for part in parts)
+        case SentencesConfig() | ReplacedConfig() | ContrastiveConfig() | DistilConfig():
+            return False
+        case _:
+            return True
+
+
 def _told(config: SpansConfig) -> str:
     return f"{config.mean_length:g}-{100 * config.rate:g}"
 
