@@ -23,7 +23,7 @@ def test_a_recipe_is_its_presets_run(path: Path) -> None:
 
 
 def test_there_is_a_recipe_a_family_and_size_and_all_others_are_known() -> None:
-    assert len(USUAL) == 6
+    assert len(USUAL) == 9
     assert {path.stem for path in RECIPES if path not in USUAL} == set(OTHERS)
 
 

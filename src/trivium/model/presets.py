@@ -72,10 +72,13 @@ def seq2seq(num_layers: int, hidden_size: int, num_heads: int) -> ModelConfig:
 PRESETS: dict[str, Callable[[], ModelConfig]] = {
     "encoder-tiny": lambda: encoder(2, 128, 2),
     "encoder-mini": lambda: encoder(4, 256, 4),
+    "encoder-small": lambda: encoder(6, 384, 6),
     "decoder-tiny": lambda: decoder(2, 128, 2),
     "decoder-mini": lambda: decoder(4, 256, 4),
+    "decoder-small": lambda: decoder(6, 384, 6),
     "seq2seq-tiny": lambda: seq2seq(2, 128, 2),
     "seq2seq-mini": lambda: seq2seq(4, 256, 4),
+    "seq2seq-small": lambda: seq2seq(6, 384, 6),
     "bert-tiny": lambda: bert(2, 128),
     "bert-mini": lambda: bert(4, 256),
     "bert-small": lambda: bert(4, 512),
