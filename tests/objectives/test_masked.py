@@ -172,7 +172,7 @@ def test_the_rate_follows_its_ramp_and_the_shape_does_not() -> None:
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, Ramp(start=0.5, stop=0.0)])
 def test_a_rate_outside_of_0_and_1_is_refused(rate: float | Ramp) -> None:
-    with pytest.raises(ValueError, match="`rate` must lie between 0 and 1"):
+    with pytest.raises(ValueError, match="must be more than 0 and less than 1"):
         MaskedConfig(rate=rate)
 
 

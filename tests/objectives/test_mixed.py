@@ -104,7 +104,7 @@ def test_a_step_without_rows_of_a_part_goes_without_it() -> None:
 
 def test_parts_of_one_kind_have_names_of_their_own() -> None:
     twice = mixture(PartConfig(objective=MaskedConfig()), PartConfig(objective=MaskedConfig(rate=0.4)))
-    assert [part.name for part in twice.parts] == ["masked-1", "masked-2"]
+    assert [part.name for part in twice.parts] == ["masked.1", "masked.2"]
 
 
 def test_what_cannot_be_mixed_is_refused() -> None:

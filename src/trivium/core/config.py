@@ -80,23 +80,56 @@ def parse(kind: type[C], tree: Mapping[str, Any], source: str) -> C:
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {_one_line(error)}") from None
+        raise ConfigError(f"{source}: {_one_line(error, tree)}") from None
 
 
-def _one_line(error: ValidationError) -> str:
-    first, *rest = error.errors(include_url=False)
-    path = ".".join(str(part) for part in first["loc"])
-    message = str(first["msg"]).removeprefix("Value error, ")
-    found = first.get("input")
+def _one_line(error: ValidationError, tree: Mapping[str, Any]) -> str:
+    """Return the first mistake in the words of who wrote the tree: its own keys, and no branch that was not meant."""
+    errors = error.errors(include_url=False)
+    # Of a value that may be a number or a table, a table is no mistaken number, nor the other way round.
+    meant = [each for each in errors if not _of_another_branch(each)] or errors
+    first = max(meant, key=lambda each: len(_own_path(each, tree)))
+    path = ".".join(_own_path(first, tree))
+    message = _message(first, path) + (f" And {len(meant) - 1} more." if len(meant) > 1 else "")
+    return f"`{path}`: {message}" if path else message
+
+
+def _of_another_branch(error: Mapping[str, Any]) -> bool:
+    table = isinstance(error["input"], Mapping)
+    return str(error["type"]).endswith("_type") and (str(error["type"]).startswith("model_") != table)
+
+
+def _own_path(error: Mapping[str, Any], tree: Any) -> list[str]:
+    """Return an error's place in the tree; pydantic names branches of unions in between."""
+    path = []
+    for part in error["loc"]:
+        inside = isinstance(tree, Mapping) and part in tree
+        if inside or (isinstance(tree, list | tuple) and isinstance(part, int) and part < len(tree)):
+            path.append(str(part))
+            tree = tree[part]
+    if error["type"] == "missing":
+        path.append(str(error["loc"][-1]))
+    return path
+
+
+def _message(error: Mapping[str, Any], path: str) -> str:
+    kind, found, context = str(error["type"]), error["input"], error.get("ctx", {})
+    match kind:
+        case "union_tag_invalid":
+            tags = [tag.strip(" '") for tag in str(context["expected_tags"]).split(",")]
+            hint = nearest(str(context["tag"]), tags)
+            return f"`kind` must be one of {', '.join(tags)}: found {context['tag']!r}.{hint}"
+        case "union_tag_not_found":
+            return "expected a table with a `kind`, found none in it."
+        case "missing":
+            return "is missing: expected a value for it."
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return f"expected a table, found {found!r}; of one with a kind, write {path}.kind=... ."
+        case "tuple_type" | "list_type":
+            return f"expected a list, such as [...], found {found!r}."
+    message = str(error["msg"]).removeprefix("Value error, ")
     shown = f" (found {found!r})" if isinstance(found, str | int | float | bool) else ""
-    more = f" And {len(rest)} more." if rest else ""
-    return (
-        (f"`{path}`: " if path else "")
-        + message
-        + shown
-        + ("" if (message + shown).endswith((".", "?")) else ".")
-        + more
-    )
+    return message + shown + ("" if (message + shown).endswith((".", "?")) else ".")
 
 
 def _step(node: Any, name: str, dotted: str) -> Any:

@@ -49,7 +49,7 @@ def open_pretrained(folder: Path, *, speaks: bool) -> SavedModel:
         saved = load_model(folder)
         if speaks and not saved.config.head.trained:
             raise CheckpointError(
-                f"{folder}: its objective has taught it to read and not to name tokens; fine-tune it, or begin with it."
+                f"{folder}: its objective has not taught it to name tokens where it is asked; fine-tune it."
             )
         return saved
     model = read_foreign(folder)

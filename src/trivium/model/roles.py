@@ -6,7 +6,7 @@ from torch import nn
 
 from trivium.model.attention import CrossAttention, SelfAttention
 from trivium.model.feed_forward import GatedFeedForward, PlainFeedForward
-from trivium.model.heads import Readout, Transform
+from trivium.model.heads import Readout, Transform, TwoStacks
 from trivium.model.stack import Stack
 
 
@@ -63,12 +63,30 @@ def _linears(module: nn.Module) -> Iterator[tuple[str, nn.Linear, tuple[int, ...
 def layer_depths(network: nn.Module) -> dict[str, int]:
     """Return how far each parameter lies below the output: heads and last norms 0, the top block 1, embeddings most.
 
-    An encoder's blocks go on where the decoder's end. A block that several layers share has the depth of its place
-    among the blocks, the weights that embedding and head share that of the embedding.
+    An encoder's blocks go on where the decoder's end; stacks beside each other are counted each by itself. A block that
+    several layers share has the depth of its place among the blocks, the weights that embedding and head share
+    that of the embedding.
     """
-    stacks = [(path, module) for path, module in network.named_modules() if isinstance(module, Stack)]
-    total = sum(len(stack.blocks) for _, stack in stacks)
     depths = dict.fromkeys((name for name, _ in network.named_parameters()), 0)
+    for stacks in _chains(network):
+        _count_depths(stacks, depths)
+    return depths
+
+
+def _chains(network: nn.Module) -> list[list[tuple[str, Stack]]]:
+    """Return the stacks with their paths, those that read from each other together, the lower ones first."""
+    stacks = {path: module for path, module in network.named_modules() if isinstance(module, Stack)}
+    pairs = {path for path, module in network.named_modules() if isinstance(module, TwoStacks)}
+    chains: dict[str, list[tuple[str, Stack]]] = {}
+    for path, stack in stacks.items():
+        parent = path.rpartition(".")[0]
+        chains.setdefault(f"pair {parent}" if parent in pairs else path, []).append((path, stack))
+    return list(chains.values())
+
+
+def _count_depths(stacks: list[tuple[str, Stack]], depths: dict[str, int]) -> None:
+    """Write the depths of the parameters of stacks that read from each other."""
+    total = sum(len(stack.blocks) for _, stack in stacks)
     passed = 0  # blocks below those of this stack: the stack that reads is the first
     for path, stack in stacks:
         prefix = f"{path}." if path else ""
@@ -84,4 +102,3 @@ def layer_depths(network: nn.Module) -> dict[str, int]:
         for name in depths:
             if name.startswith(f"{path}.final_norm."):
                 depths[name] = len(stacks[-1][1].blocks) + 1
-    return depths

@@ -19,7 +19,7 @@ BALANCE = "balance"  # the term that keeps experts equally busy
 
 
 class Objective(Protocol):
-    """Five pure functions. `make` runs in the loader, on numpy; the others in the loop."""
+    """Pure functions. `make` runs in the loader, on numpy; `counts` and `loss` in the loop; the rest around."""
 
     @property
     def rows_together(self) -> int:
@@ -28,7 +28,7 @@ class Objective(Protocol):
 
     @property
     def speaks(self) -> bool:
-        """Whether what is kept has learned to name tokens."""
+        """Whether what is kept has learned to name tokens where `fill` and `generate` ask for them."""
         ...
 
     def network(self, config: ModelConfig) -> nn.Module:
@@ -55,6 +55,10 @@ class Objective(Protocol):
 
     def exported(self, network: nn.Module) -> Network:
         """Return what is kept of the trained network."""
+        ...
+
+    def trained_name(self, name: str) -> str:
+        """Return what the trained network calls a parameter of the kept one, so that a run can begin with one."""
         ...
 
 
@@ -102,7 +106,6 @@ class PredictsTokens:
 
     name: ClassVar[str]  # of the term
     rows_together: ClassVar[int] = 1
-    speaks: ClassVar[bool] = True
     balanced: bool = field(default=False, kw_only=True)
 
     def counts(self, batch: AnyBatch) -> dict[str, float]:
@@ -117,9 +120,18 @@ class PredictsTokens:
         """Return the logits at labelled places, and their cross-entropy."""
         return predicted_tokens(self.name, as_network(network), plain(batch))
 
+    @property
+    def speaks(self) -> bool:
+        """Whether what is kept has learned to name tokens where it is asked."""
+        return True
+
     def exported(self, network: nn.Module) -> Network:
         """Return the network itself."""
         return as_network(network)
+
+    def trained_name(self, name: str) -> str:
+        """Return the name itself."""
+        return name
 
 
 class Scored(NamedTuple):

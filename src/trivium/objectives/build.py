@@ -1,12 +1,13 @@
 """Objectives from their configuration."""
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, assert_never
+from typing import Annotated, Literal, NamedTuple, Self, assert_never
 
 import numpy as np
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from trivium.core.config import Config
 from trivium.core.ramp import Scheduled
@@ -26,6 +27,8 @@ from trivium.objectives.replaced import Replaced, ReplacedConfig
 from trivium.objectives.sentences import Sentences, SentencesConfig
 from trivium.objectives.spans import Spans, SpansConfig
 
+# What a line of log.jsonl holds beside terms, and terms that are no part's.
+_LOGGED = ("step", "split", "loss", "tokens", "seconds", "lr", "balance", "epoch")
 # Those whose loss is the cross-entropy of tokens, and which train nothing but the network.
 TokenObjective = Annotated[
     MaskedConfig | CausalConfig | PrefixConfig | FillInConfig | PermutedConfig | SpansConfig | DenoiseConfig,
@@ -55,6 +58,18 @@ class MixedConfig(Config):
     kind: Literal["mixed"] = "mixed"
     parts: Annotated[tuple[PartConfig, ...], Field(min_length=1)]
 
+    @model_validator(mode="after")
+    def _names_are_their_own(self) -> Self:
+        named = [part.name for part in self.parts if part.name is not None]
+        for name in named:
+            if not re.fullmatch(r"[a-z][a-z0-9-]*", name) or name in _LOGGED:
+                raise ValueError(
+                    f"`name` of a part must be small letters, digits and hyphens, and no field of log.jsonl: {name!r}"
+                )
+        if len(set(named)) < len(named):
+            raise ValueError(f"`name` of each part must be another: found {named}")
+        return self
+
 
 class Ul2Config(Config):
     """UL2's mixture of denoisers (Tay et al. 2023, section 3.1.2 and table 1), each with its mode's mark.
@@ -67,6 +82,12 @@ class Ul2Config(Config):
     regular: NonNegativeFloat = 2.0
     sequential: NonNegativeFloat = 1.0
     extreme: NonNegativeFloat = 4.0
+
+    @model_validator(mode="after")
+    def _something_is_left(self) -> Self:
+        if not self.regular + self.sequential + self.extreme:
+            raise ValueError("one of `regular`, `sequential` and `extreme` must be more than 0: found three times 0")
+        return self
 
 
 class DistilConfig(Config):
@@ -88,6 +109,12 @@ class DistilConfig(Config):
     logits: NonNegativeFloat = 5.0
     hidden: NonNegativeFloat = 1.0
     temperature: PositiveFloat = 2.0
+
+    @model_validator(mode="after")
+    def _something_is_learned(self) -> Self:
+        if not self.labels + self.logits + self.hidden:
+            raise ValueError("one of `labels`, `logits` and `hidden` must be more than 0: found three times 0")
+        return self
 
 
 ObjectiveConfig = Annotated[
@@ -165,7 +192,7 @@ def build_objective(config: ObjectiveConfig, vocabulary: Vocabulary) -> Objectiv
         case DistilConfig(teacher=teacher, teacher_sha256=expected, objective=asked):
             weights = Weights(config.labels, config.logits, config.hidden, config.temperature)
             inner, opened = build_objective(asked, vocabulary), open_teacher(Path(teacher), expected)
-            return Distil(inner, opened, weights, asked.kind, balanced=balanced)
+            return Distil(inner, opened, weights, asked.kind)
         case _:
             assert_never(config)
 
@@ -229,7 +256,7 @@ def _mixed(parts: tuple[PartConfig, ...], vocabulary: Vocabulary) -> Mixed:
     built: list[Part] = []
     for part, name in zip(parts, names, strict=True):
         seen[name] += 1
-        unique = name if names.count(name) == 1 else f"{name}-{seen[name]}"
+        unique = name if names.count(name) == 1 else f"{name}.{seen[name]}"
         objective = build_objective(part.objective, vocabulary)
         built.append(Part(unique, part.objective.kind, objective, part.share, part.weight))
     return Mixed(tuple(built))

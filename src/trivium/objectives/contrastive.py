@@ -100,6 +100,10 @@ class Contrastive:
         """Return the network itself; its head has learned nothing."""
         return as_network(network)
 
+    def trained_name(self, name: str) -> str:
+        """Return the name itself."""
+        return name
+
 
 def nearest_nats(first_GSD: Tensor, second_GSD: Tensor, weights_GS: Tensor, temperature: float) -> Tensor:
     """Return the summed cross-entropy of naming, for each text, its own second reading by cosine (equation 1).

@@ -54,6 +54,11 @@ class Denoise(PredictsTokens):
     def __post_init__(self) -> None:
         self.special.mask_for("objective `denoise`")
 
+    @property
+    def speaks(self) -> bool:
+        """Nobody asks for a text that is spoilt so: there are no sentinels in it."""
+        return False
+
     def network(self, config: ModelConfig) -> nn.Module:
         """Build an encoder-decoder."""
         if not isinstance(config.family, EncoderDecoder):
@@ -99,8 +104,9 @@ class Denoise(PredictsTokens):
         mask = self.special.mask_for("objective `denoise`")
         text = infilled(text, self.config.rate, self.config.mean_length, mask, rng)
         if self.config.deleted:
-            kept = rng.random(len(text)) >= self.config.deleted
-            text = text[kept | (text == mask)]
+            kept = (rng.random(len(text)) >= self.config.deleted) | (text == mask)
+            # Something must be left to look at.
+            text = text[kept] if kept.any() else text[:1]
         return np.concatenate((whole_L[: inside.start], text, whole_L[inside.stop :]))
 
 

@@ -1,7 +1,7 @@
 """Distillation (Hinton et al. 2015; DistilBERT, Sanh et al. 2019): a network learns what a trained one would say."""
 
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -109,7 +109,6 @@ class Distil:
     name: str
     speaks: ClassVar[bool] = True
     rows_together: ClassVar[int] = 1
-    balanced: bool = field(default=False, kw_only=True)
 
     def network(self, config: ModelConfig) -> nn.Module:
         """Build the student; raise ConfigError where it and the teacher do not read alike."""
@@ -158,6 +157,10 @@ class Distil:
     def exported(self, network: nn.Module) -> Network:
         """Return the student's network."""
         return _as_student(network).network
+
+    def trained_name(self, name: str) -> str:
+        """Return the parameter's name within the network that is trained with something beside."""
+        return f"network.{name}"
 
     @cached_property
     def _terms(self) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ class MaskedConfig(Config):
     def _shares_fit(self) -> Self:
         low, high = extremes(self.rate)
         if not 0.0 < low <= high < 1.0:
-            raise ValueError(f"`rate` must lie between 0 and 1: found {low if low <= 0.0 else high}")
+            raise ValueError(f"`rate` must be more than 0 and less than 1: found {low if low <= 0.0 else high}")
         if self.mask_share + self.random_share > 1.0 + 1e-9:
             raise ValueError(
                 f"`mask_share` and `random_share` must not exceed 1 together: {self.mask_share} + {self.random_share}"
@@ -80,6 +80,11 @@ class Masked(PredictsTokens):
         self.special.mask_for("objective `masked`")
         if self.config.rarity and self.counts_V is None:
             raise ValueError("`rarity` needs counts_V")
+
+    @property
+    def speaks(self) -> bool:
+        """Whether a hidden token is named where it stands."""
+        return self.config.predicted_from == "itself"
 
     def network(self, config: ModelConfig) -> nn.Module:
         """Build an encoder (or a decoder's stack, read both ways)."""

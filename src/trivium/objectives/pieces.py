@@ -10,7 +10,7 @@ from trivium.core.special import SpecialTokens
 
 
 class Piece(NamedTuple):
-    """What one row holds of a document: `start` to `stop` of its places, and the words among them."""
+    """What one row holds of a document: `start` to `stop` of its places."""
 
     document: int
     start: int

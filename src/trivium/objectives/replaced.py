@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from trivium.core.batch import AnyBatch, Batch, Rows, Term
 from trivium.core.config import Config
+from trivium.core.errors import ConfigError
 from trivium.core.random import Key
 from trivium.model.build import build_network, build_readout
 from trivium.model.config import ModelConfig, ReadoutConfig, TransformConfig
@@ -30,6 +31,7 @@ from trivium.objectives.base import (
 )
 from trivium.objectives.masked import Masked, MaskedConfig
 
+_PLACES = 1024  # whose distributions are summed at once
 _DETECTOR = ReadoutConfig(transform=TransformConfig(activation="gelu"))
 
 
@@ -88,6 +90,11 @@ class Replaced:
     def network(self, config: ModelConfig) -> nn.Module:
         """Build the generator, the stack of an encoder (or a decoder, read both ways), and the detector."""
         require_one_stack(config, "replaced")
+        if config.parametrisation is not None:
+            raise ConfigError(
+                "objective `replaced` trains two networks of different widths, and `model.parametrisation` is of one; "
+                "leave it out."
+            )
         generator, reader = build_network(narrower(config, self.config.generator_share)), build_network(config).reader
         tokens = generator.reader.embedding.tokens
         if not isinstance(generator, LanguageModel) or not isinstance(tokens, nn.Embedding):
@@ -145,6 +152,12 @@ class Replaced:
         load_matching(kept, tensors)
         return as_network(kept)
 
+    def trained_name(self, name: str) -> str:
+        """Return the name within what reads; token vectors are the generator's where they are not separate."""
+        if name == "stack.embedding.tokens.weight" and self.config.embeddings != "separate":
+            return "generator.stack.embedding.tokens.weight"
+        return name.replace("stack.", "reader.", 1) if name.startswith("stack.") else name
+
 
 def replaced_tokens(batch: Batch, logits_NV: Tensor) -> tuple[Tensor, Tensor]:
     """Return the text with a token drawn for each hidden one, tokens_BL, and where it is another now, replaced_BL.
@@ -155,16 +168,24 @@ def replaced_tokens(batch: Batch, logits_NV: Tensor) -> tuple[Tensor, Tensor]:
     """
     if batch.chances_BN is None:
         raise TypeError("expected a batch with chances")
-    edges_NV = logits_NV.double().softmax(-1).cumsum(-1)
-    chances_N1 = batch.chances_BN.reshape(-1, 1).double() * edges_NV[:, -1:]
-    drawn_BN = torch.searchsorted(edges_NV, chances_N1, right=True).view_as(batch.labels_BN)
-    drawn_BN = drawn_BN.clamp(max=logits_NV.shape[-1] - 1)
+    chances_N1 = batch.chances_BN.reshape(-1, 1)
+    # Some at a time: the distributions are in float64, so that their sums are the same everywhere.
+    parts = zip(torch.split(logits_NV, _PLACES), torch.split(chances_N1, _PLACES), strict=True)
+    drawn = [_drawn(*part) for part in parts]
+    drawn_BN = torch.cat(drawn).view_as(batch.labels_BN)
     # A place of its own behind the row takes what is not used.
     places_BN = torch.where(batch.weights_BN > 0, batch.places_BN, batch.tokens_BL.shape[1])
     tokens_BL = functional.pad(batch.tokens_BL, (0, 1)).scatter(1, places_BN, drawn_BN)[:, :-1]
     replaced_BL = torch.zeros_like(functional.pad(batch.tokens_BL, (0, 1)))
     replaced_BL = replaced_BL.scatter(1, places_BN, (drawn_BN != batch.labels_BN).long())[:, :-1]
     return tokens_BL, replaced_BL.bool()
+
+
+def _drawn(logits_NV: Tensor, chances_N1: Tensor) -> Tensor:
+    """Return the token that each lot falls on, [N, 1]."""
+    edges_NV = logits_NV.double().softmax(-1).cumsum(-1)
+    drawn_N1 = torch.searchsorted(edges_NV, chances_N1.double() * edges_NV[:, -1:], right=True)
+    return drawn_N1.clamp(max=logits_NV.shape[-1] - 1)
 
 
 def _as_pair(network: nn.Module) -> GeneratorAndReader:

@@ -156,6 +156,10 @@ class Sentences:
         """Return the network without the head over pairs."""
         return _as_pooled(network).network
 
+    def trained_name(self, name: str) -> str:
+        """Return the parameter's name within the network that is trained with something beside."""
+        return f"network.{name}"
+
     def _pair(
         self, rows: Rows, b: int, piece: Piece, pieces: list[list[Piece]], rng: np.random.Generator
     ) -> _Pair | None:

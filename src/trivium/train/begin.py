@@ -57,7 +57,7 @@ def begin(config: RunConfig, material: Material, out: Path, progress: Progress) 
         progress.line(f"resumed at step {state.step} of {config.train.steps}")
     else:
         state = TrainState()
-        anew = draw(network, config, material.start, progress)
+        anew = draw(network, config, material, progress)
         if config.mixout:
             began = {name: tensor.clone() for name, tensor in unique_tensors(network).items() if name not in anew}
     precision, steps = config.train.precision, config.train.steps or 0

@@ -86,7 +86,7 @@ def _losses(
     config = fit_to_data(config, data)
     material = make_material(config, data, start)
     network = material.objective.network(config.model)
-    draw(network, config, material.start, progress)
+    draw(network, config, material, progress)
     # Every layer takes part from the first step on.
     config = config.model_copy(update={"train": config.train.model_copy(update={"unfreezing": None})})
     reports: Iterator[StepReport] = train_steps(

@@ -82,7 +82,9 @@ def fit_to_data(config: RunConfig, data: PreparedData) -> RunConfig:
         model = with_max_length(model, longest)
     objective = config.objective
     if isinstance(objective, DistilConfig) and objective.teacher_sha256 is None:
-        objective = objective.model_copy(update={"teacher_sha256": teacher_hash(Path(objective.teacher))})
+        path = Path(objective.teacher)
+        named = {"teacher": str(path.resolve()), "teacher_sha256": teacher_hash(path)}
+        objective = objective.model_copy(update=named)
     return config.model_copy(
         update={
             "model": model,
@@ -96,11 +98,8 @@ def make_material(config: RunConfig, data: PreparedData, start: Start | None) ->
     """Return the objective, the function from a step to its batch, and the held-out rows."""
     special, key = data.tokenizer.special, Key(config.seed)
     objective = build_objective(config.objective, vocabulary_of(config.model, data.tokenizer, data))
-    if isinstance(objective, Distil) and objective.teacher.tokenizer != data.tokenizer.to_bytes():
-        raise CheckpointError(
-            f"`objective.teacher` {objective.teacher.name}: its tokenizer is not that of the data; "
-            f"prepare the data with --tokenizer {objective.teacher.name}."
-        )
+    if isinstance(objective, Distil):
+        _require_teacher(config, objective, data)
     # Built small: it refuses a family that it cannot train.
     network = objective.network(config.model.model_copy(update={"vocabulary_size": 8}))
     learned = regularised(
@@ -122,6 +121,29 @@ def make_material(config: RunConfig, data: PreparedData, start: Start | None) ->
     return Material(objective, learned, parts, held_out, key.child("make"), start)
 
 
+def _require_teacher(config: RunConfig, objective: Distil, data: PreparedData) -> None:
+    """Raise a UserError where a teacher cannot be asked about the run's rows."""
+    teacher = objective.teacher
+    named = f"`objective.teacher` {teacher.name}"
+    if teacher.tokenizer != data.tokenizer.to_bytes():
+        raise CheckpointError(
+            f"{named}: its tokenizer is not that of the data; prepare the data with --tokenizer {teacher.name}."
+        )
+    if objective.weights.logits and not teacher.config.head.trained:
+        raise ConfigError(f"{named}: its objective has not taught it to name tokens; set objective.logits=0.")
+    if objective.weights.logits and teacher.config.vocabulary_size != config.model.vocabulary_size:
+        raise ConfigError(
+            f"{named}: it has {teacher.config.vocabulary_size} rows for tokens, the student "
+            f"{config.model.vocabulary_size}; expected as many."
+        )
+    longest = max(config.data.row_length, *(stage.row_length or 0 for stage in config.train.stages), 0)
+    if longest > teacher.config.max_length:
+        try:
+            with_max_length(teacher.config, longest)
+        except ConfigError as error:
+            raise ConfigError(f"{named}: {error}") from None
+
+
 def _require_groups(config: RunConfig, objective: Objective, parts: tuple[Part, ...], held_out: RowReader) -> None:
     """Raise ConfigError where rows that are compared with each other would come apart."""
     kind, together = config.objective.kind, objective.rows_together
@@ -136,6 +158,11 @@ def _require_groups(config: RunConfig, objective: Objective, parts: tuple[Part, 
             f"objective `{kind}` compares {together} rows with each other; the validation split has "
             f"{held_out.rows_per_epoch}: hold out more text, or make data.row_length shorter."
         )
+    if config.train.validate_rows < together:
+        raise ConfigError(
+            f"objective `{kind}` compares {together} rows with each other: `train.validate_rows` must be as many at "
+            f"least; found {config.train.validate_rows}."
+        )
 
 
 def vocabulary_of(model: ModelConfig, tokenizer: Tokenizer, data: PreparedData | None) -> Vocabulary:
@@ -149,12 +176,14 @@ def vocabulary_of(model: ModelConfig, tokenizer: Tokenizer, data: PreparedData |
     return Vocabulary(tokenizer.special, size, counts_V, segments, balanced=has_experts(model))
 
 
-def draw(network: nn.Module, config: RunConfig, start: Start | None, progress: Progress) -> list[str]:
+def draw(network: nn.Module, config: RunConfig, material: Material, progress: Progress) -> list[str]:
     """Give a network the weights that the run begins with; return those that are drawn."""
     initialise(network, config.model, Key(config.seed))
-    if config.start_from is None or start is None:
+    if config.start_from is None or material.start is None:
         return list(unique_tensors(network))
-    anew = load_matching(network, unique_tensors(start().network))
+    tensors = unique_tensors(material.start().network)
+    named = material.objective.trained_name
+    anew = load_matching(network, {named(name): tensor for name, tensor in tensors.items()})
     if anew:
         shown = ", ".join(anew[:3]) + (f" and {len(anew) - 3} more" if len(anew) > 3 else "")
         progress.line(f"begins with {config.start_from}, but for what it has not and is drawn anew: {shown}")

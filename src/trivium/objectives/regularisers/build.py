@@ -24,6 +24,7 @@ from trivium.objectives.regularisers.config import (
 from trivium.objectives.regularisers.logits import LabelSmoothing, ZLoss
 from trivium.objectives.regularisers.noise import Neftune
 from trivium.objectives.regularisers.r_drop import RDrop
+from trivium.objectives.replaced import Replaced
 
 
 def regularised(
@@ -54,6 +55,11 @@ def regularised(
         if not isinstance(learned, Predicts) and not isinstance(config, FgmConfig | NeftuneConfig):
             raise ConfigError(
                 f"regulariser `{config.kind}` needs logits of labels, and `{name}` shows none; leave it out."
+            )
+        if isinstance(config, FgmConfig) and isinstance(learned, Replaced):
+            raise ConfigError(
+                "regulariser `fgm` moves the embeddings of a text against its loss, and `replaced` reads another text "
+                "in each pass; leave it out."
             )
         noisy = any(isinstance(inner, NeftuneConfig) for inner in regularisers[:number])
         if isinstance(config, RDropConfig) and not noisy and not draws(network):
