@@ -52,7 +52,6 @@ def command(
         data.verify()
         show_data(path, data, normal_losses(path, data), as_json=as_json)
         return
-    from trivium.model.config import ModelConfig
     from trivium.model.presets import PRESETS, preset
 
     if what in PRESETS and path.is_dir():
@@ -60,30 +59,37 @@ def command(
     if what in PRESETS:
         show_model(what, preset(what), as_json=as_json)
         return
-    if path.is_dir() or what.startswith("hf:"):
-        from trivium.cli.locate import model_folder
-        from trivium.hub.open import is_foreign, read_foreign
-
-        folder = model_folder(what)
-        if (folder / "model.toml").is_file():
-            from trivium.core.config import parse, read_toml
-            from trivium.model.folder import WEIGHTS, read_tensors
-
-            saved = folder / "model.toml"
-            config = parse(ModelConfig, read_toml(saved), str(saved))
-            sizes = _sizes(read_tensors(folder / WEIGHTS)) if (folder / "task.toml").is_file() else None
-            show_model(what, config, sizes=sizes, as_json=as_json)
-            return
-        if is_foreign(folder):
-            found = read_foreign(folder)
-            sizes = None if found.head == "language" else _sizes(found.tensors)
-            labels = f" ({', '.join(found.labels)})" if found.labels else ""
-            remark = f"; `{found.family}`, head: {found.head}{labels}"
-            show_model(what, found.config, sizes=sizes, remark=remark, as_json=as_json)
-            return
+    if (path.is_dir() or what.startswith("hf:")) and _show_folder(what, as_json=as_json):
+        return
     if path.exists():
         raise ConfigError(f"{what}: expected a run with a finished model/, or prepared data; found neither in it.")
     raise ConfigError(f"{what}: no such folder, and no preset of that name.{nearest(what, list(PRESETS))}")
+
+
+def _show_folder(what: str, *, as_json: bool) -> bool:
+    """Show the model of a run, a model folder or a Hugging Face folder; return whether there was one."""
+    from trivium.cli.describe import show_model
+    from trivium.cli.locate import model_folder
+    from trivium.core.config import parse, read_toml
+    from trivium.hub.open import is_foreign, read_foreign
+    from trivium.model.config import ModelConfig
+    from trivium.model.folder import WEIGHTS, read_tensors
+
+    folder = model_folder(what)
+    if (folder / "model.toml").is_file():
+        saved = folder / "model.toml"
+        config = parse(ModelConfig, read_toml(saved), str(saved))
+        sizes = _sizes(read_tensors(folder / WEIGHTS)) if (folder / "task.toml").is_file() else None
+        show_model(what, config, sizes=sizes, as_json=as_json)
+        return True
+    if is_foreign(folder):
+        found = read_foreign(folder)
+        sizes = None if found.head == "language" else _sizes(found.tensors)
+        labels = f" ({', '.join(found.labels)})" if found.labels else ""
+        remark = f"; `{found.family}`, head: {found.head}{labels}"
+        show_model(what, found.config, sizes=sizes, remark=remark, as_json=as_json)
+        return True
+    return False
 
 
 def _sizes(tensors: "Mapping[str, Tensor]") -> dict[str, int]:

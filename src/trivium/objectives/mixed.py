@@ -74,7 +74,10 @@ class Mixed:
     def network(self, config: ModelConfig) -> nn.Module:
         """Build the network of all parts; raise ConfigError when one needs more than the network itself."""
         for part in self.parts:
-            network = part.objective.network(config)
+            try:
+                network = part.objective.network(config)
+            except ConfigError as error:
+                raise ConfigError(f"part `{part.name}` of the mixture: {error}") from None
             if not isinstance(network, LanguageModel | SequenceToSequence):
                 raise ConfigError(f"objective `{part.name}` trains more than the network itself: it cannot be mixed.")
         return network
