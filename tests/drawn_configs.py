@@ -105,6 +105,7 @@ def _model(rng: random.Random, family: str) -> Tree:
             "bias": _flip(rng),
             "scale": rng.choice((1.0, 0.5)),
             "soft_cap": rng.choice((None, 30.0)),
+            "trained": rng.random() < 0.9,
             "transform": transform if _flip(rng) else None,
         },
         "initialisation": normal if rng.random() < 0.8 else {"kind": "t5", "factor": rng.choice((1.0, 0.5))},

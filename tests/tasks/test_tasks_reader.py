@@ -9,6 +9,7 @@ from support import equal, lively, parameters_of
 from trivium.core.errors import ConfigError
 from trivium.core.random import Key
 from trivium.data.labelled import ClassifyExample, LabelExample
+from trivium.model.config import DEFAULT_READOUT
 from trivium.model.dropout import StochasticDepth
 from trivium.model.parts import Looped
 from trivium.tasks.answers import score
@@ -45,8 +46,8 @@ def test_the_top_layers_and_the_final_norm_are_drawn_anew(family: str) -> None:
     begin = pretrained(family)
     before = parameters_of(begin.reader(0))
     config = finetune_config("label", ["reinitialise_layers=1"])
-    reader = begin_reader(begin, config, Key(1))
-    after = parameters_of(reader.stack)
+    reader = begin_reader(begin, config, DEFAULT_READOUT, Key(1))
+    after = parameters_of(reader.part)
     assert equal(before, parameters_of(begin.reader(0)))
     top = {name for name in before if name.startswith(("blocks.1.", "final_norm."))}
     assert reader.redrawn == top and 5 < len(top) < len(before)
@@ -57,40 +58,40 @@ def test_the_top_layers_and_the_final_norm_are_drawn_anew(family: str) -> None:
     matrix = after["blocks.1.feed_forward.branch.up.weight"]
     assert float(matrix.std()) == pytest.approx(0.02, rel=0.1)
     assert set(after["final_norm.weight"].tolist()) == {1.0}
-    other = parameters_of(begin_reader(begin, config, Key(2)).stack)
+    other = parameters_of(begin_reader(begin, config, DEFAULT_READOUT, Key(2)).part)
     assert not torch.equal(other["blocks.1.feed_forward.branch.up.weight"], matrix)
-    assert equal(parameters_of(begin_reader(begin, config, Key(1)).stack), after)
+    assert equal(parameters_of(begin_reader(begin, config, DEFAULT_READOUT, Key(1)).part), after)
 
 
 def test_no_layer_is_drawn_anew_unless_asked_for() -> None:
     begin = pretrained()
-    reader = begin_reader(begin, finetune_config("label"), Key(1))
+    reader = begin_reader(begin, finetune_config("label"), DEFAULT_READOUT, Key(1))
     assert reader.redrawn == frozenset() and reader.config == begin.config
-    assert equal(parameters_of(reader.stack), parameters_of(begin.reader(0)))
+    assert equal(parameters_of(reader.part), parameters_of(begin.reader(0)))
 
 
 def test_layers_that_are_not_there_or_not_their_own_are_refused() -> None:
     begin = pretrained()
     with pytest.raises(ConfigError, match="at most the 2 layers there are: 3"):
-        begin_reader(begin, finetune_config("label", ["reinitialise_layers=3"]), Key(1))
+        begin_reader(begin, finetune_config("label", ["reinitialise_layers=3"]), DEFAULT_READOUT, Key(1))
     family = begin.config.family
     stack = family.stack.model_copy(update={"sharing": Looped(num_blocks=1)})  # type: ignore[union-attr]
     shared = begin.config.model_copy(update={"family": family.model_copy(update={"stack": stack})})
     with pytest.raises(ConfigError, match="share their weights with lower ones"):
-        redraw_top(lively(shared).reader, shared, 1, Key(1))
-    assert len(redraw_top(lively(shared).reader, shared, 2, Key(1))) > 5
+        redraw_top(lively(shared).reader, shared, 1, DEFAULT_READOUT, Key(1))
+    assert len(redraw_top(lively(shared).reader, shared, 2, DEFAULT_READOUT, Key(1))) > 5
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_stochastic_depth_is_set_for_a_pretrained_model(family: str) -> None:
     begin = pretrained(family)
-    reader = begin_reader(begin, finetune_config("label", ["stochastic_depth=0.3"]), Key(1))
+    reader = begin_reader(begin, finetune_config("label", ["stochastic_depth=0.3"]), DEFAULT_READOUT, Key(1))
     shares = [
         [module.probability for module in block.modules() if isinstance(module, StochasticDepth)]
-        for block in reader.stack.blocks
+        for block in reader.part.blocks
     ]
     assert shares == [[pytest.approx(0.15)] * 2, [pytest.approx(0.3)] * 2]
-    assert equal(parameters_of(reader.stack), parameters_of(begin.reader(0)))
+    assert equal(parameters_of(reader.part), parameters_of(begin.reader(0)))
     assert all(stack.stochastic_depth == 0.3 for stack in reader.config.stacks())
     done = fitted(begin, ["stochastic_depth=0.3", "max_steps=2"])
     plain = fitted(begin, ["max_steps=2"])
