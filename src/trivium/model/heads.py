@@ -7,6 +7,7 @@ from torch.nn import functional
 from trivium.core.batch import Batch
 from trivium.core.layout import TokenLayout
 from trivium.model.cache import Cache
+from trivium.model.cross_entropy import summed_cross_entropy
 from trivium.model.feed_forward import ActivationFunction
 from trivium.model.stack import Stack
 from trivium.model.view import Tally
@@ -49,11 +50,19 @@ class LanguageHead(nn.Module):
 
     def forward(self, hidden_ND: Tensor) -> Tensor:
         """Return logits_NV in the type of the hidden states."""
-        hidden_ND = self.transform(hidden_ND)
-        if self.scale != 1.0:
-            hidden_ND = hidden_ND * self.scale
-        logits_NV = functional.linear(hidden_ND, self.projection.weight, self.bias)
+        logits_NV = functional.linear(self._projected(hidden_ND), self.projection.weight, self.bias)
         return logits_NV if self.soft_cap is None else (logits_NV / self.soft_cap).tanh() * self.soft_cap
+
+    def summed_nats(self, hidden_ND: Tensor, labels_N: Tensor, weights_N: Tensor) -> Tensor:
+        """Return the weighted sum of the labels' cross-entropies, nats; the logits never exist all at once."""
+        return summed_cross_entropy(
+            self._projected(hidden_ND), self.projection.weight, self.bias, labels_N, weights_N, soft_cap=self.soft_cap
+        )
+
+    def _projected(self, hidden_ND: Tensor) -> Tensor:
+        """Return what the vocabulary is projected to from."""
+        hidden_ND = self.transform(hidden_ND)
+        return hidden_ND if self.scale == 1.0 else hidden_ND * self.scale
 
 
 class Readout(nn.Module):

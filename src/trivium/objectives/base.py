@@ -114,7 +114,7 @@ class PredictsTokens:
 
     def loss(self, network: nn.Module, batch: AnyBatch, key: Key) -> tuple[Term, ...]:
         """Return the cross-entropy of the tokens at labelled places."""
-        return self.predicted(network, batch, key).terms
+        return token_terms(self.name, as_network(network), plain(batch))
 
     def predicted(self, network: nn.Module, batch: AnyBatch, key: Key) -> Predicted:
         """Return the logits at labelled places, and their cross-entropy."""
@@ -148,6 +148,19 @@ def score_labels(network: Network, batch: Batch) -> Scored:
     nats_N = functional.cross_entropy(logits_NV, labels_N, reduction="none")
     correct_N = logits_NV.argmax(-1) == labels_N
     return Scored(nats_N.view_as(batch.labels_BN), correct_N.view_as(batch.labels_BN))
+
+
+def token_terms(name: str, network: Network, batch: Batch) -> tuple[Term, ...]:
+    """Return the terms of `predicted_tokens`, without the logits."""
+    tally = Tally()
+    return token_terms_from(name, network, network(batch, tally), batch, tally)
+
+
+def token_terms_from(name: str, network: Network, hidden_BLD: Tensor, batch: Batch, tally: Tally) -> tuple[Term, ...]:
+    """Return what `token_terms` does, of hidden states that are computed already."""
+    weights_N = batch.weights_BN.reshape(-1)
+    nats = network.head.summed_nats(at_places(hidden_BLD, batch.places_BN), batch.labels_BN.reshape(-1), weights_N)
+    return Term(name, nats, float(weights_N.sum())), *balance_terms(tally, batch)
 
 
 def predicted_tokens(name: str, network: Network, batch: Batch) -> Predicted:

@@ -19,7 +19,7 @@ from trivium.model.build import build_network, build_readout
 from trivium.model.config import ModelConfig, ReadoutConfig, TransformConfig
 from trivium.model.heads import Network, Readout, at_places
 from trivium.model.view import Tally
-from trivium.objectives.base import Predicted, plain, predicted_from, require_one_stack, token_counts
+from trivium.objectives.base import Predicted, plain, predicted_from, require_one_stack, token_counts, token_terms_from
 from trivium.objectives.masked import Masked, MaskedConfig
 from trivium.objectives.pieces import Piece, pieces_of, without_ends
 
@@ -137,20 +137,26 @@ class Sentences:
 
     def loss(self, network: nn.Module, batch: AnyBatch, key: Key) -> tuple[Term, ...]:
         """Return the cross-entropy of the hidden tokens and of the answers."""
-        return self.predicted(network, batch, key).terms
+        batch, both, tally = plain(batch), _as_pooled(network), Tally()
+        hidden_BLD: Tensor = both.network(batch, tally)
+        hidden = token_terms_from("masked", both.network, hidden_BLD, batch, tally)
+        return *hidden, self._answers(both, hidden_BLD, batch)
 
     def predicted(self, network: nn.Module, batch: AnyBatch, key: Key) -> Predicted:
         """Return the logits of the hidden tokens, and the terms of `loss`."""
         batch, both, tally = plain(batch), _as_pooled(network), Tally()
         hidden_BLD: Tensor = both.network(batch, tally)
         hidden = predicted_from("masked", both.network, hidden_BLD, batch, tally)
+        return Predicted(hidden.logits_NV, (*hidden.terms, self._answers(both, hidden_BLD, batch)))
+
+    def _answers(self, both: WithPooler, hidden_BLD: Tensor, batch: Batch) -> Term:
+        """Return the cross-entropy of the answers about pairs."""
         asked = _documents(batch)
         logits_NC = both.pooler(at_places(hidden_BLD, asked.places_BN))
         logits_NC = logits_NC if logits_NC.dtype == torch.float64 else logits_NC.float()
         nats_N = functional.cross_entropy(logits_NC, asked.labels_BN.reshape(-1), reduction="none")
         weights_N = asked.weights_BN.reshape(-1).to(nats_N.dtype)
-        answers = Term(self.config.question, torch.dot(nats_N, weights_N), float(weights_N.sum()))
-        return Predicted(hidden.logits_NV, (*hidden.terms, answers))
+        return Term(self.config.question, torch.dot(nats_N, weights_N), float(weights_N.sum()))
 
     def exported(self, network: nn.Module) -> Network:
         """Return the network without the head over pairs."""
