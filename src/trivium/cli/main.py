@@ -1,6 +1,7 @@
 """The verbs, and what happens to errors: the user's are one line and exit code 2, ours a traceback and 1."""
 
 import errno
+import os
 import sys
 
 import typer
@@ -55,17 +56,20 @@ def run() -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    from trivium.core.errors import Interrupted, UserError
+    from trivium.core.errors import Interrupted, SaidElsewhere, UserError
 
     if arguments == ["--version"]:
         sys.stdout.write(f"trivium {__version__}\n")
         return 0
     try:
         result = app(args=arguments or ["--help"], standalone_mode=False)
+    except SaidElsewhere:
+        return 2
     except UserError as error:
         return _say(str(error))
     except Interrupted as stop:
-        _say(str(stop))
+        if os.environ.get("RANK", "0") == "0":  # of several processes one says it
+            _say(str(stop))
         return 128 + stop.signal_number
     except KeyboardInterrupt:
         _say("interrupted; nothing was kept.")

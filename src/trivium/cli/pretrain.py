@@ -37,11 +37,13 @@ def command(
     quiet: Quiet = False,
 ) -> None:
     """Pretrain an encoder, a decoder or an encoder-decoder."""
+    from contextlib import nullcontext
     from functools import cache
 
     from trivium.cli.environment import set_up_process
     from trivium.core.errors import ConfigError
     from trivium.core.files import refuse_existing
+    from trivium.core.progress import Silent
 
     if minutes is not None and steps is not None:
         raise ConfigError("expected --minutes or --steps, found both.")
@@ -51,26 +53,35 @@ def command(
     from trivium.data.shards import PreparedData
     from trivium.objectives.build import is_nats_a_token
     from trivium.train.config import load_recipe
+    from trivium.train.distributed import joined
     from trivium.train.run import pretrain
 
     assignments = list(settings or [])
     assignments += [f"train.steps={steps}"] * (steps is not None)
     assignments += [f"seed={seed}"] * (seed is not None)
     assignments += [f'start_from="{start_from}"'] * (start_from is not None)
-    config = load_recipe(recipe, assignments)
-    if not resume:
-        refuse_existing(out)
-    opened = PreparedData.open(data)
-    # Opened when it is asked for, and once: a run that goes on from a checkpoint has no need of it.
-    start = cache(lambda: _start(config.start_from or ""))
-    if config.start_from is not None and not (resume and (out / "config.toml").is_file()):
-        config = _changed(config, start(), assignments)
-    with shown(quiet=quiet) as progress:
-        normal = normal_losses(data, opened) if is_nats_a_token(config.objective) else None
+    with joined() as ranks, shown(quiet=quiet) if ranks.first else nullcontext(Silent()) as progress:
+        config = load_recipe(recipe, assignments)
+        if not resume:
+            ranks.told(lambda: refuse_existing(out))
+        opened = PreparedData.open(data)
+        # Opened when it is asked for, and once: a run that goes on from a checkpoint has no need of it.
+        start = cache(lambda: _start(config.start_from or ""))
+        if config.start_from is not None and not (resume and (out / "config.toml").is_file()):
+            config = _changed(config, start(), assignments)
+        normal = ranks.told(lambda: normal_losses(data, opened)) if is_nats_a_token(config.objective) else None
         if normal is not None:
             progress.line(f"normal losses of this text, nats a token: {normal}")
         results = pretrain(
-            config, opened, out, progress=progress, minutes=minutes, resume=resume, normal=normal, start=start
+            config,
+            opened,
+            out,
+            progress=progress,
+            minutes=minutes,
+            resume=resume,
+            normal=normal,
+            start=start,
+            ranks=ranks,
         )
         for line in _closing(results, out, normal):
             progress.line(line)

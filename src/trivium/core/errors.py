@@ -25,6 +25,10 @@ class DivergedError(UserError):
     """A loss or gradient that is no longer finite."""
 
 
+class SaidElsewhere(UserError):
+    """Another process of the same run has said what is wrong."""
+
+
 class Interrupted(Exception):
     """A signal asked a run to stop; it is saved and can be resumed."""
 

@@ -21,7 +21,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     An existing `path` is replaced only at the end: at every moment either the old or the new one is there whole
     (between two renames the old one is at `.NAME.old`).
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = partial_path(path)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
@@ -42,9 +42,14 @@ def new_folder(path: Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def partial_path(path: Path) -> Path:
+    """Return where a file or folder is written before it is whole."""
+    return path.with_name(f".{path.name}.partial")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a small file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = partial_path(path)
     try:
         partial.write_text(text, encoding="utf-8")
         _sync(partial)
@@ -88,9 +93,9 @@ def sha256(path: Path) -> str:
 
 
 def write_checksums(folder: Path) -> None:
-    """Write the checksum of each file of the folder into it."""
-    files = sorted(file for file in folder.iterdir() if file.is_file() and file.name != CHECKSUMS)
-    write_json(folder / CHECKSUMS, {file.name: sha256(file) for file in files})
+    """Write the checksum of each file of the folder, and of folders in it, into it."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != CHECKSUMS)
+    write_json(folder / CHECKSUMS, {file.relative_to(folder).as_posix(): sha256(file) for file in files})
 
 
 def verify_checksums(folder: Path) -> None:

@@ -44,7 +44,9 @@ class StepRows(NamedTuple):
     rows_per_step: int
 
 
-def staged_batches(stages: Sequence[StepRows], make: Callable[..., B], *, key: Key, steps: int) -> Callable[[int], B]:
+def staged_batches(
+    stages: Sequence[StepRows], make: Callable[..., B], *, key: Key, steps: int, passed_over: int = 0
+) -> Callable[[int], B]:
     """Return the function from a step's number to its whole batch, where rows may change in number and length.
 
     A stage goes on in the text where the one before it ended, at the next of its own rows to begin: fewer tokens than
@@ -55,6 +57,7 @@ def staged_batches(stages: Sequence[StepRows], make: Callable[..., B], *, key: K
         make: an objective's `make(rows, key, done)`.
         key: of all that the objective draws.
         steps: of the run.
+        passed_over: so many steps' rows are not read: each step has those of the one so much later.
     """
     first_rows = [0]
     for before, after in pairwise(stages):
@@ -68,7 +71,7 @@ def staged_batches(stages: Sequence[StepRows], make: Callable[..., B], *, key: K
     def batch(step: int) -> B:
         number = bisect_right(first_steps, step) - 1
         stage = stages[number]
-        start = first_rows[number] + (step - stage.first_step) * stage.rows_per_step
+        start = first_rows[number] + (step - stage.first_step + passed_over) * stage.rows_per_step
         return make(stage.reader.rows(start, start + stage.rows_per_step), key, step / steps)
 
     return batch

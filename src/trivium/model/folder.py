@@ -1,5 +1,6 @@
 """A model on disk: weights, architecture and tokenizer, checksummed, never pickled."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,8 +89,20 @@ def load_matching(module: nn.Module, tensors: dict[str, Tensor]) -> list[str]:
     return anew
 
 
-def load_tensors(module: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
+def load_tensors(
+    module: nn.Module,
+    tensors: dict[str, Tensor],
+    source: str,
+    *,
+    put: Callable[[Tensor, Tensor], object] = Tensor.copy_,
+) -> None:
     """Copy tensors into the module's parameters; every name must be there on both sides, with equal shapes.
+
+    Args:
+        module: gets them.
+        tensors: by name.
+        source: of the tensors, for errors.
+        put: writes the second tensor into the first, a parameter.
 
     Raises:
         CheckpointError: they are of another model; the module is as it was.
@@ -107,4 +120,4 @@ def load_tensors(module: nn.Module, tensors: dict[str, Tensor], source: str) -> 
             )
     for name, target in wanted.items():
         # Copied, not adopted: mapped tensors are not aligned, and alignment may change the last bits of a product.
-        target.copy_(tensors[name])
+        put(target, tensors[name])

@@ -1,6 +1,11 @@
 """A stack of blocks over an embedding: the encoder and the decoder are both this."""
 
+from collections.abc import Callable
+from functools import partial
+
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from trivium.core.batch import Batch
 from trivium.core.layout import TokenLayout
@@ -39,6 +44,8 @@ class Stack(nn.Module):
         self.order = order
         self.final_norm = final_norm
         self.final_dropout = final_dropout
+        # Of the process and not of the architecture: memory for time (Chen et al. 2016), the numbers stay the same.
+        self.recompute = False
 
     def forward(
         self,
@@ -66,7 +73,10 @@ class Stack(nn.Module):
             looked_at = Source(hidden_BMD, View(own, layout))
         for layer, number in enumerate(self.order):
             layer_cache = None if cache is None else cache.layers[layer]
-            hidden_BLD = self.blocks[number](hidden_BLD, view, looked_at, layer_cache)
+            block: Callable[..., Tensor] = self.blocks[number]
+            if self.recompute and torch.is_grad_enabled():
+                block = partial(checkpoint, block, use_reentrant=False)
+            hidden_BLD = block(hidden_BLD, view, looked_at, layer_cache)
         return self.final_dropout(self.final_norm(hidden_BLD))
 
     def new_cache(self, *, rows: int, max_length: int) -> Cache:
@@ -88,3 +98,10 @@ class Stack(nn.Module):
                 )
             )
         return Cache(layers)
+
+
+def recompute_blocks(network: nn.Module) -> None:
+    """Let the blocks of all stacks forget what they computed, and compute it again for the gradient."""
+    for module in network.modules():
+        if isinstance(module, Stack):
+            module.recompute = True

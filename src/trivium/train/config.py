@@ -57,7 +57,11 @@ class TrainConfig(Config):
     """How long and in what steps. A field that may be None is settled before step 0 and written into the run.
 
     `layer_decay` and `unfreezing` (which stays None) are for runs that begin with a model. `stages` come before `rows`
-    and `data.row_length`, which are those of the rest of the run, and of validation.
+    and `data.row_length`, which are those of the rest of the run, and of validation. `rows` are those of all ranks
+    together. `parallel`: what each of several ranks keeps: all weights (ddp), or a part of them and of the optimiser's
+    state (fsdp). `recompute`: blocks forget what they computed and compute it again for the gradient. Of updates that
+    are not finite `max_skipped` in a row are borne; then the run goes back to the last checkpoint and passes over the
+    batches since, up to `max_rollbacks` times, or ends.
     """
 
     steps: PositiveInt | None = None
@@ -74,6 +78,10 @@ class TrainConfig(Config):
     checkpoint_steps: PositiveInt | None = None
     checkpoints_kept: PositiveInt = 2  # of the last, beside the best
     prefetch: NonNegativeInt = 2
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    recompute: bool = False
+    max_skipped: NonNegativeInt = 10
+    max_rollbacks: NonNegativeInt = 0
 
     @model_validator(mode="after")
     def _stages_follow(self) -> Self:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from trivium.core.errors import ConfigError, DivergedError
+from trivium.core.errors import ConfigError
 from trivium.core.progress import Progress, Silent
 from trivium.core.random import Key
 from trivium.data.loader import ahead
@@ -100,11 +100,10 @@ def _losses(
         max_gradient_norm=config.train.max_gradient_norm,
         key=Key(config.seed),
     )
-    try:
-        for report in islice(reports, len(rates)):
-            yield report.lr, report.loss
-    except DivergedError:
-        return
+    for report in islice(reports, len(rates)):
+        if report.skipped:
+            return
+        yield report.lr, report.loss
 
 
 def _smoothed(losses: Sequence[float]) -> float:

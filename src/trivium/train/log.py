@@ -1,6 +1,7 @@
 """log.jsonl: one line a report, cut back to the checkpoint when a run goes on from it."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ class Log:
             kept = [line for line in read_log(self.path) if line["step"] <= step]
             write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
 
-    def step(self, report: StepReport, *, tokens: int, seconds: float) -> None:
-        """Append what one update was, with the tokens and seconds of the run so far."""
+    def step(self, report: StepReport, *, tokens: int, seconds: float, skipped: int = 0) -> None:
+        """Append what one update was, with the tokens and seconds and the skipped updates of the run so far."""
         self.write(
             step=report.step,
             loss=report.loss,
@@ -30,13 +31,20 @@ class Log:
             lr=report.lr,
             gradient_norm=report.gradient_norm,
             **report.terms,
+            **({"skipped": skipped} if skipped else {}),
         )
 
     def write(self, **values: Any) -> None:
-        """Append one line, its numbers to 8 digits."""
-        rounded = {key: float(f"{value:.8g}") if isinstance(value, float) else value for key, value in values.items()}
+        """Append one line, its numbers to 8 digits; what is not finite, which JSON has no word for, as null."""
+        rounded = {key: _written(value) for key, value in values.items()}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(rounded) + "\n")
+
+
+def _written(value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.8g}") if math.isfinite(value) else None
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -6,15 +6,15 @@ from time import perf_counter
 from typing import NamedTuple
 
 import torch
-from torch import nn
 
 from trivium.core.batch import AnyBatch
 from trivium.core.errors import DivergedError
 from trivium.core.random import Key
 from trivium.data.loader import micro_batches
 from trivium.objectives.base import Learned
+from trivium.train.distributed import ALONE, Ranks
 from trivium.train.optimisers import drop_frozen, set_lr
-from trivium.train.precision import TrainedWeights
+from trivium.train.precision import TrainedWeights, terms_of
 
 
 class StepReport(NamedTuple):
@@ -25,8 +25,10 @@ class StepReport(NamedTuple):
     terms: dict[str, float]  # mean of each term, nats
     gradient_norm: float  # before clipping
     lr: float
-    tokens: int  # used places in the step's rows
+    tokens: int  # used places in the step's rows, of all ranks
     seconds_by_phase: dict[str, float]
+    skipped: bool = False  # loss or gradient was not finite: the update was not made
+    asked: int = 0  # the highest of what `request` said on any rank
 
 
 def train_steps(
@@ -41,11 +43,16 @@ def train_steps(
     max_gradient_norm: float,
     key: Key,
     decay: Callable[[int], float] = lambda step: 1.0,
+    ranks: Ranks = ALONE,
+    request: Callable[[], int] = lambda: 0,
 ) -> Iterator[StepReport]:
     """Make one update a batch and report it.
 
+    An update whose loss or gradient is not finite is not made, and reported as skipped: nothing of it reaches weights
+    or optimiser. What to do about it is the caller's business, see `skips_in_a_row`.
+
     Every term is divided by its count over the whole step, so that cutting the step into micro-batches changes
-    nothing but memory. Dropout is seeded by (key, step, micro-batch): no random state needs to be kept.
+    nothing but memory. Dropout is seeded by (key, step, rank, micro-batch): no random state needs to be kept.
 
     Args:
         weights: what is trained, and the type it is computed in.
@@ -58,59 +65,80 @@ def train_steps(
         max_gradient_norm: longer gradients are scaled down to this.
         key: of dropout.
         decay: share of the weight decay of each step, counted from 0.
-
-    Raises:
-        DivergedError: the loss or the gradient is no longer finite; the weights are those before the update.
+        ranks: the processes that share the rows of each step.
+        request: a number of this rank that all are to know of after the step, such as a signal that came.
     """
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     weights.compute.train()
     waiting = perf_counter()
     for step, batch in enumerate(batches, start):
         begun = perf_counter()
-        loss, terms = _accumulate(
-            weights, learned, micro_batches(batch, accumulation), learned.counts(batch), step, key
-        )
+        counts = learned.counts(batch)
+        asked, loss, terms = _accumulate(weights, learned, batch, counts, accumulation, step, key, ranks, request)
         drop_frozen(optimiser, step)
         computed = perf_counter()
-        norm = float(nn.utils.clip_grad_norm_(parameters, max_gradient_norm))
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            optimiser.zero_grad(set_to_none=True)
-            raise DivergedError(
-                f"step {step + 1}: loss {loss:.4g} and gradient norm {norm:.4g} must be finite; "
-                "the update was not made. Lower optimiser.lr, or lengthen schedule.warmup_share."
-            )
-        set_lr(optimiser, lr(step), decay=decay(step))
-        optimiser.step()
+        norm = weights.share_gradients(parameters, ranks, max_norm=max_gradient_norm)
+        skipped = not (math.isfinite(loss) and math.isfinite(norm))
+        if not skipped:
+            set_lr(optimiser, lr(step), decay=decay(step))
+            optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         weights.publish()
         done = perf_counter()
         phases = {"data": begun - waiting, "compute": computed - begun, "update": done - computed}
-        yield StepReport(step + 1, loss, terms, norm, lr(step), batch.num_tokens, phases)
+        yield StepReport(step + 1, loss, terms, norm, lr(step), batch.num_tokens, phases, skipped, asked)
         waiting = perf_counter()
+
+
+def skips_in_a_row(report: StepReport, before: int, *, most: int) -> int:
+    """Return how many updates in a row were skipped, this one included.
+
+    Args:
+        report: of this update.
+        before: in a row before it.
+        most: that are borne.
+
+    Raises:
+        DivergedError: there were more.
+    """
+    if not report.skipped:
+        return 0
+    if before + 1 > most:
+        found = f"loss {report.loss:.4g} and gradient norm {report.gradient_norm:.4g} must be finite"
+        times = f"{before + 1} updates in a row were not made" if most else "the update was not made"
+        raise DivergedError(
+            f"step {report.step}: {found}; {times}, the weights are those before. "
+            "Lower optimiser.lr, or lengthen schedule.warmup_share."
+        )
+    return before + 1
 
 
 def _accumulate(
     weights: TrainedWeights,
     learned: Learned,
-    micros: list[AnyBatch],
+    batch: AnyBatch,
     counts: dict[str, float],
+    accumulation: int,
     step: int,
     key: Key,
-) -> tuple[float, dict[str, float]]:
-    """Add up the gradients of a step's micro-batches; return the step's loss and the mean of each term.
+    ranks: Ranks,
+    request: Callable[[], int],
+) -> tuple[int, float, dict[str, float]]:
+    """Add up the gradients of this rank's micro-batches; return the highest request, the step's loss and its terms.
 
     Args:
         counts: of the whole step's terms; a term that the step does not have (count 0) has no gradient either.
     """
     sums = dict.fromkeys(counts, 0.0)
     loss = 0.0
-    for number, micro in enumerate(micros):
-        torch.manual_seed(key.child("dropout", step, 0, number).integer())
-        terms = learned.loss(weights.compute, micro, key.child("loss", step))
+    for number, micro in enumerate(micro_batches(ranks.own(batch), accumulation)):
+        torch.manual_seed(key.child("dropout", step, ranks.rank, number).integer())
+        terms = terms_of(weights.compute, learned, micro, key.child("loss", step))
         total = torch.stack([term.weight * term.sum / (counts[term.name] or 1.0) for term in terms]).sum()
-        total.backward()  # type: ignore[no-untyped-call]
-        weights.collect_gradients()
+        weights.backward(total)
         loss += float(total.detach())
         for term in terms:
             sums[term.name] += float(term.sum.detach())
-    return loss, {name: sums[name] / (counts[name] or 1.0) for name in sums}
+    requests, losses, *everyones = zip(*ranks.gathered([request(), loss, *sums.values()]), strict=True)
+    means = {name: sum(own) / (counts[name] or 1.0) for name, own in zip(sums, everyones, strict=True)}
+    return int(max(requests)), sum(losses), means

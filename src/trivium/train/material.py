@@ -23,6 +23,8 @@ from trivium.objectives.build import DistilConfig, Vocabulary, build_objective
 from trivium.objectives.distil import Distil, teacher_hash
 from trivium.objectives.regularisers.build import regularised
 from trivium.train.config import RunConfig, Stage
+from trivium.train.distributed import Ranks
+from trivium.train.sharded import is_sharding, require_shardable
 
 Start = Callable[[], SavedModel]
 
@@ -45,11 +47,11 @@ class Material(NamedTuple):
     key: Key  # of what the objective draws
     start: Start | None  # opens the model whose weights it begins with
 
-    def batches(self, steps: int) -> Callable[[int], AnyBatch]:
+    def batches(self, steps: int, *, passed_over: int = 0) -> Callable[[int], AnyBatch]:
         """Return the function from a step's number to its whole batch, in a run of so many steps."""
         begins = [0, *(round(part.until * steps) for part in self.parts[:-1])]
         stages = [StepRows(step, part.reader, part.rows) for step, part in zip(begins, self.parts, strict=True)]
-        return staged_batches(stages, self.objective.make, key=self.key, steps=steps)
+        return staged_batches(stages, self.objective.make, key=self.key, steps=steps, passed_over=passed_over)
 
     def parts_alone(self) -> list[tuple[float, Callable[[int], AnyBatch]]]:
         """Return the share of the steps that each part has, with its batches as if there were no other."""
@@ -119,6 +121,22 @@ def make_material(config: RunConfig, data: PreparedData, start: Start | None) ->
     )
     _require_groups(config, objective, parts, held_out)
     return Material(objective, learned, parts, held_out, key.child("make"), start)
+
+
+def require_ranks(config: RunConfig, material: Material, ranks: Ranks) -> None:
+    """Raise ConfigError unless so many processes can make the run together."""
+    if ranks.count == 1:
+        return
+    together = material.objective.rows_together
+    for part in material.parts:
+        whole = ranks.count * config.train.accumulation * together
+        if part.rows % whole:
+            groups = f" x the {together} rows that are compared" if together > 1 else ""
+            raise ConfigError(
+                f"`train.rows` must be a multiple of {whole}, ranks x `train.accumulation`{groups}: found {part.rows}."
+            )
+    if is_sharding(config, ranks):
+        require_shardable(config)
 
 
 def _require_teacher(config: RunConfig, objective: Distil, data: PreparedData) -> None:

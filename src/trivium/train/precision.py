@@ -1,10 +1,15 @@
 """The type that is computed in, and the float32 weights that are trained."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 
+from trivium.core.batch import AnyBatch, Term
+from trivium.core.random import Key
+from trivium.objectives.base import Learned
+from trivium.train.distributed import Ranks
 from trivium.train.optimiser_config import Precision
 
 
@@ -30,8 +35,18 @@ class TrainedWeights:
             if master.requires_grad and copy is not master
         ]
 
-    def collect_gradients(self) -> None:
+    def backward(self, loss: Tensor) -> None:
         """Add the gradients of one micro-batch to the float32 ones."""
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.collect_gradients()
+
+    def share_gradients(self, parameters: Sequence[Tensor], ranks: Ranks, *, max_norm: float) -> float:
+        """Add up the step's gradients over all ranks, make longer ones as short as `max_norm`, return their norm."""
+        ranks.add_up(parameters)
+        return float(nn.utils.clip_grad_norm_(parameters, max_norm))
+
+    def collect_gradients(self) -> None:
+        """Move the gradients of the copy to the float32 ones."""
         for number, (master, copy) in enumerate(self._pairs):
             if copy.grad is not None:
                 gradient = self._of_master(number, copy.grad.to(master.dtype))
@@ -51,3 +66,27 @@ class TrainedWeights:
     def _of_master(self, number: int, gradient: Tensor) -> Tensor:
         """Return the gradient of a float32 weight, given that of its copy."""
         return gradient
+
+
+class Whole(nn.Module):
+    """A network whose parameters are there only while something is computed with it: everything goes through `forward`.
+
+    Args:
+        network: what is computed with.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, learned: Learned, batch: AnyBatch, key: Key) -> tuple[Term, ...]:
+        """Return the terms of the loss."""
+        return learned.loss(self.network, batch, key)
+
+
+def terms_of(network: nn.Module, learned: Learned, batch: AnyBatch, key: Key) -> tuple[Term, ...]:
+    """Return the terms of the loss of a network, which may be a `Whole`."""
+    if isinstance(network, Whole):
+        terms: tuple[Term, ...] = network(learned, batch, key)
+        return terms
+    return learned.loss(network, batch, key)

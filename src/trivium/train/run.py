@@ -1,17 +1,15 @@
 """One pretraining run: settles what is open, trains, logs, validates, saves, and goes on where it stopped."""
 
-import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from time import perf_counter
-from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
 from trivium.core.config import parse, read_toml, write_toml
-from trivium.core.errors import CheckpointError, ConfigError, Interrupted
+from trivium.core.errors import ConfigError, DivergedError, Interrupted
 from trivium.core.files import alone, new_folder, refuse_existing, write_json, write_text
 from trivium.core.progress import Progress
 from trivium.core.random import Key
@@ -20,23 +18,35 @@ from trivium.data.normal import Normal
 from trivium.data.shards import PreparedData
 from trivium.model.config import ModelConfig
 from trivium.model.count import num_parameters
-from trivium.model.folder import save_model
-from trivium.model.initialise import initialise
+from trivium.model.folder import save_model, unique_tensors
 from trivium.objectives.base import Objective
-from trivium.train.begin import AVERAGE, START, begin
-from trivium.train.checkpoint import save_checkpoint
+from trivium.train.begin import AVERAGE, START, Begun, begin
+from trivium.train.checkpoint import CheckpointWriter
 from trivium.train.config import RunConfig
+from trivium.train.distributed import ALONE, Ranks
 from trivium.train.log import Log
-from trivium.train.loop import train_steps
-from trivium.train.material import Material, Start, fit_to_data, make_material
-from trivium.train.measure import seconds_a_step, settled_optimiser, settled_precision
-from trivium.train.precision import TrainedWeights
+from trivium.train.loop import StepReport, skips_in_a_row, train_steps
+from trivium.train.material import Material, Start, fit_to_data, make_material, require_ranks
 from trivium.train.schedules import decay_share, lr_share
+from trivium.train.settle import begun_alike, held_out, require_alike, same_run, settle
+from trivium.train.sharded import gathered, is_sharded
+from trivium.train.signals import signals_noted
 from trivium.train.state import TrainState
-from trivium.train.validate import HeldOut, held_out_loss
 
 CONFIG, LOG, RESULTS, MODEL = "config.toml", "log.jsonl", "results.json", "model"
-DEFAULT_STEPS = 1000
+
+
+class _Run(NamedTuple):
+    """What does not change in the course of a run."""
+
+    config: RunConfig
+    data: PreparedData
+    material: Material
+    out: Path
+    log: Log
+    progress: Progress
+    ranks: Ranks
+    normal: Normal | None
 
 
 def pretrain(
@@ -49,6 +59,7 @@ def pretrain(
     resume: bool = False,
     normal: Normal | None = None,
     start: Start | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Pretrain a model into the run folder `out` and return its results.
 
@@ -59,9 +70,10 @@ def pretrain(
         progress: shown what is going on.
         minutes: choose the number of steps so that the whole call takes about this long.
         resume: go on from the newest whole checkpoint; from the beginning when there is none yet.
+        normal: what loss is normal for the data, said beside the loss and in the results.
         start: opens the model that `config.start_from` names, whose weights the run begins with; it is not asked for
             when the run goes on from a checkpoint.
-        normal: what loss is normal for the data, said beside the loss and in the results.
+        ranks: the processes that make the run together; all of them call this, with equal arguments and one `out`.
 
     Raises:
         ConfigError, DataError, CheckpointError, DivergedError: see `core.errors`.
@@ -69,12 +81,14 @@ def pretrain(
     """
     begun = perf_counter()
     saved = out / CONFIG
-    if resume and saved.is_file():
+    if resume and ranks.told(saved.is_file):
         before = parse(RunConfig, read_toml(saved), str(saved))
-        config = _same_run(fit_to_data(_begun_alike(config, before), data), before)
+        config = same_run(fit_to_data(begun_alike(config, before), data), before)
         material = make_material(config, data, start)
+        require_ranks(config, material, ranks)
     else:
-        refuse_existing(out)  # to resume as well: what has no configuration is no run of ours
+        # To resume as well: what has no configuration is no run of ours.
+        ranks.told(lambda: refuse_existing(out))
         named = config.data.fingerprint
         if named is not None and named != data.fingerprint:
             raise ConfigError(
@@ -82,84 +96,141 @@ def pretrain(
                 "remove that line from it to run it on this."
             )
         if config.start_from is not None:
-            _require_alike(config, start, data)
+            require_alike(config, start, data)
         config = fit_to_data(config, data)
         material = make_material(config, data, start)
-        config = _settle(config, material, None if minutes is None else minutes * 60.0, begun, progress)
-        out.mkdir(parents=True, exist_ok=True)
-        write_text(saved, write_toml(config))
-    with alone(out / CONFIG), _signals() as stopped_by:
-        return _train(config, data, material, out, progress=progress, stopped_by=stopped_by, normal=normal)
+        require_ranks(config, material, ranks)
+        seconds = None if minutes is None else minutes * 60.0
+        config = ranks.told(partial(_begun, config, material, out, seconds, begun, progress))
+    run = _Run(config, data, material, out, Log(out / LOG), progress, ranks, normal)
+    if not ranks.first:
+        with signals_noted() as stopped_by:
+            return _train(run, stopped_by)
+    with alone(out / CONFIG), signals_noted() as stopped_by:
+        return _train(run, stopped_by)
 
 
-def _train(
-    config: RunConfig,
-    data: PreparedData,
-    material: Material,
-    out: Path,
-    *,
-    progress: Progress,
-    stopped_by: Callable[[], int | None],
-    normal: Normal | None,
-) -> dict[str, Any]:
-    """Run the loop and, in plain sight, log, validate, save, stop."""
-    train, key, log = config.train, Key(config.seed), Log(out / LOG)
+def _begun(
+    config: RunConfig, material: Material, out: Path, seconds: float | None, begun: float, progress: Progress
+) -> RunConfig:
+    """Settle what is open, make the run's folder and return its configuration."""
+    config = settle(config, material, seconds, begun, progress)
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / CONFIG, write_toml(config))
+    return config
+
+
+def _train(run: _Run, stopped_by: Callable[[], int | None]) -> dict[str, Any]:
+    """Train to the end, going back to a checkpoint where the run may and must."""
+    train, diverged = run.config.train, None
+    while True:
+        begun = begin(run.config, run.material, run.out, run.progress, run.ranks)
+        if diverged is not None:
+            begun = begun._replace(state=_passing_over(begun.state, diverged))
+        if run.ranks.first:
+            run.log.cut_after(begun.state.step)
+        with CheckpointWriter(run.out, ranks=run.ranks, num_kept=train.checkpoints_kept) as writer:
+            state, error = _steps(run, begun, writer, stopped_by)
+        if error is None:
+            break
+        if state.rollbacks >= train.max_rollbacks:
+            raise error
+        run.progress.line(f"{error} Going back to the last checkpoint; the batches since are passed over.")
+        diverged = state
+    return _finish(run, begun.kept.network, state)
+
+
+def _passing_over(saved: TrainState, diverged: TrainState) -> TrainState:
+    """Return the state of a checkpoint, to go on with the batches after those that led to nothing finite."""
+    return saved._replace(
+        passed_over=diverged.passed_over + diverged.step - saved.step,
+        rollbacks=diverged.rollbacks + 1,
+        skipped=diverged.skipped,
+        skipped_in_a_row=0,
+    )
+
+
+def _steps(
+    run: _Run, begun: Begun, writer: CheckpointWriter, stopped_by: Callable[[], int | None]
+) -> tuple[TrainState, DivergedError | None]:
+    """Run the loop and, in plain sight, log, validate, save, stop; return where it ended and why, if too early."""
+    train, state = run.config.train, begun.state
     steps, log_steps = train.steps or 0, train.log_steps or 1
     validate_steps, checkpoint_steps = train.validate_steps or steps, train.checkpoint_steps or steps
-    weights, kept, optimiser, start, state = begin(config, material, out, progress)
-    log.cut_after(state.step)
     began, before = perf_counter(), state.seconds
-    normally = "" if normal is None else f" (unigram {normal.unigram:.2f})"
-    progress.start("pretrain", steps, "steps")
-    reports = train_steps(
-        weights,
-        material.learned,
-        optimiser,
-        ahead(material.batches(steps), state.step, steps, depth=train.prefetch),
+    run.progress.start("pretrain", steps, "steps")
+    for report in _reports(run, begun, stopped_by):
+        begun.kept.update(report.step)
+        seconds = before + perf_counter() - began
+        state = state._replace(
+            step=report.step,
+            tokens=state.tokens + report.tokens,
+            seconds=seconds,
+            skipped=state.skipped + report.skipped,
+        )
+        if run.ranks.first and (report.step % log_steps == 0 or report.step == steps or report.skipped):
+            run.log.step(report, tokens=state.tokens, seconds=state.seconds, skipped=state.skipped)
+        try:
+            in_a_row = skips_in_a_row(report, state.skipped_in_a_row, most=train.max_skipped)
+        except DivergedError as error:
+            return state, error
+        state = state._replace(skipped_in_a_row=in_a_row)
+        improved = False
+        if report.step % validate_steps == 0 or report.step == steps:
+            loss = _validate(run, begun.kept.computing(), state)
+            if improved := state.best_loss is None or loss < state.best_loss:
+                state = state._replace(best_loss=loss, best_step=report.step)
+        if report.step % checkpoint_steps == 0 or report.step == steps or improved or report.asked:
+            beside = {AVERAGE: begun.kept.tensors(), START: begun.start}
+            writer.save(begun.weights.master, begun.optimiser, state, beside=beside)
+        run.progress.advance(report.step, _words(run, report, state))
+        if report.asked and report.step < steps:
+            writer.wait()
+            raise Interrupted(report.asked, report.step)
+    return state, None
+
+
+def _reports(run: _Run, begun: Begun, stopped_by: Callable[[], int | None]) -> Iterator[StepReport]:
+    """Return the loop, from where the run is to its end."""
+    config, train, state = run.config, run.config.train, begun.state
+    steps = train.steps or 0
+    return train_steps(
+        begun.weights,
+        run.material.learned,
+        begun.optimiser,
+        ahead(run.material.batches(steps, passed_over=state.passed_over), state.step, steps, depth=train.prefetch),
         start=state.step,
         lr=lambda step: config.optimiser.lr * lr_share(config.schedule, step, steps),
         accumulation=train.accumulation,
         max_gradient_norm=train.max_gradient_norm,
-        key=key,
+        key=Key(config.seed),
         decay=lambda step: decay_share(config.optimiser.decay_schedule, config.schedule, step, steps),
+        ranks=run.ranks,
+        request=lambda: stopped_by() or 0,
     )
-    for report in reports:
-        kept.update(report.step)
-        seconds = before + perf_counter() - began
-        state = state._replace(step=report.step, tokens=state.tokens + report.tokens, seconds=seconds)
-        if report.step % log_steps == 0 or report.step == steps:
-            log.step(report, tokens=state.tokens, seconds=state.seconds)
-        improved = False
-        if report.step % validate_steps == 0 or report.step == steps:
-            loss = _validate(config, material, kept.computing(), log, state)
-            if improved := state.best_loss is None or loss < state.best_loss:
-                state = state._replace(best_loss=loss, best_step=report.step)
-        signal_number = stopped_by()
-        due = report.step % checkpoint_steps == 0 or report.step == steps
-        if due or improved or signal_number is not None:
-            beside = {AVERAGE: kept.tensors(), START: start}
-            save_checkpoint(out, weights.master, optimiser, state, beside=beside, num_kept=train.checkpoints_kept)
-        rate = report.tokens / max(sum(report.seconds_by_phase.values()), 1e-9)
-        progress.advance(report.step, f"loss {report.loss:.3f}{normally}  {rate:,.0f} tokens/s")
-        if signal_number is not None and report.step < steps:
-            raise Interrupted(signal_number, report.step)
-    return _finish(config, data, material, kept.network, out, state, normal)
 
 
-def _finish(
-    config: RunConfig,
-    data: PreparedData,
-    material: Material,
-    network: nn.Module,
-    out: Path,
-    state: TrainState,
-    normal: Normal | None,
-) -> dict[str, Any]:
+def _words(run: _Run, report: StepReport, state: TrainState) -> str:
+    """Return what is said beside the bar."""
+    normally = "" if run.normal is None else f" (unigram {run.normal.unigram:.2f})"
+    skipped = f"  {state.skipped} skipped" if state.skipped else ""
+    rate = report.tokens / max(sum(report.seconds_by_phase.values()), 1e-9)
+    return f"loss {report.loss:.3f}{normally}  {rate:,.0f} tokens/s{skipped}"
+
+
+def _finish(run: _Run, network: nn.Module, state: TrainState) -> dict[str, Any]:
     """Write `model/` and `results.json`."""
+    if is_sharded(unique_tensors(network)):
+        network = gathered(network, run.material.objective.network(run.config.model))
+    return run.ranks.told(lambda: _write_results(run, network, state))
+
+
+def _write_results(run: _Run, network: nn.Module, state: TrainState) -> dict[str, Any]:
+    config, material = run.config, run.material
     kept = material.objective.exported(network)
-    with new_folder(out / MODEL) as folder:
-        save_model(folder, kept, as_trained(config.model, material.objective), data.tokenizer.to_bytes())
-    loss, terms = _held_out(config, material, network.eval())
+    with new_folder(run.out / MODEL) as folder:
+        save_model(folder, kept, as_trained(config.model, material.objective), run.data.tokenizer.to_bytes())
+    loss, terms = held_out(config, material, network.eval())
     results: dict[str, Any] = {
         "task": config.objective.kind,
         "valid": {"loss": loss, **terms},
@@ -169,9 +240,11 @@ def _finish(
         "seconds": round(state.seconds, 3),
         "best": {"loss": state.best_loss, "step": state.best_step},
     }
-    if normal is not None:
-        results["normal"] = normal._asdict()
-    write_json(out / RESULTS, results)
+    if state.skipped:
+        results["skipped"] = {"updates": state.skipped, "rollbacks": state.rollbacks}
+    if run.normal is not None:
+        results["normal"] = run.normal._asdict()
+    write_json(run.out / RESULTS, results)
     return results
 
 
@@ -180,107 +253,9 @@ def as_trained(model: ModelConfig, objective: Objective) -> ModelConfig:
     return model.model_copy(update={"head": model.head.model_copy(update={"trained": objective.speaks})})
 
 
-def _begun_alike(config: RunConfig, before: RunConfig) -> RunConfig:
-    """Return the run as it began: what it began with need not be said, or be there, a second time."""
-    if before.start_from is None or config.start_from not in (None, before.start_from):
-        return config
-    return config.model_copy(update={"start_from": before.start_from, "model": before.model})
-
-
-def _require_alike(config: RunConfig, start: Start | None, data: PreparedData) -> None:
-    """Raise a UserError unless the run can begin with the model that it names."""
-    named = config.start_from
-    if start is None:
-        raise ConfigError(f"the run begins with {named}: expected that model, found none given.")
-    earlier = start()
-    if earlier.tokenizer != data.tokenizer.to_bytes():
-        raise CheckpointError(
-            f"--from {named}: its tokenizer is not that of the data; prepare the data with --tokenizer {named}."
-        )
-    if earlier.config.family.kind != config.model.family.kind:
-        raise ConfigError(
-            f"--from {named}: expected a model of the family {config.model.family.kind}; "
-            f"found {earlier.config.family.kind}."
-        )
-
-
-def _settle(
-    config: RunConfig, material: Material, seconds: float | None, begun: float, progress: Progress
-) -> RunConfig:
-    """Return the run with its number of steps and its intervals decided."""
-    train = config.train.model_copy(update={"precision": settled_precision(config.train.precision)})
-    config = config.model_copy(update={"train": train, "optimiser": settled_optimiser(config.optimiser)})
-    steps = train.steps or DEFAULT_STEPS
-    if seconds is not None:
-        step_seconds = sum(
-            share * seconds_a_step(config, material.objective, material.learned, batch, budget_seconds=share * seconds)
-            for share, batch in material.parts_alone()
-        )
-        network = material.objective.network(config.model)
-        initialise(network, config.model, Key(config.seed))
-        validating = perf_counter()
-        _held_out(config, material, TrainedWeights(network, train.precision).compute)
-        validating = perf_counter() - validating
-        # Ten validations with their checkpoints, one at the end, and a little for what nobody foresees.
-        left = 0.94 * seconds - (perf_counter() - begun) - 12 * validating
-        steps = max(1, int(left / (step_seconds * 1.03)))
-        progress.line(f"measured {step_seconds * 1000:.0f} ms a step: {steps} steps in {seconds / 60:.3g} minutes")
-    tenth = max(1, steps // 10)
-    settled = {
-        "steps": steps,
-        "log_steps": train.log_steps or max(1, steps // 500),
-        "validate_steps": train.validate_steps or tenth,
-        "checkpoint_steps": train.checkpoint_steps or tenth,
-    }
-    return config.model_copy(update={"train": train.model_copy(update=settled)})
-
-
-def _same_run(asked: RunConfig, saved: RunConfig) -> RunConfig:
-    """Return the saved run; raise ConfigError naming the first setting that was asked for and is another."""
-    pairs: list[tuple[str, Any, Any]] = [("", asked.model_dump(mode="json"), saved.model_dump(mode="json"))]
-    while pairs:
-        path, new, old = pairs.pop(0)
-        if isinstance(new, dict) and isinstance(old, dict):
-            pairs += [(f"{path}.{key}".lstrip("."), new[key], old.get(key)) for key in new]
-        elif path == "data.fingerprint" and new != old:
-            raise ConfigError(f"--resume: the data has changed: its fingerprint is {new}, the run began with {old}.")
-        elif new not in (None, "auto", old) and path != "train.prefetch":
-            raise ConfigError(f"--resume: `{path}` was {old!r} when the run began, now {new!r}; leave it as it was.")
-    return saved.model_copy(update={"train": saved.train.model_copy(update={"prefetch": asked.train.prefetch})})
-
-
-def _validate(config: RunConfig, material: Material, network: nn.Module, log: Log, state: TrainState) -> float:
-    loss, terms = _held_out(config, material, network)
-    log.write(step=state.step, split="validation", loss=loss, tokens=state.tokens, seconds=state.seconds, **terms)
+def _validate(run: _Run, network: nn.Module, state: TrainState) -> float:
+    loss, terms = held_out(run.config, run.material, network)
+    if run.ranks.first:
+        line = {"split": "validation", "loss": loss, "tokens": state.tokens, "seconds": state.seconds, **terms}
+        run.log.write(step=state.step, **line)
     return loss
-
-
-def _held_out(config: RunConfig, material: Material, network: nn.Module) -> HeldOut:
-    return held_out_loss(
-        network,
-        material.objective,
-        material.held_out,
-        rows=config.train.validate_rows,
-        rows_per_batch=config.train.rows,
-        key=Key(config.seed).child("validate"),
-    )
-
-
-@contextmanager
-def _signals() -> Iterator[Callable[[], int | None]]:
-    """Note SIGTERM and SIGINT instead of dying of them; a second one of the same kind does kill."""
-    received: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        signal.signal(number, signal.SIG_DFL)
-
-    try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:  # not the main thread: somebody else minds the signals
-        before = {}
-    try:
-        yield lambda: received[0] if received else None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

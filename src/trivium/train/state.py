@@ -11,3 +11,7 @@ class TrainState(NamedTuple):
     seconds: float = 0.0
     best_loss: float | None = None  # lowest validation loss so far
     best_step: int | None = None
+    skipped: int = 0  # updates that were not made, because loss or gradient was not finite
+    skipped_in_a_row: int = 0
+    passed_over: int = 0  # steps whose batches are passed over, because they led to nothing finite
+    rollbacks: int = 0

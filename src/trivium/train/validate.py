@@ -8,6 +8,7 @@ from torch import nn
 from trivium.core.random import Key
 from trivium.data.packing import RowReader
 from trivium.objectives.base import Objective
+from trivium.train.precision import terms_of
 
 
 class HeldOut(NamedTuple):
@@ -17,7 +18,7 @@ class HeldOut(NamedTuple):
     terms: dict[str, float]  # mean of each term, nats
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def held_out_loss(
     network: nn.Module, objective: Objective, reader: RowReader, *, rows: int, rows_per_batch: int, key: Key
 ) -> HeldOut:
@@ -31,7 +32,7 @@ def held_out_loss(
     rows -= rows % objective.rows_together
     for start in range(0, rows, rows_per_batch):
         batch = objective.make(reader.rows(start, min(start + rows_per_batch, rows)), key)
-        for term in objective.loss(network, batch, key):
+        for term in terms_of(network, objective, batch, key):
             sums[term.name] = sums.get(term.name, 0.0) + float(term.sum)
             counts[term.name] = counts.get(term.name, 0.0) + term.count
             weights[term.name] = term.weight

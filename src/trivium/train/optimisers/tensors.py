@@ -1,6 +1,6 @@
 """An optimiser's state by the parameters' names."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,23 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer, network: nn.Module) -> d
 
 
 def load_optimiser_tensors(
-    optimiser: torch.optim.Optimizer, network: nn.Module, tensors: Mapping[str, Tensor], source: str
+    optimiser: torch.optim.Optimizer,
+    network: nn.Module,
+    tensors: Mapping[str, Tensor],
+    source: str,
+    *,
+    of: Callable[[Tensor, Tensor], Tensor] = lambda parameter, value: value.clone(),
 ) -> None:
-    """Give the optimiser what `optimiser_tensors` returned; raise CheckpointError when it is of another model."""
+    """Give the optimiser what `optimiser_tensors` returned; raise CheckpointError when it is of another model.
+
+    Args:
+        optimiser: of the network, as it begins.
+        network: what is trained.
+        tensors: the state.
+        source: of the tensors, for errors.
+        of: makes the state of a parameter from what was saved. By default a clone: tensors of a mapped file are not
+            aligned as those of an unbroken run are.
+    """
     parameters = dict(network.named_parameters())
     for key, value in tensors.items():
         name, _, what = key.partition("|")
@@ -31,8 +45,7 @@ def load_optimiser_tensors(
             raise CheckpointError(
                 f"{source}: optimiser state for `{name}` should be of shape {tuple(shape)}, found {tuple(value.shape)}."
             )
-        # A clone: tensors of a mapped file are not aligned as those of an unbroken run are.
-        optimiser.state[parameters[name]][what] = value.clone()
+        optimiser.state[parameters[name]][what] = of(parameters[name], value)
 
 
 def _fits(found: torch.Size, shape: torch.Size) -> bool:

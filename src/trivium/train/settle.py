@@ -1,0 +1,101 @@
+"""A run's settings before its first step: nothing left open, and the same ones when it goes on."""
+
+from time import perf_counter
+from typing import Any
+
+from torch import nn
+
+from trivium.core.errors import CheckpointError, ConfigError
+from trivium.core.progress import Progress
+from trivium.core.random import Key
+from trivium.data.shards import PreparedData
+from trivium.model.initialise import initialise
+from trivium.train.config import RunConfig
+from trivium.train.material import Material, Start
+from trivium.train.measure import seconds_a_step, settled_optimiser, settled_precision
+from trivium.train.precision import TrainedWeights
+from trivium.train.validate import HeldOut, held_out_loss
+
+DEFAULT_STEPS = 1000
+# How a step is computed and not what: the batches stay the same, and the losses but for rounding and dropout's draws.
+_FREE = ("train.prefetch", "train.accumulation", "train.parallel", "train.recompute")
+
+
+def begun_alike(config: RunConfig, before: RunConfig) -> RunConfig:
+    """Return the run as it began: what it began with need not be said, or be there, a second time."""
+    if before.start_from is None or config.start_from not in (None, before.start_from):
+        return config
+    return config.model_copy(update={"start_from": before.start_from, "model": before.model})
+
+
+def require_alike(config: RunConfig, start: Start | None, data: PreparedData) -> None:
+    """Raise a UserError unless the run can begin with the model that it names."""
+    named = config.start_from
+    if start is None:
+        raise ConfigError(f"the run begins with {named}: expected that model, found none given.")
+    earlier = start()
+    if earlier.tokenizer != data.tokenizer.to_bytes():
+        raise CheckpointError(
+            f"--from {named}: its tokenizer is not that of the data; prepare the data with --tokenizer {named}."
+        )
+    if earlier.config.family.kind != config.model.family.kind:
+        raise ConfigError(
+            f"--from {named}: expected a model of the family {config.model.family.kind}; "
+            f"found {earlier.config.family.kind}."
+        )
+
+
+def settle(config: RunConfig, material: Material, seconds: float | None, begun: float, progress: Progress) -> RunConfig:
+    """Return the run with its number of steps and its intervals decided."""
+    train = config.train.model_copy(update={"precision": settled_precision(config.train.precision)})
+    config = config.model_copy(update={"train": train, "optimiser": settled_optimiser(config.optimiser)})
+    steps = train.steps or DEFAULT_STEPS
+    if seconds is not None:
+        step_seconds = sum(
+            share * seconds_a_step(config, material.objective, material.learned, batch, budget_seconds=share * seconds)
+            for share, batch in material.parts_alone()
+        )
+        network = material.objective.network(config.model)
+        initialise(network, config.model, Key(config.seed))
+        validating = perf_counter()
+        held_out(config, material, TrainedWeights(network, train.precision).compute)
+        validating = perf_counter() - validating
+        # Ten validations with their checkpoints, one at the end, and a little for what nobody foresees.
+        left = 0.94 * seconds - (perf_counter() - begun) - 12 * validating
+        steps = max(1, int(left / (step_seconds * 1.03)))
+        progress.line(f"measured {step_seconds * 1000:.0f} ms a step: {steps} steps in {seconds / 60:.3g} minutes")
+    tenth = max(1, steps // 10)
+    settled = {
+        "steps": steps,
+        "log_steps": train.log_steps or max(1, steps // 500),
+        "validate_steps": train.validate_steps or tenth,
+        "checkpoint_steps": train.checkpoint_steps or tenth,
+    }
+    return config.model_copy(update={"train": train.model_copy(update=settled)})
+
+
+def same_run(asked: RunConfig, saved: RunConfig) -> RunConfig:
+    """Return the saved run; raise ConfigError naming the first setting that was asked for and is another."""
+    pairs: list[tuple[str, Any, Any]] = [("", asked.model_dump(mode="json"), saved.model_dump(mode="json"))]
+    while pairs:
+        path, new, old = pairs.pop(0)
+        if isinstance(new, dict) and isinstance(old, dict):
+            pairs += [(f"{path}.{key}".lstrip("."), new[key], old.get(key)) for key in new]
+        elif path == "data.fingerprint" and new != old:
+            raise ConfigError(f"--resume: the data has changed: its fingerprint is {new}, the run began with {old}.")
+        elif new not in (None, "auto", old) and path not in _FREE:
+            raise ConfigError(f"--resume: `{path}` was {old!r} when the run began, now {new!r}; leave it as it was.")
+    free = {name.removeprefix("train."): getattr(asked.train, name.removeprefix("train.")) for name in _FREE}
+    return saved.model_copy(update={"train": saved.train.model_copy(update=free)})
+
+
+def held_out(config: RunConfig, material: Material, network: nn.Module) -> HeldOut:
+    """Return the loss of a network on the run's held-out rows."""
+    return held_out_loss(
+        network,
+        material.objective,
+        material.held_out,
+        rows=config.train.validate_rows,
+        rows_per_batch=config.train.rows,
+        key=Key(config.seed).child("validate"),
+    )
