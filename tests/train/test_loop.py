@@ -1,5 +1,7 @@
 """The loop: accumulation, precision, divergence, and nothing that depends on anything but the step."""
 
+import math
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from trivium.core.batch import Batch
 from trivium.core.errors import ConfigError, DivergedError
 from trivium.data.loader import micro_batches
 from trivium.train.config import AdamWConfig
+from trivium.train.loop import skips_in_a_row
 
 NAMES = ("encoder-tiny", "bert-tiny", "decoder-tiny", "seq2seq-tiny", "t5-small")
 SOME = STEPS // 3
@@ -122,7 +125,7 @@ def test_bfloat16_accumulates_in_float32() -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite_stops_before_the_update(bad: float, precision: str) -> None:
+def test_an_update_of_a_loss_that_is_not_finite_is_skipped(bad: float, precision: str) -> None:
     attempt = trial(run_config("decoder-tiny", precision=precision))  # type: ignore[arg-type]
     reports = attempt.reports(0, 3)
 
@@ -133,21 +136,32 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(bad: float, precision
 
     before = parameters_of(attempt.network)
     state = {name: value.clone() for name, value in _state(attempt).items()}
-    with pytest.raises(DivergedError, match="step 4: loss"):
-        attempt.reports(3, 4, batches=batches())  # type: ignore[arg-type]
-    assert len(reports) == 3
+    (skipped,) = attempt.reports(3, 4, batches=batches())  # type: ignore[arg-type]
+    assert [report.skipped for report in reports] == [False] * 3
+    assert skipped.skipped and skipped.step == 4 and not math.isfinite(skipped.loss)
     assert equal(before, parameters_of(attempt.network))
     assert equal(state, _state(attempt))
     assert all(parameter.grad is None for parameter in attempt.network.parameters())
 
 
-def test_a_gradient_that_is_not_finite_stops_before_the_update() -> None:
+def test_an_update_of_a_gradient_that_is_not_finite_is_skipped() -> None:
     attempt = trial(run_config("decoder-tiny"))
     attempt.network.stack.embedding.tokens.weight.register_hook(lambda gradient: gradient * float("inf"))
     before = parameters_of(attempt.network)
-    with pytest.raises(DivergedError, match="gradient norm"):
-        attempt.reports(0, 1)
+    (report,) = attempt.reports(0, 1)
+    assert report.skipped and not math.isfinite(report.gradient_norm)
     assert equal(before, parameters_of(attempt.network))
+
+
+def test_so_many_skips_in_a_row_are_borne_and_one_more_is_not() -> None:
+    (report,) = trial(run_config("decoder-tiny")).reports(0, 1)
+    bad = report._replace(skipped=True, loss=math.nan)
+    assert skips_in_a_row(report, 2, most=2) == 0
+    assert [skips_in_a_row(bad, before, most=2) for before in (0, 1)] == [1, 2]
+    with pytest.raises(DivergedError, match="3 updates in a row were not made"):
+        skips_in_a_row(bad, 2, most=2)
+    with pytest.raises(DivergedError, match=r"step 1: loss nan .* the update was not made"):
+        skips_in_a_row(bad, 0, most=0)
 
 
 def _state(attempt: object) -> dict[str, torch.Tensor]:

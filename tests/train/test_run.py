@@ -282,7 +282,7 @@ def test_the_settings_left_open_are_settled_and_written(tmp_path: Path) -> None:
 def test_steps_are_chosen_to_fill_the_minutes_and_never_measured_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trivium.train.run.seconds_a_step", lambda *arguments, **settings: 0.05)
+    monkeypatch.setattr("trivium.train.settle.seconds_a_step", lambda *arguments, **settings: 0.05)
     config = config_of(steps=None, validate_steps=None, checkpoint_steps=None)
     with pytest.raises(Killed):
         run(config, tmp_path / "out", minutes=0.05, progress=KilledAt(9))
@@ -292,7 +292,7 @@ def test_steps_are_chosen_to_fill_the_minutes_and_never_measured_again(
     def measured(*arguments: object) -> float:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("trivium.train.run.seconds_a_step", measured)
+    monkeypatch.setattr("trivium.train.settle.seconds_a_step", measured)
     run(config, tmp_path / "out", minutes=0.05, resume=True)
     assert log_of(tmp_path / "out")[-1]["step"] == steps
 

@@ -1,5 +1,6 @@
 """Fully sharded training (FSDP2, Zhao et al. 2023): each rank keeps a part of every parameter and of its state."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -36,7 +37,8 @@ class ShardedWeights(TrainedWeights):
             if isinstance(module, Stack):
                 for block in module.blocks:
                     fully_shard(block, mesh=mesh, mp_policy=policy)
-        fully_shard(whole, mesh=mesh, mp_policy=policy)
+        # In parts again after every pass, one without a gradient too: between steps all that is there are parts.
+        fully_shard(whole, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
         self.master, self.compute, self._count = network, whole, ranks.count
         self._pairs = []
 
@@ -124,7 +126,9 @@ def read_parts(folder: Path, targets: Mapping[str, Tensor]) -> None:
         other = sorted(saved.keys() ^ targets.keys())[:3]
         raise CheckpointError(f"{folder}: weights of another model (not in both: {', '.join(other)}).")
     try:
-        load(dict(targets), storage_reader=reader, no_dist=not distributed.is_initialized())
+        with warnings.catch_warnings():  # that it reads in one process, which is what is wanted
+            warnings.simplefilter("ignore", UserWarning)
+            load(dict(targets), storage_reader=reader, no_dist=not distributed.is_initialized())
     except (CheckpointException, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{folder}: cannot be read: {error}") from None
 
