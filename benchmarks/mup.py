@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from trivium.core.errors import DivergedError
 from trivium.core.files import write_json
 from trivium.core.random import Key
 from trivium.core.special import NUM_SENTINELS, SpecialTokens
@@ -120,10 +119,10 @@ def train(config: RunConfig, split: Any, special: SpecialTokens, steps: int) -> 
         max_gradient_norm=1.0,
         key=key,
     )
-    try:
-        losses = [report.loss for report in reports]
-    except DivergedError:
+    made = list(reports)
+    if any(report.skipped for report in made):
         return None
+    losses = [report.loss for report in made]
     return float(np.mean(losses[-max(1, steps // 5) :]))
 
 
