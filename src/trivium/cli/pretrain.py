@@ -33,6 +33,14 @@ def command(
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of all random choices.")] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--track",
+            metavar="TRACKER",
+            help="Send the log elsewhere too: tensorboard, trackio, wandb or mlflow; may be repeated.",
+        ),
+    ] = None,
     settings: Set = None,
     quiet: Quiet = False,
 ) -> None:
@@ -52,12 +60,14 @@ def command(
     from trivium.objectives.build import is_nats_a_token
     from trivium.train.config import load_recipe
     from trivium.train.run import pretrain
+    from trivium.train.trackers import open_trackers
 
     assignments = list(settings or [])
     assignments += [f"train.steps={steps}"] * (steps is not None)
     assignments += [f"seed={seed}"] * (seed is not None)
     assignments += [f'start_from="{start_from}"'] * (start_from is not None)
     config = load_recipe(recipe, assignments)
+    trackers = open_trackers(track or [])
     if not resume:
         refuse_existing(out)
     opened = PreparedData.open(data)
@@ -70,7 +80,15 @@ def command(
         if normal is not None:
             progress.line(f"normal losses of this text, nats a token: {normal}")
         results = pretrain(
-            config, opened, out, progress=progress, minutes=minutes, resume=resume, normal=normal, start=start
+            config,
+            opened,
+            out,
+            progress=progress,
+            minutes=minutes,
+            resume=resume,
+            normal=normal,
+            start=start,
+            trackers=trackers,
         )
         for line in _closing(results, out, normal):
             progress.line(line)

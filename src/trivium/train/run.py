@@ -1,7 +1,7 @@
 """One pretraining run: settles what is open, trains, logs, validates, saves, and goes on where it stopped."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -33,6 +33,7 @@ from trivium.train.measure import seconds_a_step, settled_optimiser, settled_pre
 from trivium.train.precision import TrainedWeights
 from trivium.train.schedules import decay_share, lr_share
 from trivium.train.state import TrainState
+from trivium.train.track import Tracker, followed
 from trivium.train.validate import HeldOut, held_out_loss
 
 CONFIG, LOG, RESULTS, MODEL = "config.toml", "log.jsonl", "results.json", "model"
@@ -49,6 +50,7 @@ def pretrain(
     resume: bool = False,
     normal: Normal | None = None,
     start: Start | None = None,
+    trackers: Sequence[Tracker] = (),
 ) -> dict[str, Any]:
     """Pretrain a model into the run folder `out` and return its results.
 
@@ -62,6 +64,7 @@ def pretrain(
         start: opens the model that `config.start_from` names, whose weights the run begins with; it is not asked for
             when the run goes on from a checkpoint.
         normal: what loss is normal for the data, said beside the loss and in the results.
+        trackers: also get each line of the log, see `train.trackers`; they change nothing in the run.
 
     Raises:
         ConfigError, DataError, CheckpointError, DivergedError: see `core.errors`.
@@ -88,8 +91,10 @@ def pretrain(
         config = _settle(config, material, None if minutes is None else minutes * 60.0, begun, progress)
         out.mkdir(parents=True, exist_ok=True)
         write_text(saved, write_toml(config))
-    with alone(out / CONFIG), _signals() as stopped_by:
-        return _train(config, data, material, out, progress=progress, stopped_by=stopped_by, normal=normal)
+    tracked = followed(trackers, out, config.model_dump(mode="json", exclude_none=True), progress)
+    with alone(out / CONFIG), _signals() as stopped_by, tracked as followers:
+        log = Log(out / LOG, followers)
+        return _train(config, data, material, out, log, progress=progress, stopped_by=stopped_by, normal=normal)
 
 
 def _train(
@@ -97,13 +102,14 @@ def _train(
     data: PreparedData,
     material: Material,
     out: Path,
+    log: Log,
     *,
     progress: Progress,
     stopped_by: Callable[[], int | None],
     normal: Normal | None,
 ) -> dict[str, Any]:
     """Run the loop and, in plain sight, log, validate, save, stop."""
-    train, key, log = config.train, Key(config.seed), Log(out / LOG)
+    train, key = config.train, Key(config.seed)
     steps, log_steps = train.steps or 0, train.log_steps or 1
     validate_steps, checkpoint_steps = train.validate_steps or steps, train.checkpoint_steps or steps
     weights, kept, optimiser, start, state = begin(config, material, out, progress)
