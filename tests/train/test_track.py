@@ -1,5 +1,6 @@
 """What is sent to trackers: the numbers of the log, from a thread that can neither stop nor change the run."""
 
+import random
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from run_support import STEPS, Killed, KilledAt, Lines, config_of, log_of, model_bytes, run
 
 from trivium.core.progress import Silent
@@ -36,7 +36,7 @@ class Kept:
         self.sent = [(at, values) for at, values in self.sent if at <= step]
 
     def send(self, step: int, numbers: Mapping[str, float]) -> None:
-        torch.rand(3), np.random.rand(3)  # as packages do
+        random.random(), np.random.rand(3)  # as packages do
         self.sent.append((step, dict(numbers)))
 
     def end(self, *, finished: bool) -> None:

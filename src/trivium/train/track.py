@@ -13,7 +13,10 @@ _SECONDS_TO_END, _SECONDS_TO_STOP = 60.0, 10.0  # a run that was told to stop ha
 
 
 class Tracker(Protocol):
-    """Where numbers go; its calls come from one thread, in this order."""
+    """Where numbers go; its calls come from one thread, in this order.
+
+    It must not draw from torch's own generator: that is shared by all threads, and dropout draws from it.
+    """
 
     @property
     def name(self) -> str:
