@@ -39,7 +39,7 @@ def test_what_is_said_of_a_run() -> None:
         "normal         uniform 4.61",
         "learning rate  0.001",
         "gradient norm  0.5",
-        "skipped        2 updates were not made",
+        "skipped        2 updates",
         "speed          32 tokens/s, 640 tokens in 20 s",
         "checkpoint     step 10, 3 s ago",
     ):

@@ -98,7 +98,7 @@ def rows(run: "RunNow", width: int) -> list[tuple[str, str, str]]:
     if run.gradient_norm is not None:
         found.append(("gradient norm", number_text(run.gradient_norm, 3), ""))
     if run.skipped:
-        found.append(("skipped", f"{number_text(run.skipped)} updates were not made", ""))
+        found.append(("skipped", f"{number_text(run.skipped)} update{'s' * (run.skipped > 1)}", ""))
     speed = [f"{run.tokens_per_second:,.0f} tokens/s"] if run.tokens_per_second is not None else []
     if run.tokens is not None and run.seconds is not None:
         speed.append(f"{compact_text(run.tokens)} tokens in {seconds_text(run.seconds)}")
