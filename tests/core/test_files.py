@@ -1,6 +1,7 @@
 """Files and folders are whole or not there."""
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from trivium.core.errors import CheckpointError, ConfigError
 from trivium.core.files import (
     CHECKSUMS,
+    alone,
+    is_held,
     new_folder,
     refuse_existing,
     sha256,
@@ -103,3 +106,22 @@ def test_an_output_that_is_there_is_refused_unless_it_is_empty(tmp_path: Path) -
         refuse_existing(tmp_path)
     with pytest.raises(ConfigError, match="found a file"):
         refuse_existing(tmp_path / "file")
+
+
+def test_one_process_is_alone_and_who_asks_does_not_keep_it_out(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("")
+    assert is_held(file) is False
+    with alone(file):
+        assert is_held(file) is True
+        with pytest.raises(ConfigError, match=r"another process is at work in this folder\.$"), alone(file):
+            pass
+    fcntl = pytest.importorskip("fcntl")
+    asking = file.open("rb")
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    assert is_held(file) is False  # two that ask do not see each other
+    later = threading.Timer(0.03, asking.close)
+    later.start()
+    with alone(file):
+        assert is_held(file) is True
+    later.join()

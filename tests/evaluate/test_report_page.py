@@ -8,7 +8,7 @@ from page_support import HOSTILE, checked, pretrained_run, tuned_run
 
 from trivium.core.errors import CheckpointError, ConfigError
 from trivium.evaluate.quickstart_page import quickstart_report
-from trivium.evaluate.report import REPORT, run_report, write_report
+from trivium.evaluate.report import REPORT, run_report, skipped_updates, throughput, write_report
 from trivium.evaluate.report import quickstart_report as the_same
 from trivium.evaluate.run_files import read_run
 
@@ -144,3 +144,35 @@ def test_training_is_drawn_by_the_loss_that_validation_has_too(tmp_path: Path) -
     (run / "config.toml").write_text('regularisers = [{kind = "fgm"}]\n' + config)
     assert read_run(run).training_loss == "causal"
     assert "987" not in checked(run_report(run)).text
+
+
+def test_speed_and_skipped_updates_are_drawn(tmp_path: Path) -> None:
+    run = pretrained_run(tmp_path / "run")
+    page = checked(run_report(run))
+    assert "tokens a second over steps" in page.text and "2,560" in page.text
+    assert "were skipped" not in page.text and not [
+        each for each in page.named("line") if each.get("class") == "c-event"
+    ]
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    for line in lines:
+        line["skipped"] = int(line["step"] > 7) + 3 * int(line["step"] > 20)
+    (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = checked(run_report(run))
+    assert "Ticks on the axis: updates that were skipped, 4 in all." in page.text
+    for said in ("1 update skipped by step 8", "3 updates skipped by step 21"):
+        assert said in page.text
+    ticks = [each for each in page.named("line") if each.get("class") == "c-event"]
+    assert len(ticks) == 2 * 2  # for wide and for narrow screens
+    assert all(each["x1"] == each["x2"] for each in ticks) and float(ticks[0]["x1"] or 0) < float(ticks[1]["x1"] or 0)
+
+
+def test_throughput_is_measured_between_lines() -> None:
+    lines = [{"step": step, "tokens": 100 * step, "seconds": 2.0 * step} for step in (1, 2, 4)]
+    assert throughput(lines) == [(2, 50.0), (4, 50.0)]
+    assert throughput([*lines, {"step": 5, "tokens": 500}, lines[-1]]) == [(2, 50.0), (4, 50.0)]
+    assert throughput([]) == [] == throughput(lines[:1])
+
+
+@pytest.mark.parametrize("skipped", [None, "x", 0, -1, float("nan")])
+def test_unknown_numbers_of_skipped_updates_are_none(skipped: object) -> None:
+    assert skipped_updates([{"step": 1}, {"step": 2, "skipped": skipped}]) == []

@@ -21,6 +21,7 @@ from trivium.cli import (
     quickstart,
     report,
     speak,
+    watch,
 )
 
 _INTERRUPTED = 130  # 128 + SIGINT
@@ -45,6 +46,7 @@ app.command("fill", short_help="Say what may stand at each [MASK].")(speak.fill_
 app.command("compare", short_help="Runs side by side.")(compare.command)
 app.command("average", short_help="One model of a run's checkpoints.")(average.command)
 app.command("report", short_help="A run as a page, report.html.")(report.command)
+app.command("watch", short_help="Runs as they go, in the terminal.")(watch.command)
 app.command("inspect", short_help="What a run, preset or data set is.")(inspect.command)
 app.command("export", short_help="A model for transformers.")(export.command)
 app.command("doctor", short_help="What this machine has.")(doctor.command)

@@ -33,6 +33,14 @@ def command(
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of all random choices.")] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--track",
+            metavar="TRACKER",
+            help="Send the log elsewhere too: tensorboard, trackio, wandb or mlflow; may be repeated.",
+        ),
+    ] = None,
     settings: Set = None,
     quiet: Quiet = False,
 ) -> None:
@@ -55,6 +63,7 @@ def command(
     from trivium.train.config import load_recipe
     from trivium.train.distributed import joined
     from trivium.train.run import pretrain
+    from trivium.train.trackers import open_trackers
 
     assignments = list(settings or [])
     assignments += [f"train.steps={steps}"] * (steps is not None)
@@ -62,6 +71,7 @@ def command(
     assignments += [f'start_from="{start_from}"'] * (start_from is not None)
     with joined() as ranks, shown(quiet=quiet) if ranks.first else nullcontext(Silent()) as progress:
         config = load_recipe(recipe, assignments)
+        trackers = open_trackers(track or [])
         if not resume:
             ranks.told(lambda: refuse_existing(out))
         opened = PreparedData.open(data)
@@ -82,6 +92,7 @@ def command(
             normal=normal,
             start=start,
             ranks=ranks,
+            trackers=trackers,
         )
         for line in _closing(results, out, normal):
             progress.line(line)

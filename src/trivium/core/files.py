@@ -4,10 +4,11 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from trivium.core.errors import CheckpointError, ConfigError
 
@@ -67,15 +68,39 @@ def write_json(path: Path, value: Any) -> None:
 def alone(file: Path) -> Iterator[None]:
     """Hold a lock on an existing file, so that two processes do not write one folder; ConfigError if it is held."""
     with file.open("rb") as held:
-        try:
-            import fcntl
-
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:
-            pass  # no such locks on this system
-        except BlockingIOError:
-            raise ConfigError(f"{file.parent}: another process is at work in this folder.") from None
+        if not _lock(held):
+            time.sleep(0.1)  # `is_held` takes it too, for a moment
+            if not _lock(held):
+                raise ConfigError(f"{file.parent}: another process is at work in this folder.")
         yield
+
+
+def is_held(file: Path) -> bool | None:
+    """Say whether a process holds the lock of `alone` on an existing file; None where there are no such locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    with file.open("rb") as tried:
+        try:
+            fcntl.flock(tried, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two that only ask do not see each other
+        except BlockingIOError:
+            return True
+        except OSError:
+            return None
+        return False
+
+
+def _lock(file: BinaryIO) -> bool:
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:
+        pass  # no such locks on this system
+    except BlockingIOError:
+        return False
+    return True
 
 
 def refuse_existing(out: Path) -> None:

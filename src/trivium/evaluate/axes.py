@@ -263,7 +263,9 @@ def reference(each: ReferenceLine, horizontal: Scale, vertical: Scale) -> Markup
 
 def tags_width(tags: Sequence[Tag], width: float) -> float:
     """Return the room at the right border that the tags of a chart `width` pixels wide take."""
-    return min(max((text_width(tag.text) for tag in tags), default=0.0) + 18, 0.45 * width)
+    # A tenth more for what is written in bold.
+    widths = (text_width(tag.text) * (1.1 if tag.kind == "c-strong" else 1.0) for tag in tags)
+    return min(max(widths, default=0.0) + 18, 0.45 * width)
 
 
 def tag_labels(tags: Sequence[Tag], vertical: Scale, *, x: float, width: float) -> list[Markup]:

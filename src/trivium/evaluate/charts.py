@@ -42,6 +42,7 @@ CHART_STYLE = """
 .chart .c-grid{stroke:var(--line,#ddd);stroke-width:1}
 .chart .c-base{stroke:var(--muted,#777);stroke-width:1}
 .chart .c-reference{stroke:var(--muted,#777);stroke-width:1;stroke-dasharray:4 4}
+.chart .c-event{stroke:var(--bad,#b3261e);stroke-width:1.5}
 .chart .c-leader{stroke:var(--muted,#777);stroke-width:.75;opacity:.6}
 .chart .c-line{stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
 .chart .c-faint{stroke-width:1.5;opacity:.45;stroke-linejoin:round}
@@ -62,6 +63,13 @@ class Series(NamedTuple):
     points: Sequence[tuple[float, float]]
     colour: int | None = 0
     style: Literal["strong", "faint"] = "strong"
+
+
+class Event(NamedTuple):
+    """Something that happened at a place of the horizontal axis: a tick on it; what it was shows when pointed at."""
+
+    at: float
+    what: str
 
 
 class Interval(NamedTuple):
@@ -92,6 +100,7 @@ def line_chart(
     x_label: str,
     y_label: str,
     reference_lines: Sequence[ReferenceLine] = (),
+    events: Sequence[Event] = (),
     y_text: NumberText = short_text,
     log_x: bool = False,
     width: float = NARROW,
@@ -104,6 +113,7 @@ def line_chart(
         title: what it shows, for those who hear it and when pointed at.
         x_label, y_label: what the axes are, with the unit.
         reference_lines: drawn over the whole width.
+        events: ticks on the horizontal axis.
         y_text: how values are written.
         log_x: equal distances are equal factors; there is nothing below 0.
         width, height: pixels.
@@ -123,6 +133,7 @@ def line_chart(
     parts = frame(horizontal, vertical, x_label, y_label, y_text=y_text)
     parts += [reference(each, horizontal, vertical) for each in references]
     parts += [_path(each, horizontal, vertical) for each in sorted(shown, key=lambda each: each.style == "strong")]
+    parts += [_tick(each, horizontal, vertical) for each in events if xs and is_number(each.at)]
     parts += tag_labels(tags, vertical, x=horizontal.end, width=room)
     said = "; ".join(tag.text for tag in tags) or "no values yet"
     return drawing(
@@ -270,6 +281,12 @@ def _end_tag(series: Series, text: NumberText) -> Tag:
     strong = series.style == "strong"
     kind, colour = ("c-strong", series.colour) if strong else ("c-muted", None)
     return Tag(last, series.name, text(last), kind, colour)
+
+
+def _tick(event: Event, horizontal: Scale, vertical: Scale) -> Markup:
+    """Draw an event as a tick that stands on the axis."""
+    x, y = horizontal.place(event.at), vertical.start
+    return element("line", element("title", event.what), x1=x, y1=y - 12, x2=x, y2=y, class_="c-event")
 
 
 def _path(series: Series, horizontal: Scale, vertical: Scale) -> Markup:

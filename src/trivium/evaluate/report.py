@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import tomli_w
 
 from trivium.core.files import write_text
 from trivium.evaluate.axes import HALF, THIRD
-from trivium.evaluate.charts import Series, line_chart
+from trivium.evaluate.charts import Event, Series, line_chart
 from trivium.evaluate.formatting import (
     NumberText,
     compact_text,
@@ -45,6 +46,7 @@ from trivium.evaluate.tuned_sections import tuned_sections
 __all__ = ["REPORT", "quickstart_report", "run_report", "write_report"]
 
 REPORT = "report.html"
+_HEIGHT = 420  # px, of the loss: three small charts beside it are about as high
 _NO_METRIC = frozenset({"step", "loss", "tokens", "seconds", "lr", "gradient_norm", "split", "epoch"})
 
 
@@ -166,6 +168,7 @@ def _curves(files: RunFiles) -> Markup | None:
     if not files.is_tuned and not reference and is_number(size) and size > 1:
         reference = {"uniform": math.log(size)}
     wide = THIRD if files.is_tuned else HALF
+    skips = skipped_updates(training)
     drawn = figure(
         lambda width: loss_chart(
             _curve(training, files.training_loss),
@@ -174,10 +177,16 @@ def _curves(files: RunFiles) -> Markup | None:
             title="Loss over steps",
             colour=colour,
             y_label="loss, nats an answer" if files.is_tuned else "loss, nats a token",
+            events=skips,
             width=width,
-            height=340,
+            height=_HEIGHT,
         ),
-        "Training is smoothed for display." + (" Dashed: what is normal without a network." if reference else ""),
+        " ".join(
+            ["Training is smoothed for display."]
+            + ["Dashed: what is normal without a network."] * bool(reference)
+            + [f"Ticks on the axis: updates that were skipped, {number_text(_num_skipped(training))} in all."]
+            * bool(skips)
+        ),
         width=wide,
     )
     cards = [card(drawn, heading="Loss")]
@@ -185,20 +194,47 @@ def _curves(files: RunFiles) -> Markup | None:
         metric = main_metric([name for name in metrics_of(lines[-1]) if name not in _NO_METRIC])
         if files.is_tuned and metric is not None:
             series = [Series(split, _curve(lines, metric), colour)]
-            drawn = _small(series, metric, wide, height=340, text=metric_text(metric))
+            drawn = _small(series, metric, wide, height=_HEIGHT, text=metric_text(metric))
             cards.append(card(drawn, heading=f"{metric} on {split}".capitalize()))
-    optimiser = [
-        _small([Series("", smoothed(_curve(training, key)), 3, "faint")], name, wide)
-        for key, name in (("lr", "learning rate"), ("gradient_norm", "gradient norm"))
-        if _curve(training, key)
-    ]
-    if optimiser:
-        cards.append(card(*optimiser, heading="Optimiser"))
+    curves = {
+        "learning rate": _curve(training, "lr"),
+        "gradient norm": smoothed(_curve(training, "gradient_norm")),
+        "tokens a second": smoothed(throughput(training)),
+    }
+    small = [_small([Series("", points, 3, "faint")], name, wide) for name, points in curves.items() if points]
+    if small:
+        cards.append(card(*small, heading="Optimiser and speed" if curves["tokens a second"] else "Optimiser"))
     return section("How it learned", grid(*cards, pairs=not files.is_tuned))
 
 
+def throughput(training: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
+    """Return the tokens a second between each two lines of training, validations and checkpoints included."""
+    lines = [line for line in training if all(is_number(line.get(key)) for key in ("step", "tokens", "seconds"))]
+    return [
+        (after["step"], (after["tokens"] - before["tokens"]) / (after["seconds"] - before["seconds"]))
+        for before, after in pairwise(lines)
+        if after["seconds"] > before["seconds"]
+    ]
+
+
+def skipped_updates(training: Sequence[Mapping[str, Any]]) -> list[Event]:
+    """Return where updates were skipped: lines carry how many there were so far, none when it is not said."""
+    events, before = [], 0.0
+    for line in training:
+        now = line.get("skipped", 0)
+        if is_number(now) and now > before and is_number(line.get("step")):
+            many = f"{number_text(now - before)} updates" if now - before > 1 else "1 update"
+            events.append(Event(line["step"], f"{many} skipped by step {number_text(line['step'])}"))
+            before = now
+    return events
+
+
+def _num_skipped(training: Sequence[Mapping[str, Any]]) -> float:
+    return max((line["skipped"] for line in training if is_number(line.get("skipped"))), default=0.0)
+
+
 def _small(
-    series: Sequence[Series], name: str, wide: float, *, height: float = 180, text: NumberText = short_text
+    series: Sequence[Series], name: str, wide: float, *, height: float = 150, text: NumberText = short_text
 ) -> Markup:
     title = f"{name} over steps"
     return figure(

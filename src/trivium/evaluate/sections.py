@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from trivium.evaluate.axes import THIRD, ReferenceLine
-from trivium.evaluate.charts import Series, line_chart
+from trivium.evaluate.charts import Event, Series, line_chart
 from trivium.evaluate.formatting import ABSENT, is_number, percent_text
 from trivium.evaluate.markup import Markup, element
 from trivium.evaluate.page import code_block, meters, paragraph
@@ -50,16 +50,18 @@ def loss_chart(
     title: str,
     colour: int | None,
     y_label: str = "loss, nats a token",
+    events: Sequence[Event] = (),
     width: float = THIRD,
     height: float = 240,
 ) -> Markup:
-    """Draw a run's loss: training faint and smoothed, validation strong, dashed what is normal."""
+    """Draw a run's loss: training faint and smoothed, validation strong, dashed what is normal; ticks for events."""
     return line_chart(
         [Series("train", smoothed(train), colour, "faint"), Series("validation", validation, colour)],
         title=title,
         x_label="step",
         y_label=y_label,
         reference_lines=[ReferenceLine(name, value) for name, value in reference.items()],
+        events=events,
         width=width,
         height=height,
     )

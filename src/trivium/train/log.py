@@ -1,25 +1,30 @@
-"""log.jsonl: one line a report, cut back to the checkpoint when a run goes on from it."""
+"""log.jsonl: one line a report, cut back to the checkpoint when a run goes on from it; trackers get the same lines."""
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from trivium.core.files import write_text
 from trivium.train.loop import StepReport
+from trivium.train.track import Follower
 
 
 class Log:
-    """Appends lines to a run's log; a line is with the system when the call returns."""
+    """Appends lines to a run's log; a line is with the system when the call returns. Trackers get what was written."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, trackers: Sequence[Follower] = ()) -> None:
         self.path = path
+        self.trackers = trackers
 
     def cut_after(self, step: int) -> None:
         """Remove the lines of later steps, and what was left of a line when a run was killed."""
         if self.path.exists():
             kept = [line for line in read_log(self.path) if line["step"] <= step]
             write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+        for tracker in self.trackers:
+            tracker.cut_after(step)
 
     def step(self, report: StepReport, *, tokens: int, seconds: float, skipped: int = 0) -> None:
         """Append what one update was, with the tokens and seconds and the skipped updates of the run so far."""
@@ -39,6 +44,8 @@ class Log:
         rounded = {key: _written(value) for key, value in values.items()}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(rounded) + "\n")
+        for tracker in self.trackers:
+            tracker.line(rounded)
 
 
 def _written(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """One pretraining run: settles what is open, trains, logs, validates, saves, and goes on where it stopped."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -32,6 +32,7 @@ from trivium.train.settle import begun_alike, held_out, require_alike, same_run,
 from trivium.train.sharded import gathered, is_sharded
 from trivium.train.signals import signals_noted
 from trivium.train.state import TrainState
+from trivium.train.track import Tracker, followed
 
 CONFIG, LOG, RESULTS, MODEL = "config.toml", "log.jsonl", "results.json", "model"
 
@@ -60,6 +61,7 @@ def pretrain(
     normal: Normal | None = None,
     start: Start | None = None,
     ranks: Ranks = ALONE,
+    trackers: Sequence[Tracker] = (),
 ) -> dict[str, Any]:
     """Pretrain a model into the run folder `out` and return its results.
 
@@ -74,6 +76,7 @@ def pretrain(
         start: opens the model that `config.start_from` names, whose weights the run begins with; it is not asked for
             when the run goes on from a checkpoint.
         ranks: the processes that make the run together; all of them call this, with equal arguments and one `out`.
+        trackers: also get each line of the log, see `train.trackers`; they change nothing in the run.
 
     Raises:
         ConfigError, DataError, CheckpointError, DivergedError: see `core.errors`.
@@ -106,8 +109,9 @@ def pretrain(
     if not ranks.first:
         with signals_noted() as stopped_by:
             return _train(run, stopped_by)
-    with alone(out / CONFIG), signals_noted() as stopped_by:
-        return _train(run, stopped_by)
+    tracked = followed(trackers, out, config.model_dump(mode="json", exclude_none=True), progress)
+    with alone(out / CONFIG), signals_noted() as stopped_by, tracked as followers:
+        return _train(run._replace(log=Log(out / LOG, followers)), stopped_by)
 
 
 def _begun(
