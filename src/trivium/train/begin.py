@@ -10,13 +10,14 @@ from trivium.core.progress import Progress
 from trivium.core.random import Key
 from trivium.model.folder import unique_tensors
 from trivium.train.averaging import Kept, kept_weights
-from trivium.train.checkpoint import latest_good, load_checkpoint, tensors_beside
+from trivium.train.checkpoint import load_checkpoint, tensors_beside
 from trivium.train.config import RunConfig
 from trivium.train.material import Material, draw
 from trivium.train.mixout import trained_weights
 from trivium.train.optimisers import build_optimiser
 from trivium.train.paces import run_paces
 from trivium.train.precision import TrainedWeights
+from trivium.train.resume import newest_whole
 from trivium.train.state import TrainState
 
 AVERAGE, START = "average", "start"  # files of a checkpoint, see `save_checkpoint`
@@ -46,9 +47,7 @@ def begin(config: RunConfig, material: Material, out: Path, progress: Progress) 
     """
     network, key = material.objective.network(config.model), Key(config.seed)
     optimiser = build_optimiser(config.optimiser, network, run_paces(config, network))
-    path, complaints = latest_good(out)
-    for complaint in complaints:
-        progress.line(f"{complaint} The checkpoint before it is used.")
+    path = newest_whole(out, progress)
     average: dict[str, Tensor] = {}
     began: dict[str, Tensor] = {}
     if path is not None:

@@ -1,11 +1,8 @@
 """One pretraining run: settles what is open, trains, logs, validates, saves, and goes on where it stopped."""
 
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from types import FrameType
 from typing import Any
 
 from torch import nn
@@ -31,7 +28,9 @@ from trivium.train.loop import train_steps
 from trivium.train.material import Material, Start, fit_to_data, make_material
 from trivium.train.measure import seconds_a_step, settled_optimiser, settled_precision
 from trivium.train.precision import TrainedWeights
+from trivium.train.resume import require_same
 from trivium.train.schedules import decay_share, lr_share
+from trivium.train.signals import stop_signals
 from trivium.train.state import TrainState
 from trivium.train.validate import HeldOut, held_out_loss
 
@@ -88,7 +87,7 @@ def pretrain(
         config = _settle(config, material, None if minutes is None else minutes * 60.0, begun, progress)
         out.mkdir(parents=True, exist_ok=True)
         write_text(saved, write_toml(config))
-    with alone(out / CONFIG), _signals() as stopped_by:
+    with alone(out / CONFIG), stop_signals() as stopped_by:
         return _train(config, data, material, out, progress=progress, stopped_by=stopped_by, normal=normal)
 
 
@@ -236,16 +235,11 @@ def _settle(
 
 
 def _same_run(asked: RunConfig, saved: RunConfig) -> RunConfig:
-    """Return the saved run; raise ConfigError naming the first setting that was asked for and is another."""
-    pairs: list[tuple[str, Any, Any]] = [("", asked.model_dump(mode="json"), saved.model_dump(mode="json"))]
-    while pairs:
-        path, new, old = pairs.pop(0)
-        if isinstance(new, dict) and isinstance(old, dict):
-            pairs += [(f"{path}.{key}".lstrip("."), new[key], old.get(key)) for key in new]
-        elif path == "data.fingerprint" and new != old:
-            raise ConfigError(f"--resume: the data has changed: its fingerprint is {new}, the run began with {old}.")
-        elif new not in (None, "auto", old) and path != "train.prefetch":
-            raise ConfigError(f"--resume: `{path}` was {old!r} when the run began, now {new!r}; leave it as it was.")
+    """Return the saved run; raise ConfigError when another is asked for, or is to go on with other data."""
+    new, old = asked.data.fingerprint, saved.data.fingerprint
+    if new != old:
+        raise ConfigError(f"--resume: the data has changed: its fingerprint is {new}, the run began with {old}.")
+    require_same(asked, saved, free={"train.prefetch"})
     return saved.model_copy(update={"train": saved.train.model_copy(update={"prefetch": asked.train.prefetch})})
 
 
@@ -264,23 +258,3 @@ def _held_out(config: RunConfig, material: Material, network: nn.Module) -> Held
         rows_per_batch=config.train.rows,
         key=Key(config.seed).child("validate"),
     )
-
-
-@contextmanager
-def _signals() -> Iterator[Callable[[], int | None]]:
-    """Note SIGTERM and SIGINT instead of dying of them; a second one of the same kind does kill."""
-    received: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        signal.signal(number, signal.SIG_DFL)
-
-    try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:  # not the main thread: somebody else minds the signals
-        before = {}
-    try:
-        yield lambda: received[0] if received else None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
