@@ -11,7 +11,7 @@ from trivium.core.random import Key
 from trivium.model.folder import unique_tensors
 from trivium.model.stack import recompute_blocks
 from trivium.train.averaging import Kept, kept_weights
-from trivium.train.checkpoint import latest_good, load_checkpoint, remove_unfinished, tensors_beside
+from trivium.train.checkpoint import load_checkpoint, tensors_beside
 from trivium.train.config import RunConfig
 from trivium.train.distributed import ALONE, Ranks
 from trivium.train.material import Material, draw
@@ -19,6 +19,7 @@ from trivium.train.mixout import trained_weights
 from trivium.train.optimisers import build_optimiser
 from trivium.train.paces import run_paces
 from trivium.train.precision import TrainedWeights
+from trivium.train.resume import newest_whole
 from trivium.train.sharded import ShardedWeights, is_sharding
 from trivium.train.state import TrainState
 
@@ -49,7 +50,7 @@ def begin(config: RunConfig, material: Material, out: Path, progress: Progress, 
         CheckpointError: there are checkpoints and all are damaged, or one is of another model.
     """
     network, key = material.objective.network(config.model), Key(config.seed)
-    path = ranks.told(lambda: _newest(out, progress))
+    path = ranks.told(lambda: newest_whole(out, progress))
     began: dict[str, Tensor] = {}
     if path is None:
         anew = draw(network, config, material, progress)
@@ -71,12 +72,3 @@ def begin(config: RunConfig, material: Material, out: Path, progress: Progress, 
     )
     kept = kept_weights(weights, config.averaging, precision=precision, steps=steps, saved=average, source=str(path))
     return Begun(weights, kept, optimiser, began, state)
-
-
-def _newest(out: Path, progress: Progress) -> Path | None:
-    """Return the newest whole checkpoint, after what killed processes left unfinished is removed."""
-    remove_unfinished(out)
-    path, complaints = latest_good(out)
-    for complaint in complaints:
-        progress.line(f"{complaint} The checkpoint before it is used.")
-    return path

@@ -30,7 +30,7 @@ from trivium.train.material import Material, Start, fit_to_data, make_material, 
 from trivium.train.schedules import decay_share, lr_share
 from trivium.train.settle import begun_alike, held_out, require_alike, same_run, settle
 from trivium.train.sharded import gathered, is_sharded
-from trivium.train.signals import signals_noted
+from trivium.train.signals import stop_signals
 from trivium.train.state import TrainState
 from trivium.train.track import Tracker, followed
 
@@ -107,10 +107,10 @@ def pretrain(
         config = ranks.told(partial(_begun, config, material, out, seconds, begun, progress))
     run = _Run(config, data, material, out, Log(out / LOG), progress, ranks, normal)
     if not ranks.first:
-        with signals_noted() as stopped_by:
+        with stop_signals() as stopped_by:
             return _train(run, stopped_by)
     tracked = followed(trackers, out, config.model_dump(mode="json", exclude_none=True), progress)
-    with alone(out / CONFIG), signals_noted() as stopped_by, tracked as followers:
+    with alone(out / CONFIG), stop_signals() as stopped_by, tracked as followers:
         return _train(run._replace(log=Log(out / LOG, followers)), stopped_by)
 
 

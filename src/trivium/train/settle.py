@@ -1,7 +1,6 @@
 """A run's settings before its first step: nothing left open, and the same ones when it goes on."""
 
 from time import perf_counter
-from typing import Any
 
 from torch import nn
 
@@ -14,11 +13,12 @@ from trivium.train.config import RunConfig
 from trivium.train.material import Material, Start
 from trivium.train.measure import seconds_a_step, settled_optimiser, settled_precision
 from trivium.train.precision import TrainedWeights
+from trivium.train.resume import require_same
 from trivium.train.validate import HeldOut, held_out_loss
 
 DEFAULT_STEPS = 1000
 # How a step is computed and not what: the batches stay the same, and the losses but for rounding and dropout's draws.
-_FREE = ("train.prefetch", "train.accumulation", "train.parallel", "train.recompute")
+_FREE = ("prefetch", "accumulation", "parallel", "recompute")
 
 
 def begun_alike(config: RunConfig, before: RunConfig) -> RunConfig:
@@ -75,17 +75,12 @@ def settle(config: RunConfig, material: Material, seconds: float | None, begun: 
 
 
 def same_run(asked: RunConfig, saved: RunConfig) -> RunConfig:
-    """Return the saved run; raise ConfigError naming the first setting that was asked for and is another."""
-    pairs: list[tuple[str, Any, Any]] = [("", asked.model_dump(mode="json"), saved.model_dump(mode="json"))]
-    while pairs:
-        path, new, old = pairs.pop(0)
-        if isinstance(new, dict) and isinstance(old, dict):
-            pairs += [(f"{path}.{key}".lstrip("."), new[key], old.get(key)) for key in new]
-        elif path == "data.fingerprint" and new != old:
-            raise ConfigError(f"--resume: the data has changed: its fingerprint is {new}, the run began with {old}.")
-        elif new not in (None, "auto", old) and path not in _FREE:
-            raise ConfigError(f"--resume: `{path}` was {old!r} when the run began, now {new!r}; leave it as it was.")
-    free = {name.removeprefix("train."): getattr(asked.train, name.removeprefix("train.")) for name in _FREE}
+    """Return the saved run; raise ConfigError when another is asked for, or is to go on with other data."""
+    new, old = asked.data.fingerprint, saved.data.fingerprint
+    if new != old:
+        raise ConfigError(f"--resume: the data has changed: its fingerprint is {new}, the run began with {old}.")
+    require_same(asked, saved, free={f"train.{name}" for name in _FREE})
+    free = {name: getattr(asked.train, name) for name in _FREE}
     return saved.model_copy(update={"train": saved.train.model_copy(update=free)})
 
 

@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: noted, so that it saves first."""
+"""Signals that ask a run to stop: noted, and minded when an update is done."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -7,10 +7,11 @@ from types import FrameType
 
 
 @contextmanager
-def signals_noted() -> Iterator[Callable[[], int | None]]:
+def stop_signals() -> Iterator[Callable[[], int | None]]:
     """Note SIGTERM and SIGINT instead of dying of them; a second one of the same kind does kill.
 
-    Yields a function that returns the first that came, None as long as none has.
+    Yields:
+        a function that returns the number of the first signal that came, None as long as there was none.
     """
     received: list[int] = []
 
