@@ -9,6 +9,20 @@ Out = Annotated[Path, typer.Option("--out", help="Folder to make; an existing on
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, dotted; may be repeated.")
 ]
+StartFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--from", help="A run or a Hugging Face folder to go on from: weights, and architecture but for --set model.*"
+    ),
+]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--track",
+        metavar="TRACKER",
+        help="Send the log elsewhere too: tensorboard, trackio, wandb or mlflow; may be repeated.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, results only.")]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON, for programs.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of all random choices.")]

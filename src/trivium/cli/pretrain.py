@@ -1,12 +1,13 @@
 """trivium pretrain: shards to a model."""
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trivium.cli.options import Out, Quiet, Set
+from trivium.cli.options import Out, Quiet, Set, StartFrom, Track
 
 if TYPE_CHECKING:
     from trivium.data.normal import Normal
@@ -25,28 +26,14 @@ def command(
         int | None, typer.Option(min=1, help="Train for so many steps (1,000 if neither is given).")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run was.")] = False,
-    start_from: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            help="A run or a Hugging Face folder to go on from: weights, and architecture but for --set model.*",
-        ),
-    ] = None,
+    start_from: StartFrom = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of all random choices.")] = None,
-    track: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--track",
-            metavar="TRACKER",
-            help="Send the log elsewhere too: tensorboard, trackio, wandb or mlflow; may be repeated.",
-        ),
-    ] = None,
+    track: Track = None,
     settings: Set = None,
     quiet: Quiet = False,
 ) -> None:
     """Pretrain an encoder, a decoder or an encoder-decoder."""
     from contextlib import nullcontext
-    from functools import cache
 
     from trivium.cli.environment import set_up_process
     from trivium.core.errors import ConfigError
@@ -65,10 +52,7 @@ def command(
     from trivium.train.run import pretrain
     from trivium.train.trackers import open_trackers
 
-    assignments = list(settings or [])
-    assignments += [f"train.steps={steps}"] * (steps is not None)
-    assignments += [f"seed={seed}"] * (seed is not None)
-    assignments += [f'start_from="{start_from}"'] * (start_from is not None)
+    assignments = _assignments(settings, steps, seed, start_from)
     with joined() as ranks, shown(quiet=quiet) if ranks.first else nullcontext(Silent()) as progress:
         config = load_recipe(recipe, assignments)
         trackers = open_trackers(track or [])
@@ -96,6 +80,12 @@ def command(
         )
         for line in _closing(results, out, normal):
             progress.line(line)
+
+
+def _assignments(settings: list[str] | None, steps: int | None, seed: int | None, start_from: str | None) -> list[str]:
+    """Return what is set, the options of their own included."""
+    options = {"train.steps": steps, "seed": seed, "start_from": None if start_from is None else f'"{start_from}"'}
+    return [*(settings or []), *(f"{key}={value}" for key, value in options.items() if value is not None)]
 
 
 def _closing(results: dict[str, Any], out: Path, normal: "Normal | None") -> Iterator[str]:

@@ -168,7 +168,6 @@ def _curves(files: RunFiles) -> Markup | None:
     if not files.is_tuned and not reference and is_number(size) and size > 1:
         reference = {"uniform": math.log(size)}
     wide = THIRD if files.is_tuned else HALF
-    skips = skipped_updates(training)
     drawn = figure(
         lambda width: loss_chart(
             _curve(training, files.training_loss),
@@ -177,16 +176,11 @@ def _curves(files: RunFiles) -> Markup | None:
             title="Loss over steps",
             colour=colour,
             y_label="loss, nats an answer" if files.is_tuned else "loss, nats a token",
-            events=skips,
+            events=skipped_updates(training),
             width=width,
             height=_HEIGHT,
         ),
-        " ".join(
-            ["Training is smoothed for display."]
-            + ["Dashed: what is normal without a network."] * bool(reference)
-            + [f"Ticks on the axis: updates that were skipped, {number_text(_num_skipped(training))} in all."]
-            * bool(skips)
-        ),
+        _how_to_read(reference, training),
         width=wide,
     )
     cards = [card(drawn, heading="Loss")]
@@ -229,8 +223,11 @@ def skipped_updates(training: Sequence[Mapping[str, Any]]) -> list[Event]:
     return events
 
 
-def _num_skipped(training: Sequence[Mapping[str, Any]]) -> float:
-    return max((line["skipped"] for line in training if is_number(line.get("skipped"))), default=0.0)
+def _how_to_read(reference: Mapping[str, float], training: Sequence[Mapping[str, Any]]) -> str:
+    said = "Training is smoothed for display."
+    said += " Dashed: what is normal without a network." if reference else ""
+    skipped = max((line["skipped"] for line in training if is_number(line.get("skipped"))), default=0.0)
+    return said + (f" Ticks on the axis: updates that were skipped, {number_text(skipped)} in all." if skipped else "")
 
 
 def _small(
