@@ -8,7 +8,8 @@ import pytest
 
 from trivium.core.errors import CheckpointError, ConfigError
 from trivium.core.files import alone, write_text
-from trivium.evaluate.follow import CHECKPOINTS, CONFIG, LOG, RESULTS, Tail, follow, look, read_on
+from trivium.evaluate import follow as module
+from trivium.evaluate.follow import CHECKPOINTS, CONFIG, LOG, RESULTS, Followed, Tail, follow, look, read_on
 from trivium.train import run as train_run
 from trivium.train.checkpoint import checkpoint_path
 
@@ -83,6 +84,16 @@ def test_fine_tuning_is_followed_where_it_is_written_and_where_it_goes(tmp_path:
     (tmp_path / "run" / CONFIG).unlink()
     with pytest.raises(CheckpointError, match=r"there no more\.$"):
         look(followed, now=0.0)
+
+
+def test_a_run_that_is_renamed_while_it_is_read_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / CONFIG).write_text('task = "classify"\n')
+    (run / LOG).write_text(line(1))
+    found = [tmp_path / ".run.partial", run]
+    monkeypatch.setattr(module, "_folder", lambda path: found.pop(0))
+    assert look(Followed(run, {"task": "classify"}), now=0.0)[1].step == 1 and not found
 
 
 def test_folders_that_are_no_runs_are_refused(tmp_path: Path) -> None:

@@ -57,6 +57,13 @@ def look(followed: Followed, *, now: float) -> tuple[Followed, RunNow]:
     Raises:
         CheckpointError: the folder is there no more.
     """
+    try:
+        return _look(followed, now)
+    except FileNotFoundError:  # a fine-tuning run was renamed between two of its files
+        return _look(followed, now)
+
+
+def _look(followed: Followed, now: float) -> tuple[Followed, RunNow]:
     folder = _folder(followed.path)
     if folder is None:
         raise CheckpointError(f"{followed.path}: the run's folder is there no more.")

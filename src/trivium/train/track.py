@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
+from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
 from trivium.core.progress import Progress
@@ -71,9 +72,12 @@ class Follower:
         """Hand on a line as it stands in the log."""
         self._messages.put(_Line(values))
 
-    def end(self, *, finished: bool, timeout_seconds: float) -> bool:
-        """Say that there are no more lines, wait, and return whether all were taken."""
+    def end(self, *, finished: bool) -> None:
+        """Say that there are no more lines."""
         self._messages.put(_End(finished))
+
+    def wait(self, timeout_seconds: float) -> bool:
+        """Wait until all is taken; return whether it was."""
         self._thread.join(timeout_seconds)
         return not self._thread.is_alive()
 
@@ -98,9 +102,12 @@ def followed(
         yield followers
         finished = True
     finally:
+        seconds = _SECONDS_TO_END if finished else _SECONDS_TO_STOP
+        until = monotonic() + seconds
         for follower in followers:
-            seconds = _SECONDS_TO_END if finished else _SECONDS_TO_STOP
-            if not follower.end(finished=finished, timeout_seconds=seconds):
+            follower.end(finished=finished)
+        for follower in followers:
+            if not follower.wait(max(until - monotonic(), 0.0)):
                 progress.line(f"{follower.name} did not take everything in {seconds:.0f} s; log.jsonl has all of it.")
 
 

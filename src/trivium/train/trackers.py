@@ -6,6 +6,7 @@ What each keeps lies in a folder of the run that has its name (trackio's: where 
 import importlib
 import io
 import json
+import logging
 import os
 import secrets
 import time
@@ -168,6 +169,7 @@ class MLflow:
     def __init__(self) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it reports its use over the network
         self._module = _package("mlflow", self.name)
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every table that it makes
 
     def seen_by(self, run: Path) -> str:
         """Return the command that shows the run."""
