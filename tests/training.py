@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import nn
 
 from support import SPECIAL, VOCABULARY, MadeUpSplit, made_up_text, shrink, with_dropout
@@ -18,7 +17,7 @@ from trivium.objectives.base import Objective
 from trivium.objectives.build import ObjectiveConfig, build_objective, usual_objective
 from trivium.train.config import AdamWConfig, LinearSchedule, Precision, RunConfig, TrainConfig
 from trivium.train.loop import StepReport, train_steps
-from trivium.train.optimisers import build_optimiser
+from trivium.train.optimisers import Optimiser, build_optimiser
 from trivium.train.paces import run_paces
 from trivium.train.precision import TrainedWeights
 from trivium.train.schedules import lr_share
@@ -33,7 +32,7 @@ class Trial:
     config: RunConfig
     objective: Objective
     network: nn.Module
-    optimiser: torch.optim.Optimizer
+    optimiser: Optimiser
     batch: Callable[[int], Batch]
 
     def reports(self, start: int = 0, stop: int = STEPS, *, batches: Iterable[Batch] | None = None) -> list[StepReport]:

@@ -26,6 +26,7 @@ from trivium.train.optimiser_config import (
     OptimiserConfig,
 )
 from trivium.train.optimisers import (
+    Optimiser,
     Pace,
     build_optimiser,
     drop_frozen,
@@ -64,7 +65,7 @@ def gradient(number: int, shape: torch.Size, step: int) -> Tensor:
     return 0.05 * steady + 0.1 * noise
 
 
-def train(network: nn.Module, optimiser: torch.optim.Optimizer, start: int = 0, stop: int = STEPS) -> None:
+def train(network: nn.Module, optimiser: Optimiser, start: int = 0, stop: int = STEPS) -> None:
     for step in range(start, stop):
         for number, parameter in enumerate(network.parameters()):
             parameter.grad = gradient(number, parameter.shape, step).to(parameter.dtype)

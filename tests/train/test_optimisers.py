@@ -10,7 +10,7 @@ from support import equal, lively, tiny
 from trivium.core.errors import CheckpointError
 from trivium.model.folder import read_tensors, save_tensors
 from trivium.train.config import AdamWConfig
-from trivium.train.optimisers import build_optimiser, load_optimiser_tensors, optimiser_tensors, set_lr
+from trivium.train.optimisers import Optimiser, build_optimiser, load_optimiser_tensors, optimiser_tensors, set_lr
 
 CONFIG = AdamWConfig(lr=1e-2, beta1=0.9, beta2=0.95, eps=1e-6, weight_decay=0.3)
 
@@ -39,7 +39,7 @@ def by_formula(parameters: list[Tensor], steps: int) -> list[Tensor]:
     return values
 
 
-def by_optimiser(network: nn.Module, optimiser: torch.optim.Optimizer, start: int, stop: int) -> None:
+def by_optimiser(network: nn.Module, optimiser: Optimiser, start: int, stop: int) -> None:
     parameters = list(network.parameters())
     for step in range(start, stop):
         for parameter, gradient in zip(parameters, gradients(parameters, step), strict=True):

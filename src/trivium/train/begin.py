@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from trivium.core.progress import Progress
@@ -16,7 +15,7 @@ from trivium.train.config import RunConfig
 from trivium.train.distributed import ALONE, Ranks
 from trivium.train.material import Material, draw
 from trivium.train.mixout import trained_weights
-from trivium.train.optimisers import build_optimiser
+from trivium.train.optimisers import Optimiser, build_optimiser
 from trivium.train.paces import run_paces
 from trivium.train.precision import TrainedWeights
 from trivium.train.resume import newest_whole
@@ -31,7 +30,7 @@ class Begun(NamedTuple):
 
     weights: TrainedWeights
     kept: Kept
-    optimiser: torch.optim.Optimizer
+    optimiser: Optimiser
     start: dict[str, Tensor]  # the weights that the run began with, where mixout needs them
     state: TrainState
 

@@ -9,14 +9,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
-import torch
 from torch import Tensor, nn
 
 from trivium.core.errors import CheckpointError
 from trivium.core.files import new_folder, partial_path, verify_checksums, write_checksums, write_json
 from trivium.model.folder import load_tensors, read_tensors, save_tensors, unique_tensors
 from trivium.train.distributed import ALONE, Ranks
-from trivium.train.optimisers import load_optimiser_tensors, optimiser_tensors
+from trivium.train.optimisers import Optimiser, load_optimiser_tensors, optimiser_tensors
 from trivium.train.sharded import is_sharded, optimiser_parts, put, read_parts, save_parts, state_of
 from trivium.train.state import TrainState
 
@@ -32,7 +31,7 @@ def checkpoint_path(run: Path, step: int) -> Path:
 def save_checkpoint(
     run: Path,
     network: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    optimiser: Optimiser,
     state: TrainState,
     *,
     beside: Mapping[str, Mapping[str, Tensor]] = MappingProxyType({}),
@@ -79,7 +78,7 @@ class CheckpointWriter:
     def save(
         self,
         network: nn.Module,
-        optimiser: torch.optim.Optimizer,
+        optimiser: Optimiser,
         state: TrainState,
         *,
         beside: Mapping[str, Mapping[str, Tensor]] = MappingProxyType({}),
@@ -101,7 +100,7 @@ class CheckpointWriter:
 
 
 def _tensors(
-    network: nn.Module, optimiser: torch.optim.Optimizer, beside: Mapping[str, Mapping[str, Tensor]]
+    network: nn.Module, optimiser: Optimiser, beside: Mapping[str, Mapping[str, Tensor]]
 ) -> dict[str, dict[str, Tensor]]:
     """Return the tensors of each file."""
     others = {f"{name}.safetensors": dict(tensors) for name, tensors in beside.items() if tensors}
@@ -181,7 +180,7 @@ def latest_good(run: Path) -> tuple[Path | None, list[str]]:
     return None, []
 
 
-def load_checkpoint(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer) -> TrainState:
+def load_checkpoint(path: Path, network: nn.Module, optimiser: Optimiser) -> TrainState:
     """Give network and optimiser the checkpoint's values and return where the run was.
 
     Both the checkpoint and the network may be whole or in parts, on any number of ranks.

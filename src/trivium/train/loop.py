@@ -13,7 +13,7 @@ from trivium.core.random import Key
 from trivium.data.loader import micro_batches
 from trivium.objectives.base import Learned
 from trivium.train.distributed import ALONE, Ranks
-from trivium.train.optimisers import drop_frozen, set_lr
+from trivium.train.optimisers import Optimiser, drop_frozen, set_lr
 from trivium.train.precision import TrainedWeights, terms_of
 
 
@@ -34,7 +34,7 @@ class StepReport(NamedTuple):
 def train_steps(
     weights: TrainedWeights,
     learned: Learned,
-    optimiser: torch.optim.Optimizer,
+    optimiser: Optimiser,
     batches: Iterable[AnyBatch],
     *,
     start: int,
@@ -82,7 +82,7 @@ def train_steps(
         if not skipped:
             set_lr(optimiser, lr(step), decay=decay(step))
             optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+        optimiser.zero_grad()
         weights.publish()
         done = perf_counter()
         phases = {"data": begun - waiting, "compute": computed - begun, "update": done - computed}

@@ -1,9 +1,38 @@
-"""AdamW with what torch's fused one has not: cautious updates, cautious decay; and its direction, which others use."""
+"""AdamW, fused, or with cautious updates and cautious decay; and its direction, which others use."""
 
 import torch
 from torch import Tensor
 
 from trivium.train.optimisers.base import Group, Optimiser, decay
+
+
+class FusedAdamW(Optimiser):
+    """AdamW (Loshchilov & Hutter 2019) in PyTorch's one pass over memory.
+
+    A group has `lr`, `weight_decay`, `betas` and `eps`.
+    """
+
+    def update(self, group: Group, parameters: list[Tensor], gradients: list[Tensor]) -> None:
+        """Update some parameters of one group in place."""
+        means, squares = self.kept(parameters, "exp_avg"), self.kept(parameters, "exp_avg_sq")
+        self.count_step(parameters)
+        steps = [self.state[parameter]["step"] for parameter in parameters]
+        beta1, beta2 = group["betas"]
+        torch._fused_adamw_(
+            parameters,
+            gradients,
+            means,
+            squares,
+            [],
+            steps,
+            lr=group["lr"],
+            beta1=beta1,
+            beta2=beta2,
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            amsgrad=False,
+            maximize=False,
+        )
 
 
 class CautiousAdamW(Optimiser):

@@ -17,8 +17,8 @@ from trivium.train.optimiser_config import (
     OptimiserConfig,
 )
 from trivium.train.optimisers.adafactor import Adafactor
-from trivium.train.optimisers.adamw import CautiousAdamW
-from trivium.train.optimisers.base import Group
+from trivium.train.optimisers.adamw import CautiousAdamW, FusedAdamW
+from trivium.train.optimisers.base import Group, Optimiser
 from trivium.train.optimisers.lamb import Lamb
 from trivium.train.optimisers.lion import Lion
 from trivium.train.optimisers.muon import Muon
@@ -46,9 +46,7 @@ class _Kind(NamedTuple):
     pace: Pace
 
 
-def build_optimiser(
-    config: OptimiserConfig, network: nn.Module, paces: Mapping[str, Pace] | None = None
-) -> torch.optim.Optimizer:
+def build_optimiser(config: OptimiserConfig, network: nn.Module, paces: Mapping[str, Pace] | None = None) -> Optimiser:
     """Return the optimiser of all trained parameters; matrices are decayed, vectors (norms, biases) are not.
 
     Args:
@@ -87,12 +85,10 @@ def _group(
     }
 
 
-def _build(config: OptimiserConfig, groups: list[Group]) -> torch.optim.Optimizer:
+def _build(config: OptimiserConfig, groups: list[Group]) -> Optimiser:
     match config:
         case AdamWConfig(cautious=False, cautious_decay=False):
-            return torch.optim.AdamW(
-                groups, lr=config.lr, betas=(config.beta1, config.beta2), eps=config.eps, fused=True
-            )
+            return FusedAdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), eps=config.eps)
         case AdamWConfig():
             return CautiousAdamW(groups, **_adam_settings(config, cautious=config.cautious), lr=config.lr)
         case MuonConfig() | NorMuonConfig():
@@ -125,7 +121,7 @@ def _adam_settings(config: AdamWConfig | MuonConfig | NorMuonConfig, *, cautious
     }
 
 
-def set_lr(optimiser: torch.optim.Optimizer, lr: float, *, decay: float = 1.0) -> None:
+def set_lr(optimiser: Optimiser, lr: float, *, decay: float = 1.0) -> None:
     """Use this learning rate, times each group's scale, for the next update.
 
     Args:
@@ -138,7 +134,7 @@ def set_lr(optimiser: torch.optim.Optimizer, lr: float, *, decay: float = 1.0) -
         group["weight_decay"] = group["peak_decay"] * decay
 
 
-def drop_frozen(optimiser: torch.optim.Optimizer, step: int) -> None:
+def drop_frozen(optimiser: Optimiser, step: int) -> None:
     """Forget the gradients of parameters whose first step is still to come.
 
     Without a gradient an optimiser neither moves nor decays a parameter and keeps nothing of it: when its step comes,

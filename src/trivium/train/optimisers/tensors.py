@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from trivium.core.errors import CheckpointError
+from trivium.train.optimisers.base import Optimiser
 
 
-def optimiser_tensors(optimiser: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:
+def optimiser_tensors(optimiser: Optimiser, network: nn.Module) -> dict[str, Tensor]:
     """Return the optimiser's state, each tensor under `parameter|what`."""
     return {
         f"{name}|{what}": value
@@ -18,7 +19,7 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer, network: nn.Module) -> d
 
 
 def load_optimiser_tensors(
-    optimiser: torch.optim.Optimizer,
+    optimiser: Optimiser,
     network: nn.Module,
     tensors: Mapping[str, Tensor],
     source: str,
