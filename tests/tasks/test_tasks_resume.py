@@ -14,14 +14,18 @@ import torch
 from task_support import label_examples, start, task_files, tokenizer
 
 from stopping import Killed, KilledAt, Lines
-from support import lively, tiny
+from support import equal, lively, parameters_of, tiny
 from trivium.core.config import parse, read_toml
 from trivium.core.errors import CheckpointError, ConfigError, DataError, Interrupted
+from trivium.core.files import alone
 from trivium.core.progress import Progress, Silent
 from trivium.data.labelled import write_jsonl
 from trivium.evaluate.report import run_report
+from trivium.tasks.build import build_task, learned_task
 from trivium.tasks.config import FinetuneConfig, finetune_config
 from trivium.tasks.finetune import finetune
+from trivium.tasks.fit import fit
+from trivium.tasks.folder import load_tuned
 from trivium.tasks.start import Start, random_start
 from trivium.train.checkpoint import checkpoints, step_of
 from trivium.train.log import read_log
@@ -305,6 +309,23 @@ def test_examples_in_memory_are_told_apart_too(tmp_path: Path) -> None:
                 finetune(start(), config, train=label_examples(40, seed=3), valid=valid, out=out, resume=True)
             finetune(start(), config, train=label_examples(40, seed=1), valid=valid, out=out, resume=True)
     assert ended(tmp_path / "broken") == ended(tmp_path / "unbroken")
+
+
+def test_in_memory_the_same_is_learned(files: Files, unbroken: Path) -> None:
+    config, begin = finetune_config("label", LABEL), start()
+    train, valid = (build_task("label", ()).read(files[split], min_classes=1) for split in ("train", "valid"))
+    task = learned_task("label", train)
+    fitted = fit(begin, task, task.encode(train, begin.reading()), task.encode(valid, begin.reading()), config)
+    assert equal(parameters_of(fitted.tuned.model), parameters_of(load_tuned(unbroken).model))
+    results = json.loads((unbroken / "results.json").read_text())
+    assert fitted.best.metrics == results["valid"] and fitted.best.step == results["best_step"]
+
+
+def test_two_processes_do_not_train_in_one_folder(files: Files, unbroken: Path) -> None:
+    before = ended(unbroken)
+    with alone(unbroken / "config.toml"), pytest.raises(ConfigError, match="another process is at work"):
+        run(unbroken, files, start(), finetune_config("label", LABEL))
+    assert ended(unbroken) == before
 
 
 def test_a_folder_of_something_else_is_refused_and_left_alone(files: Files, tmp_path: Path) -> None:
