@@ -1,12 +1,14 @@
 """Made-up examples of both tasks, tokenizers trained on them, and small networks that read them."""
 
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from support import lively, tiny
 from trivium.core.random import Key
-from trivium.data.labelled import UNSCORED, ClassifyExample, LabelExample
+from trivium.data.labelled import UNSCORED, ClassifyExample, LabelExample, write_jsonl
 from trivium.data.tokenizer import Tokenizer
 from trivium.data.tokenizer_training import TokenizerKind
 from trivium.model.config import ReadoutConfig, TransformConfig, with_vocabulary
@@ -76,3 +78,19 @@ def lively_model(family: str, task: Task) -> TaskModel:
     """A network in which every token shows in every answer."""
     config = with_vocabulary(tiny(family), tokenizer().vocabulary_size)
     return build_model(task, config, reading_part(lively(config), task.readout), dropout=0.1, key=Key(3)).eval()
+
+
+def task_files(folder: Path, task: str) -> dict[str, Path]:
+    """Write made-up examples of a task into three files."""
+    make = {"label": label_examples, "classify": classify_examples}[task]
+    files = {}
+    for seed, (split, count) in enumerate({"train": 40, "valid": 15, "test": 15}.items()):
+        files[split] = folder / f"{split}.jsonl"
+        write_jsonl(files[split], [_row(example._asdict()) for example in make(count, seed=seed)])
+    return files
+
+
+def _row(example: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: list(value) if isinstance(value, tuple) else value for key, value in example.items() if value is not None
+    }

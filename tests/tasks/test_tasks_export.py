@@ -30,7 +30,7 @@ from trivium.tasks.base import reads_both_ways
 from trivium.tasks.build import empty_model, head_kind, learned_task
 from trivium.tasks.config import finetune_config
 from trivium.tasks.export import export_huggingface
-from trivium.tasks.finetune import fit
+from trivium.tasks.fit import fit
 from trivium.tasks.folder import TunedModel, load_tuned, save_tuned
 from trivium.tasks.pieces import Reading
 from trivium.tasks.start import open_run, random_start

@@ -18,7 +18,7 @@ from trivium.model.roles import layer_depths
 from trivium.tasks.answers import score
 from trivium.tasks.build import build_model, build_task, empty_model, learned_task
 from trivium.tasks.config import FinetuneConfig, finetune_config
-from trivium.tasks.finetune import Fitted, fit
+from trivium.tasks.fit import Fitted, fit
 from trivium.tasks.start import Start
 from trivium.train.log import Log, read_log
 

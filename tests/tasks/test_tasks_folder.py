@@ -5,10 +5,9 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from task_support import CHINESE, classify_examples, label_examples, start, tokenizer
+from task_support import CHINESE, start, task_files, tokenizer
 
 from trivium.core.config import parse, read_toml
 from trivium.core.errors import CheckpointError, ConfigError, DataError, DivergedError, UserError
@@ -25,21 +24,6 @@ from trivium.tasks.start import Start, open_run, random_start
 from trivium.train.log import read_log
 
 
-def _files(folder: Path, task: str) -> dict[str, Path]:
-    make = {"label": label_examples, "classify": classify_examples}[task]
-    files = {}
-    for seed, (split, count) in enumerate({"train": 40, "valid": 15, "test": 15}.items()):
-        files[split] = folder / f"{split}.jsonl"
-        write_jsonl(files[split], [_row(example._asdict()) for example in make(count, seed=seed)])
-    return files
-
-
-def _row(example: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: list(value) if isinstance(value, tuple) else value for key, value in example.items() if value is not None
-    }
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A fine-tuned run of each task."""
@@ -48,7 +32,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         folder = tmp_path_factory.mktemp(task)
         found[task] = folder / "run"
         config = finetune_config(task, ["epochs=2", "optimiser.lr=0.01"])
-        finetune(start("decoder"), config, **_files(folder, task), out=found[task])
+        finetune(start("decoder"), config, **task_files(folder, task), out=found[task])
     return found
 
 
@@ -65,7 +49,13 @@ def pretrained(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("task", ["label", "classify"])
 def test_a_run_folder_holds_what_the_contract_says(runs: dict[str, Path], task: str) -> None:
     run = runs[task]
-    assert {path.name for path in run.iterdir()} == {"config.toml", "log.jsonl", "model", "results.json"}
+    assert {path.name for path in run.iterdir()} == {
+        "config.toml",
+        "log.jsonl",
+        "checkpoints",
+        "model",
+        "results.json",
+    }
     assert {path.name for path in (run / "model").iterdir()} == {
         "weights.safetensors",
         "model.toml",
@@ -176,7 +166,7 @@ def test_a_run_of_the_other_kind_is_refused(runs: dict[str, Path], pretrained: P
 def test_a_pretrained_run_is_opened_and_fine_tuned(pretrained: Path, tmp_path: Path) -> None:
     begin = open_run(pretrained)
     assert begin.network is not None and begin.row_length == 64  # no longer than the model reads
-    files = _files(tmp_path, "label")
+    files = task_files(tmp_path, "label")
     config = finetune_config("label", ["max_steps=1"])
     results = finetune(begin, config, train=files["train"], valid=files["valid"], out=tmp_path / "run")
     assert results["from"] == str(pretrained)
@@ -215,7 +205,7 @@ def _no_file(files: dict[str, Path]) -> None:
 def test_files_that_do_not_fit_are_refused_before_anything_is_made(
     tmp_path: Path, spoil: Callable[[dict[str, Path]], None], message: str
 ) -> None:
-    files = _files(tmp_path, "label")
+    files = task_files(tmp_path, "label")
     spoil(files)
     with pytest.raises(UserError, match=message) as caught:
         finetune(start(), finetune_config("label"), **files, out=tmp_path / "run")
@@ -226,15 +216,31 @@ def test_files_that_do_not_fit_are_refused_before_anything_is_made(
 def test_a_head_over_a_decoder_that_is_not_there_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     config = finetune_config("classify", ["readout.stack=writer"])
     with pytest.raises(ConfigError, match=r"`readout\.stack` writer needs an encoder_decoder, found: encoder;"):
-        finetune(start(), config, **_files(tmp_path, "classify"), out=tmp_path / "run")
+        finetune(start(), config, **task_files(tmp_path, "classify"), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_that_fails_leaves_nothing(tmp_path: Path) -> None:
+def test_a_run_that_diverges_has_no_model(tmp_path: Path) -> None:
     config = finetune_config("classify", ["optimiser.lr=1e30"])
     with pytest.raises(DivergedError):
-        finetune(start(), config, **_files(tmp_path, "classify"), out=tmp_path / "run")
-    assert {path.name for path in tmp_path.iterdir()} == {"train.jsonl", "valid.jsonl", "test.jsonl"}
+        finetune(start(), config, **task_files(tmp_path, "classify"), out=tmp_path / "run")
+    assert (tmp_path / "run" / "config.toml").is_file()
+    assert not (tmp_path / "run" / "model").exists() and not (tmp_path / "run" / "results.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("assignments", "message"),
+    [
+        (["reinitialise_layers=9"], "`reinitialise_layers` must be at most"),
+        (["mixout=0.5"], "`mixout` pulls towards pretrained weights"),
+    ],
+)
+def test_settings_that_do_not_fit_the_model_are_refused_before_anything_is_made(
+    tmp_path: Path, assignments: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        finetune(start(), finetune_config("label", assignments), **task_files(tmp_path, "label"), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_existing_folder_is_refused_and_left_alone(runs: dict[str, Path]) -> None:

@@ -15,7 +15,7 @@ from trivium.model.parts import Looped
 from trivium.tasks.answers import score
 from trivium.tasks.build import learned_task
 from trivium.tasks.config import finetune_config
-from trivium.tasks.finetune import Fitted, fit
+from trivium.tasks.fit import Fitted, fit
 from trivium.tasks.reader import begin_reader, redraw_top
 from trivium.tasks.start import Start
 

@@ -42,27 +42,6 @@ class MadeUpData:
         return made_up_text(number, seed=self.seed + (name != "train"), name=name)
 
 
-class Killed(BaseException):
-    """Nothing in the library may catch this: as if the process were gone."""
-
-
-class KilledAt(Silent):
-    def __init__(self, *steps: int) -> None:
-        self.steps = steps
-
-    def advance(self, done: float, note: str = "") -> None:
-        if done in self.steps:
-            raise Killed
-
-
-class Lines(Silent):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def line(self, text: str) -> None:
-        self.lines.append(text)
-
-
 def config_of(name: str = "decoder-tiny", **train: object) -> RunConfig:
     config = run_config(name, dropout=0.1 if name in ("bert-tiny", "t5-small") else 0.0)
     settings: dict[str, object] = {

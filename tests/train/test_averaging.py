@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from run_support import STEPS, Killed, KilledAt, config_of, log_of, model_bytes, run
+from run_support import STEPS, config_of, log_of, model_bytes, run
 
+from stopping import Killed, KilledAt
 from support import parameters_of
 from training import Trial, run_config, trial
 from trivium.core.config import override, parse

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from run_support import Killed, KilledAt, config_of, log_of, model_bytes, run
+from run_support import config_of, log_of, model_bytes, run
 from torch import Tensor
 
+from stopping import Killed, KilledAt
 from support import lively, parameters_of, tiny
 from training import Trial, run_config, trial
 from trivium.core.errors import ConfigError

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from run_support import Killed, KilledAt, MadeUpData, MadeUpTokenizer, config_of
+from run_support import MadeUpData, MadeUpTokenizer, config_of
 
 from every_objective import CASES
+from stopping import Killed, KilledAt
 from support import VOCABULARY, equal, lively, parameters_of
 from trivium.core.errors import CheckpointError, ConfigError
 from trivium.core.progress import Silent

@@ -11,9 +11,6 @@ import pytest
 import torch
 from run_support import (
     STEPS,
-    Killed,
-    KilledAt,
-    Lines,
     MadeUpData,
     MadeUpTokenizer,
     config_of,
@@ -23,6 +20,7 @@ from run_support import (
     run,
 )
 
+from stopping import Killed, KilledAt, Lines
 from support import VOCABULARY_SIZE, shrink
 from training import run_config
 from trivium.core.config import parse, read_toml

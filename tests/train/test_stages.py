@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_run import Killed, KilledAt, config_of, log_of, model_bytes, run
+from test_run import config_of, log_of, model_bytes, run
 
+from stopping import Killed, KilledAt
 from support import numbered_split
 from trivium.core.batch import Rows
 from trivium.core.config import override, parse

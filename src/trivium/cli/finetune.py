@@ -32,6 +32,7 @@ def command(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training examples.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of all random choices.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run was.")] = False,
     settings: Set = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -40,6 +41,7 @@ def command(
     import json
 
     from trivium.cli.environment import set_up_process
+    from trivium.core.files import refuse_existing
 
     set_up_process()
     from trivium.cli.describe import show_scores
@@ -51,9 +53,13 @@ def command(
     assignments += [f"epochs={epochs}"] * (epochs is not None)
     assignments += [f"seed={seed}"] * (seed is not None)
     config = finetune_config(task, assignments)
+    if not resume:
+        refuse_existing(out)
     begin = _start(start, tokenizer, task, train)
     with shown(quiet=quiet) as progress:
-        results = finetune(begin, config, train=train, valid=valid, test=test, out=out, progress=progress)
+        results = finetune(
+            begin, config, train=train, valid=valid, test=test, out=out, progress=progress, resume=resume
+        )
     if as_json:
         typer.echo(json.dumps(results, ensure_ascii=False))
         return

@@ -30,7 +30,8 @@ from trivium.model.folder import SavedModel, load_model
 from trivium.tasks.answers import score
 from trivium.tasks.build import learned_task
 from trivium.tasks.config import FinetuneConfig, finetune_config
-from trivium.tasks.finetune import finetune, fit
+from trivium.tasks.finetune import finetune
+from trivium.tasks.fit import fit
 from trivium.tasks.start import Start, open_run, random_start
 from trivium.train.config import DataConfig, RunConfig, load_recipe
 from trivium.train.log import read_log

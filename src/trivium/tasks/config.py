@@ -16,6 +16,16 @@ from trivium.train.pace_config import LayerDecay, Unfreezing
 from trivium.train.schedule_config import LinearSchedule, ScheduleConfig
 
 
+class Fingerprints(Config):
+    """SHA-256 of what a fine-tuning run reads: it goes on with the same only. See `tasks.fingerprints`."""
+
+    train: str | None = None
+    valid: str | None = None
+    test: str | None = None
+    tokenizer: str | None = None
+    start: str | None = None  # of the architecture, and of the weights where it has some
+
+
 class FinetuneConfig(Config):
     """Everything a fine-tuning run depends on besides the files and the weights it names.
 
@@ -24,7 +34,9 @@ class FinetuneConfig(Config):
     can be exported, or the mean of a text where it has none that the reading stack is enough for. Training ends after
     `epochs`, or after `max_steps` when they are fewer. The learning rate is for networks of a few hundred hidden units;
     one of 768 wants 2e-5 to 5e-5 (Devlin et al. 2019, A.3). `layer_decay` and `unfreezing` None: all layers learn
-    alike, from the first step on.
+    alike, from the first step on. A checkpoint is written at the end of each epoch and, within one, every
+    `checkpoint_steps` from its beginning; None = a tenth of the run. What is said of files and weights is written when
+    the run begins, whatever was there before.
     """
 
     task: str
@@ -33,11 +45,13 @@ class FinetuneConfig(Config):
     train: str | None = None
     valid: str | None = None
     test: str | None = None
+    fingerprints: Fingerprints | None = None
     epochs: PositiveInt = 10
     max_steps: PositiveInt | None = None
     rows: PositiveInt = 8
     row_length: Annotated[int, Field(ge=8)] | None = None
     accumulation: PositiveInt = 1
+    checkpoint_steps: PositiveInt | None = None
     readout: ReadoutConfig | None = None
     dropout: Probability = 0.1  # before the head's projection
     precision: Precision = "auto"

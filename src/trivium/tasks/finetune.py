@@ -1,63 +1,42 @@
-"""Fine-tuning: `fit` trains a task in memory, `finetune` makes a run folder of it."""
+"""Fine-tuning: a run folder is made, trained in, and gone on with where it stopped."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import perf_counter
 from typing import Any, NamedTuple
 
-from torch import Tensor
-
-from trivium.core.config import write_toml
-from trivium.core.errors import ConfigError, DataError
-from trivium.core.files import new_folder, refuse_existing, write_json, write_text
+from trivium.core.config import parse, read_toml, write_toml
+from trivium.core.errors import ConfigError, DataError, Interrupted
+from trivium.core.files import alone, new_folder, refuse_existing, write_json, write_text
 from trivium.core.progress import Progress, Silent
-from trivium.core.random import Key
-from trivium.data.loader import ahead
 from trivium.hub.families import usual_readout
-from trivium.model.config import DEFAULT_READOUT, ModelConfig
+from trivium.model.config import DEFAULT_READOUT
 from trivium.model.count import num_parameters
-from trivium.model.folder import load_tensors, unique_tensors
-from trivium.objectives.base import Learned
-from trivium.objectives.regularisers.build import regularised
 from trivium.tasks.answers import Scores, score
-from trivium.tasks.base import Example, Task, TaskModel
+from trivium.tasks.base import Example, Task
 from trivium.tasks.baselines import Row, baselines
-from trivium.tasks.build import build_model, build_task, check_labels, head_kind, learned_task
-from trivium.tasks.config import FinetuneConfig
-from trivium.tasks.folder import MODEL, TunedModel, save_tuned
-from trivium.tasks.pieces import Encoded, TrainingRows
-from trivium.tasks.reader import Reader, begin_reader
+from trivium.tasks.build import build_task, check_labels, head_kind, learned_task
+from trivium.tasks.config import FinetuneConfig, Fingerprints
+from trivium.tasks.fingerprints import Source, fingerprints, require_unchanged
+from trivium.tasks.fit import (
+    Fitted,
+    Fitting,
+    begin_fit,
+    finished,
+    fit_steps,
+    make_fitting,
+    note,
+    save_fit,
+    settled_types,
+    write_step,
+)
+from trivium.tasks.folder import MODEL, save_tuned
 from trivium.tasks.start import Start
-from trivium.train.averaging import Kept, kept_weights
 from trivium.train.log import Log
-from trivium.train.loop import StepReport, train_steps
-from trivium.train.measure import settled_optimiser, settled_precision
-from trivium.train.mixout import trained_weights
-from trivium.train.optimisers import build_optimiser
-from trivium.train.paces import first_steps, paces
-from trivium.train.precision import TrainedWeights
-from trivium.train.schedules import decay_share, lr_share
+from trivium.train.resume import newest_whole, require_same
+from trivium.train.signals import stop_signals
 
 CONFIG, LOG, RESULTS = "config.toml", "log.jsonl", "results.json"
-Source = Path | Sequence[Example]
-
-
-class Epoch(NamedTuple):
-    """How good the model was when an epoch ended."""
-
-    step: int
-    metrics: dict[str, float]  # of the validation examples, see `answers.Scores`
-
-
-class Fitted(NamedTuple):
-    """A trained task."""
-
-    tuned: TunedModel  # with the weights of the best epoch, in float32
-    epochs: list[Epoch]
-    best: Epoch  # of the highest accuracy; of several the one of the lowest loss
-    share_of_real_tokens: float
-    tokens: int  # read in training
-    seconds: float
+_GIVEN = ("start_from", "train", "valid", "test", "fingerprints")  # their fingerprints say whether they are the same
 
 
 class _Material(NamedTuple):
@@ -65,116 +44,6 @@ class _Material(NamedTuple):
     train: Sequence[Example]
     valid: Sequence[Example]
     test: Sequence[Example] | None
-
-
-def fit(
-    start: Start,
-    task: Task,
-    train: Encoded,
-    valid: Encoded,
-    config: FinetuneConfig,
-    *,
-    progress: Progress | None = None,
-    log: Log | None = None,
-) -> Fitted:
-    """Train a task in memory and return it as it was after its best epoch; equal arguments give equal bytes.
-
-    Args:
-        start: the weights to begin with; they are copied, never changed.
-        task: what is learned.
-        train: examples to learn from (see `Task.encode`).
-        valid: examples that say which epoch is best, encoded by the same reading.
-        config: the settings; what it says of files and rows' length is not looked at.
-        progress: shown what is going on.
-        log: where steps and epochs are written.
-
-    Raises:
-        ConfigError: regularisers or what the stack begins with do not fit the model (see `regularised` and
-            `begin_reader`), or mixout has no weights to pull towards.
-        DataError: there is no label to learn from.
-        DivergedError: the loss is no longer finite.
-    """
-    began, progress = perf_counter(), progress or Silent()
-    key = Key(config.seed).child("finetune")
-    reader = begin_reader(start, config, task.readout, key.child("reader"))
-    model = build_model(task, reader.config, reader.part, dropout=config.dropout, key=key)
-    rows = TrainingRows(
-        train, rows=config.rows, accumulation=config.accumulation, epochs=config.epochs, key=key.child("data")
-    )
-    steps = min(rows.steps, config.max_steps or rows.steps)
-    config = settled(config)
-    size = reader.config.hidden_size
-    learned = regularised(config.regularisers, task, name=task.name, network=model, hidden_size=size)
-    weights, kept = _trained(model, _begun_with(start, reader, config), steps, config, key)
-    progress.start(f"fine-tune {task.name}", steps, "steps")
-    epochs, ends, tokens = [], {*rows.epoch_ends, steps}, 0
-    best: tuple[Epoch, dict[str, Tensor]] | None = None
-    for report in _updates(learned, weights, rows, steps, config, reader.config, key):
-        kept.update(report.step)
-        tokens += report.tokens
-        if log is not None:
-            log.step(report, tokens=tokens, seconds=perf_counter() - began)
-        if report.step in ends:
-            epoch = Epoch(report.step, score(kept.computing(), task.labels, valid).metrics)
-            epochs.append(epoch)
-            _log_epoch(log, epoch, tokens, perf_counter() - began)
-            if best is None or _rank(epoch) > _rank(best[0]):
-                best = epoch, {name: tensor.clone() for name, tensor in unique_tensors(kept.network).items()}
-        progress.advance(report.step, _note(report, best[0] if best else None))
-    if best is None:
-        raise RuntimeError("training ended without an epoch")
-    load_tensors(model, best[1], "the best epoch")
-    tuned = TunedModel(model.eval(), reader.config, task, train.reading)
-    return Fitted(tuned, epochs, best[0], rows.share_of_real_tokens, tokens, perf_counter() - began)
-
-
-def _trained(
-    model: TaskModel, begun: dict[str, Tensor], steps: int, config: FinetuneConfig, key: Key
-) -> tuple[TrainedWeights, Kept]:
-    """Return the weights that are trained, and those that are scored and kept."""
-    precision = settled(config).precision
-    weights = trained_weights(model, precision, mixout=config.mixout, start=begun, key=key, step=0)
-    return weights, kept_weights(weights, config.averaging, precision=precision, steps=steps, saved={}, source="")
-
-
-def _begun_with(start: Start, reader: Reader, config: FinetuneConfig) -> dict[str, Tensor]:
-    """Return the pretrained weights by their names in the task's model, for mixout to pull towards."""
-    if not config.mixout:
-        return {}
-    if start.network is None:
-        raise ConfigError(f"`mixout` pulls towards pretrained weights, and {start.name} has none; leave it out.")
-    return {f"reader.{name}": tensor for name, tensor in reader.pretrained().items()}
-
-
-def _updates(
-    learned: Learned,
-    weights: TrainedWeights,
-    rows: TrainingRows,
-    steps: int,
-    config: FinetuneConfig,
-    model: ModelConfig,
-    key: Key,
-) -> Iterator[StepReport]:
-    """Return the loop over the epochs' steps: the one that pretrains."""
-    each = paces(
-        weights.master,
-        model,
-        config.optimiser,
-        layer_decay=config.layer_decay,
-        first_steps=first_steps(config.unfreezing, rows.epoch_ends),
-    )
-    return train_steps(
-        weights,
-        learned,
-        build_optimiser(config.optimiser, weights.master, each),
-        ahead(rows.batch, 0, steps),
-        start=0,
-        lr=lambda step: config.optimiser.lr * lr_share(config.schedule, step, steps),
-        accumulation=config.accumulation,
-        max_gradient_norm=config.max_gradient_norm,
-        key=key,
-        decay=lambda step: decay_share(config.optimiser.decay_schedule, config.schedule, step, steps),
-    )
 
 
 def finetune(
@@ -186,44 +55,48 @@ def finetune(
     test: Source | None = None,
     out: Path,
     progress: Progress | None = None,
+    resume: bool = False,
 ) -> dict[str, Any]:
     """Fine-tune a model into the run folder `out` and return its results.
 
     Args:
         start: the weights to begin with.
-        config: task and settings; the resolved ones are written to `out/config.toml`.
+        config: task and settings; the resolved ones are written to `out/config.toml` before step 0.
         train, valid, test: labelled files, or examples. The best epoch is chosen on `valid`; `test` is scored once, in
             float32, by the model that is kept. The baselines are scored on `test`, or on `valid` without it.
-        out: the run folder; must not exist. It is there whole at the end, or not at all.
+        out: the run folder; must not exist unless `resume`. It is not made before what is asked for has been checked.
         progress: shown what is going on.
+        resume: go on from the newest whole checkpoint; from the beginning when there is none yet.
 
     Raises:
-        ConfigError, DataError, DivergedError: see `core.errors`.
+        ConfigError, DataError, CheckpointError, DivergedError: see `core.errors`.
+        Interrupted: SIGTERM or SIGINT came; everything is saved.
     """
-    began, progress = perf_counter(), progress or Silent()
-    refuse_existing(out)
+    progress, saved = progress or Silent(), out / CONFIG
     build_task(config.task, ())
-    config = settled(config, start)
+    before = _begun(out) if resume and saved.is_file() else None
+    if before is None:
+        refuse_existing(out)  # to resume as well: what has no configuration is no run of ours
+    else:
+        require_same(config, before, free=_GIVEN)
+    found = fingerprints(start, train, valid, test)
+    names = {"start_from": start.name, "train": _name(train), "valid": _name(valid), "test": _name(test)}
+    if before is None:
+        config = settled(config, start).model_copy(update=names | {"fingerprints": found})
+    else:
+        require_unchanged(found, before.fingerprints or Fingerprints(), names)
+        config = before
     material = _read(config, train, valid, test)
-    task = material.task
-    config = config.model_copy(
-        update={"start_from": start.name, "train": _name(train), "valid": _name(valid), "test": _name(test)}
-    )
-    start = start.for_rows(config.row_length or start.row_length)
-    reading = start.reading(task.readout)
+    fitting = _made(config, start, material)
     compared = _baselines(material, progress)
-    with new_folder(out) as run:
-        write_text(run / CONFIG, write_toml(config))
-        learned, held_out = (task.encode(examples, reading) for examples in (material.train, material.valid))
-        fitted = fit(start, task, learned, held_out, config, progress=progress, log=Log(run / LOG))
-        (run / MODEL).mkdir()
-        save_tuned(run / MODEL, fitted.tuned)
-        scores = None
-        if material.test is not None:
-            scores = score(fitted.tuned.model, task.labels, task.encode(material.test, reading))
-        results = _results(config, fitted, scores) | {"baselines": compared}
-        results["seconds"] = round(perf_counter() - began, 3)
-        write_json(run / RESULTS, results)
+    if before is None:
+        every = config.checkpoint_steps or -(-fitting.steps // 10)
+        config = config.model_copy(update={"checkpoint_steps": every})
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(saved, write_toml(config))
+    with alone(saved), stop_signals() as stopped_by:
+        fitted = _train(fitting, config.checkpoint_steps or fitting.steps, out, progress, stopped_by)
+        results = _finish(config, material, fitted, compared, out)
     progress.line(
         f"{results['coverage']:.0%} of what was asked is answered; "
         f"{fitted.share_of_real_tokens:.0%} of the places read in training were real tokens"
@@ -231,14 +104,66 @@ def finetune(
     return results
 
 
-def settled(config: FinetuneConfig, start: Start | None = None) -> FinetuneConfig:
-    """Return the settings with the type to compute in decided, and rows' length and head where a start is given."""
-    precision = settled_precision(config.precision)
-    changed: dict[str, Any] = {"precision": precision, "optimiser": settled_optimiser(config.optimiser)}
-    if start is not None:
-        changed["row_length"] = config.row_length or start.row_length
-        changed["readout"] = config.readout or usual_readout(start.config, head_kind(config.task)) or DEFAULT_READOUT
-    return config.model_copy(update=changed)
+def settled(config: FinetuneConfig, start: Start) -> FinetuneConfig:
+    """Return the settings with rows' length, head and the types to compute in decided."""
+    changed: dict[str, Any] = {
+        "row_length": config.row_length or start.row_length,
+        "readout": config.readout or usual_readout(start.config, head_kind(config.task)) or DEFAULT_READOUT,
+    }
+    return settled_types(config).model_copy(update=changed)
+
+
+def _begun(out: Path) -> FinetuneConfig:
+    """Return a run as it began; raise ConfigError when it is none of fine-tuning."""
+    tree = read_toml(out / CONFIG)
+    if "objective" in tree:
+        raise ConfigError(f"--out {out}: a pretraining run; expected one that `trivium finetune` began.")
+    return parse(FinetuneConfig, tree, str(out / CONFIG))
+
+
+def _made(config: FinetuneConfig, start: Start, material: _Material) -> Fitting:
+    """Return what the fit is made of; raise a UserError for what cannot be trained."""
+    start = start.for_rows(config.row_length or start.row_length)
+    task, reading = material.task, start.reading(material.task.readout)
+    return make_fitting(start, task, task.encode(material.train, reading), task.encode(material.valid, reading), config)
+
+
+def _train(
+    fitting: Fitting, checkpoint_steps: int, out: Path, progress: Progress, stopped_by: Callable[[], int | None]
+) -> Fitted:
+    """Run the steps and, in plain sight, log, save, stop."""
+    trained, begun = begin_fit(fitting, newest_whole(out, progress))
+    if begun.step:
+        progress.line(f"resumed at step {begun.step} of {fitting.steps}")
+    log = Log(out / LOG)
+    log.cut_after(begun.step)
+    progress.start(f"fine-tune {fitting.task.name}", fitting.steps, "steps")
+    done = begun
+    for report, now in fit_steps(fitting, trained, begun):
+        done = now
+        write_step(log, report, done)
+        signal_number = stopped_by()
+        in_epoch = done.step - max((end for end in fitting.ends if end < done.step), default=0)
+        if done.scored is not None or in_epoch % checkpoint_steps == 0 or signal_number is not None:
+            save_fit(out, trained, done)
+        progress.advance(report.step, note(report, done))
+        if signal_number is not None and report.step < fitting.steps:
+            raise Interrupted(signal_number, report.step)
+    return finished(fitting, done)
+
+
+def _finish(
+    config: FinetuneConfig, material: _Material, fitted: Fitted, compared: dict[str, Row], out: Path
+) -> dict[str, Any]:
+    """Write `model/` and `results.json`."""
+    with new_folder(out / MODEL) as folder:
+        save_tuned(folder, fitted.tuned)
+    task, scores = fitted.tuned.task, None
+    if material.test is not None:
+        scores = score(fitted.tuned.model, task.labels, task.encode(material.test, fitted.tuned.reading))
+    results = _results(config, fitted, scores) | {"baselines": compared, "seconds": round(fitted.seconds, 3)}
+    write_json(out / RESULTS, results)
+    return results
 
 
 def _read(config: FinetuneConfig, train: Source, valid: Source, test: Source | None) -> _Material:
@@ -282,21 +207,6 @@ def _results(config: FinetuneConfig, fitted: Fitted, test: Scores | None) -> dic
         "share_of_real_tokens": fitted.share_of_real_tokens,
         "from": config.start_from,
     }
-
-
-def _log_epoch(log: Log | None, epoch: Epoch, tokens: int, seconds: float) -> None:
-    if log is not None:
-        log.write(step=epoch.step, split="validation", tokens=tokens, seconds=seconds, **epoch.metrics)
-
-
-def _rank(epoch: Epoch) -> tuple[float, float]:
-    return epoch.metrics["accuracy"], -epoch.metrics["loss"]
-
-
-def _note(report: StepReport, best: Epoch | None) -> str:
-    rate = report.tokens / max(sum(report.seconds_by_phase.values()), 1e-9)
-    known = "" if best is None else f"  best accuracy {best.metrics['accuracy']:.3f}"
-    return f"loss {report.loss:.3f}{known}  {rate:,.0f} tokens/s"
 
 
 def _name(source: Source | None) -> str | None:

@@ -52,7 +52,7 @@ def average_run(run: Path, out: Path, *, last: int, data: PreparedData | None = 
     if not (run / CONFIG).is_file() or not (run / MODEL / TOKENIZER).is_file():
         raise CheckpointError(f"{run}: expected a finished pretraining run, found no {CONFIG} and {MODEL}/ in it.")
     if "objective" not in read_toml(run / CONFIG):
-        raise CheckpointError(f"{run}: a fine-tuned run, which keeps no checkpoints; expected a pretraining run.")
+        raise CheckpointError(f"{run}: a fine-tuned run; expected a pretraining run.")
     config = parse(RunConfig, read_toml(run / CONFIG), str(run / CONFIG))
     if data is not None and data.fingerprint != config.data.fingerprint:
         raise ConfigError(f"--data: {run} was trained on {config.data.fingerprint}, and this is {data.fingerprint}.")

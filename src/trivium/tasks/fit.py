@@ -1,0 +1,329 @@
+"""A task trained in memory: `fit` does it all, from parts that a run folder's training is made of too."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from time import perf_counter
+from types import MappingProxyType
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from trivium.core.errors import ConfigError
+from trivium.core.progress import Progress, Silent
+from trivium.core.random import Key
+from trivium.data.loader import ahead
+from trivium.model.folder import load_tensors, unique_tensors
+from trivium.objectives.base import Learned
+from trivium.objectives.regularisers.build import regularised
+from trivium.tasks.answers import score
+from trivium.tasks.base import Task, TaskModel
+from trivium.tasks.build import build_model
+from trivium.tasks.config import FinetuneConfig
+from trivium.tasks.folder import TunedModel
+from trivium.tasks.pieces import Encoded, TrainingRows
+from trivium.tasks.reader import Reader, begin_reader
+from trivium.tasks.start import Start
+from trivium.train.averaging import Kept, kept_weights
+from trivium.train.begin import AVERAGE
+from trivium.train.checkpoint import load_checkpoint, save_checkpoint, tensors_beside
+from trivium.train.log import Log
+from trivium.train.loop import StepReport, train_steps
+from trivium.train.measure import settled_optimiser, settled_precision
+from trivium.train.mixout import trained_weights
+from trivium.train.optimisers import build_optimiser
+from trivium.train.paces import first_steps, paces
+from trivium.train.precision import TrainedWeights
+from trivium.train.schedules import decay_share, lr_share
+from trivium.train.state import TrainState
+
+BEST, EPOCHS = "best", "epochs"  # files of a checkpoint, see `save_checkpoint`
+
+
+class Epoch(NamedTuple):
+    """How good the model was when an epoch ended."""
+
+    step: int
+    metrics: dict[str, float]  # of the validation examples, see `answers.Scores`
+
+
+class Fitted(NamedTuple):
+    """A trained task."""
+
+    tuned: TunedModel  # with the weights of the best epoch, in float32
+    epochs: list[Epoch]
+    best: Epoch  # of the highest accuracy; of several the one of the lowest loss
+    share_of_real_tokens: float
+    tokens: int  # read in training
+    seconds: float
+
+
+class Fitting(NamedTuple):
+    """What a fit is made of; nothing of it changes but the model."""
+
+    config: FinetuneConfig  # nothing left open that a step depends on
+    task: Task
+    model: TaskModel  # as it begins
+    reader: Reader
+    learned: Learned
+    begun: dict[str, Tensor]  # the pretrained weights by their names in the model, where mixout needs them
+    rows: TrainingRows
+    valid: Encoded
+    key: Key
+
+    @property
+    def steps(self) -> int:
+        """Number of steps."""
+        return min(self.rows.steps, self.config.max_steps or self.rows.steps)
+
+    @property
+    def ends(self) -> list[int]:
+        """How many steps are done when the model is scored: at the end of each epoch, and of the whole."""
+        return sorted({*(end for end in self.rows.epoch_ends if end < self.steps), self.steps})
+
+
+class Trained(NamedTuple):
+    """What the steps of a fit change."""
+
+    weights: TrainedWeights
+    kept: Kept
+    optimiser: torch.optim.Optimizer
+
+
+class Progressed(NamedTuple):
+    """How far a fit is."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    epochs: tuple[Epoch, ...] = ()
+    best: Mapping[str, Tensor] = MappingProxyType({})  # the weights of the best epoch
+
+    @property
+    def best_epoch(self) -> Epoch | None:
+        """The epoch of the highest accuracy, of several the one of the lowest loss, None before the first ends."""
+        return max(self.epochs, key=_rank, default=None)
+
+    @property
+    def scored(self) -> Epoch | None:
+        """The epoch that has ended with the last step."""
+        return self.epochs[-1] if self.epochs and self.epochs[-1].step == self.step else None
+
+
+def fit(
+    start: Start,
+    task: Task,
+    train: Encoded,
+    valid: Encoded,
+    config: FinetuneConfig,
+    *,
+    progress: Progress | None = None,
+    log: Log | None = None,
+) -> Fitted:
+    """Train a task in memory and return it as it was after its best epoch; equal arguments give equal bytes.
+
+    Args:
+        start: the weights to begin with; they are copied, never changed.
+        task: what is learned.
+        train: examples to learn from (see `Task.encode`).
+        valid: examples that say which epoch is best, encoded by the same reading.
+        config: the settings; what it says of files and rows' length is not looked at.
+        progress: shown what is going on.
+        log: where steps and epochs are written.
+
+    Raises:
+        ConfigError, DataError: see `make_fitting`.
+        DivergedError: the loss is no longer finite.
+    """
+    progress = progress or Silent()
+    fitting = make_fitting(start, task, train, valid, config)
+    trained, done = begin_fit(fitting, None)
+    progress.start(f"fine-tune {task.name}", fitting.steps, "steps")
+    for report, now in fit_steps(fitting, trained, done):
+        done = now
+        if log is not None:
+            write_step(log, report, done)
+        progress.advance(report.step, note(report, done))
+    return finished(fitting, done)
+
+
+def make_fitting(start: Start, task: Task, train: Encoded, valid: Encoded, config: FinetuneConfig) -> Fitting:
+    """Return what a fit is made of; the arguments are those of `fit`.
+
+    Raises:
+        ConfigError: regularisers or what the stack begins with do not fit the model (see `regularised` and
+            `begin_reader`), or mixout has no weights to pull towards.
+        DataError: there is no label to learn from.
+    """
+    key = Key(config.seed).child("finetune")
+    reader = begin_reader(start, config, task.readout, key.child("reader"))
+    model = build_model(task, reader.config, reader.part, dropout=config.dropout, key=key)
+    size = reader.config.hidden_size
+    learned = regularised(config.regularisers, task, name=task.name, network=model, hidden_size=size)
+    rows = TrainingRows(
+        train, rows=config.rows, accumulation=config.accumulation, epochs=config.epochs, key=key.child("data")
+    )
+    begun = _begun_with(start, reader, config)
+    return Fitting(settled_types(config), task, model, reader, learned, begun, rows, valid, key)
+
+
+def settled_types(config: FinetuneConfig) -> FinetuneConfig:
+    """Return the settings with the types to compute in decided."""
+    changed = {"precision": settled_precision(config.precision), "optimiser": settled_optimiser(config.optimiser)}
+    return config.model_copy(update=changed)
+
+
+def begin_fit(fitting: Fitting, checkpoint: Path | None) -> tuple[Trained, Progressed]:
+    """Return what the steps change, and how far it is: as a checkpoint has it, or as it begins.
+
+    Raises:
+        CheckpointError: the checkpoint is of another model.
+    """
+    config, model = fitting.config, fitting.model
+    each = paces(
+        model,
+        fitting.reader.config,
+        config.optimiser,
+        layer_decay=config.layer_decay,
+        first_steps=first_steps(config.unfreezing, fitting.rows.epoch_ends),
+    )
+    optimiser = build_optimiser(config.optimiser, model, each)
+    state = TrainState() if checkpoint is None else load_checkpoint(checkpoint, model, optimiser)
+    average, epochs, best = (
+        {} if checkpoint is None else tensors_beside(checkpoint, name) for name in (AVERAGE, EPOCHS, BEST)
+    )
+    weights = trained_weights(
+        model, config.precision, mixout=config.mixout, start=fitting.begun, key=fitting.key, step=state.step
+    )
+    kept = kept_weights(
+        weights,
+        config.averaging,
+        precision=config.precision,
+        steps=fitting.steps,
+        saved=average,
+        source=str(checkpoint),
+    )
+    if epochs and not best:
+        best = _copy(kept)  # a checkpoint of the best epoch holds it once
+    return Trained(weights, kept, optimiser), Progressed(
+        state.step, state.tokens, state.seconds, _as_epochs(epochs), best
+    )
+
+
+def fit_steps(fitting: Fitting, trained: Trained, done: Progressed) -> Iterator[tuple[StepReport, Progressed]]:
+    """Yield after each step what it was and how far the fit is; where an epoch ends, it is scored before.
+
+    Args:
+        fitting, trained, done: from `begin_fit`; `trained` changes from step to step.
+
+    Raises:
+        DivergedError: the loss is no longer finite.
+    """
+    began, before, ends = perf_counter(), done.seconds, set(fitting.ends)
+    for report in _updates(fitting, trained, done.step):
+        trained.kept.update(report.step)
+        done = done._replace(step=report.step, tokens=done.tokens + report.tokens)
+        if report.step in ends:
+            metrics = score(trained.kept.computing(), fitting.task.labels, fitting.valid).metrics
+            epoch = Epoch(report.step, metrics)
+            done = done._replace(epochs=(*done.epochs, epoch))
+            if done.best_epoch is epoch:
+                done = done._replace(best=_copy(trained.kept))
+        done = done._replace(seconds=before + perf_counter() - began)
+        yield report, done
+
+
+def save_fit(run: Path, trained: Trained, done: Progressed) -> None:
+    """Write a checkpoint from which `begin_fit` goes on."""
+    best = done.best_epoch
+    state = TrainState(done.step, done.tokens, done.seconds)
+    if best is not None:
+        state = state._replace(best_loss=best.metrics["loss"], best_step=best.step)
+    beside = {
+        AVERAGE: trained.kept.tensors(),
+        EPOCHS: _as_tensors(done.epochs),
+        # Not read from the best epoch's own checkpoint: each is whole by itself, whatever becomes of others.
+        BEST: {} if best is None or best.step == done.step else done.best,
+    }
+    save_checkpoint(run, trained.weights.master, trained.optimiser, state, beside=beside)
+
+
+def finished(fitting: Fitting, done: Progressed) -> Fitted:
+    """Return the task as it was after its best epoch."""
+    if done.best_epoch is None:
+        raise RuntimeError("training ended without an epoch")
+    load_tensors(fitting.model, dict(done.best), "the best epoch")
+    tuned = TunedModel(fitting.model.eval(), fitting.reader.config, fitting.task, fitting.valid.reading)
+    share = fitting.rows.share_of_real_tokens
+    return Fitted(tuned, list(done.epochs), done.best_epoch, share, done.tokens, done.seconds)
+
+
+def write_step(log: Log, report: StepReport, done: Progressed) -> None:
+    """Write a line of the step, and one of the epoch that has ended with it."""
+    log.step(report, tokens=done.tokens, seconds=done.seconds)
+    if done.scored is not None:
+        metrics = done.scored.metrics
+        log.write(step=done.step, split="validation", tokens=done.tokens, seconds=done.seconds, **metrics)
+
+
+def note(report: StepReport, done: Progressed) -> str:
+    """Return what is said beside the progress."""
+    rate = report.tokens / max(sum(report.seconds_by_phase.values()), 1e-9)
+    known = "" if done.best_epoch is None else f"  best accuracy {done.best_epoch.metrics['accuracy']:.3f}"
+    return f"loss {report.loss:.3f}{known}  {rate:,.0f} tokens/s"
+
+
+def _updates(fitting: Fitting, trained: Trained, start: int) -> Iterator[StepReport]:
+    """Return the loop over the steps: the one that pretrains."""
+    config, steps = fitting.config, fitting.steps
+    return train_steps(
+        trained.weights,
+        fitting.learned,
+        trained.optimiser,
+        ahead(fitting.rows.batch, start, steps),
+        start=start,
+        lr=lambda step: config.optimiser.lr * lr_share(config.schedule, step, steps),
+        accumulation=config.accumulation,
+        max_gradient_norm=config.max_gradient_norm,
+        key=fitting.key,
+        decay=lambda step: decay_share(config.optimiser.decay_schedule, config.schedule, step, steps),
+    )
+
+
+def _begun_with(start: Start, reader: Reader, config: FinetuneConfig) -> dict[str, Tensor]:
+    """Return the pretrained weights by their names in the task's model, for mixout to pull towards."""
+    if not config.mixout:
+        return {}
+    if start.network is None:
+        raise ConfigError(f"`mixout` pulls towards pretrained weights, and {start.name} has none; leave it out.")
+    return {f"reader.{name}": tensor for name, tensor in reader.pretrained().items()}
+
+
+def _copy(kept: Kept) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in unique_tensors(kept.network).items()}
+
+
+def _as_tensors(epochs: tuple[Epoch, ...]) -> dict[str, Tensor]:
+    """Return the epochs as columns, exactly: those of the log are rounded."""
+    names = list(epochs[0].metrics) if epochs else []
+    columns = {
+        f"{number}|{name}": torch.tensor([epoch.metrics[name] for epoch in epochs], dtype=torch.float64)
+        for number, name in enumerate(names)
+    }
+    return columns | {"step": torch.tensor([epoch.step for epoch in epochs])} if epochs else {}
+
+
+def _as_epochs(tensors: dict[str, Tensor]) -> tuple[Epoch, ...]:
+    """Return what `_as_tensors` was given; the metrics in their order, which the file does not keep."""
+    if not tensors:
+        return ()
+    keys = sorted((key for key in tensors if key != "step"), key=lambda key: int(key.partition("|")[0]))
+    columns = {key.partition("|")[2]: tensors[key].tolist() for key in keys}
+    return tuple(
+        Epoch(step, {name: column[number] for name, column in columns.items()})
+        for number, step in enumerate(tensors["step"].tolist())
+    )
+
+
+def _rank(epoch: Epoch) -> tuple[float, float]:
+    return epoch.metrics["accuracy"], -epoch.metrics["loss"]
