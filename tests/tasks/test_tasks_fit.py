@@ -144,9 +144,12 @@ def test_a_head_over_a_decoder_needs_an_encoder_decoder(family: str) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_a_loss_that_is_not_finite_stops_training() -> None:
+def test_losses_that_are_not_finite_stop_training() -> None:
+    settings = ["optimiser.lr=1e30", "epochs=3"]
     with pytest.raises(DivergedError, match="must be finite"):
-        _fit(finetune_config("label", ["optimiser.lr=1e30", "epochs=3"]), start())
+        _fit(finetune_config("label", [*settings, "max_skipped=0"]), start())
+    with pytest.raises(DivergedError, match="the held-out loss is nan"):
+        _fit(finetune_config("label", settings), start())
 
 
 def test_random_weights_follow_the_seed() -> None:

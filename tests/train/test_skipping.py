@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from run_support import STEPS, Killed, KilledAt, Lines, config_of, log_of, model_bytes, run
+from run_support import STEPS, config_of, log_of, model_bytes, run
 
+from stopping import Killed, KilledAt, Lines
 from trivium.core.batch import Batch
 from trivium.core.errors import DivergedError
 from trivium.train.checkpoint import checkpoints
@@ -94,3 +95,11 @@ def test_it_goes_back_no_more_often_than_it_may(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(DivergedError):
         run(config_of(max_skipped=1, max_rollbacks=2), tmp_path / "out", progress=told)
     assert sum("Going back" in line for line in told.lines) == 2
+
+
+def test_a_held_out_loss_that_is_not_finite_ends_the_run_however_many_skips_it_bears(tmp_path: Path) -> None:
+    config = config_of(max_skipped=100, checkpoint_steps=1, max_gradient_norm=1e9)
+    config = config.model_copy(update={"optimiser": config.optimiser.model_copy(update={"lr": 1e30})})
+    with pytest.raises(DivergedError, match="step 4: the held-out loss is nan"):
+        run(config, tmp_path / "out")
+    assert not (tmp_path / "out" / "model").exists()

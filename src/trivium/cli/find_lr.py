@@ -37,8 +37,10 @@ def command(
     from trivium.evaluate.find_lr_page import find_lr_page, lines
     from trivium.evaluate.find_lr_page import shown as shown_steps
     from trivium.train.config import load_recipe
+    from trivium.train.distributed import require_one_process
     from trivium.train.find_lr import find_lr
 
+    require_one_process("find-lr")
     config = load_recipe(recipe, [*(settings or []), *([f"seed={seed}"] * (seed is not None))])
     if config.start_from is not None:
         raise ConfigError(f"find-lr begins with random weights; remove `start_from` from {recipe}.")

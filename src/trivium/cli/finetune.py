@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trivium.cli.options import Json, Out, Quiet, Set
+from trivium.cli.options import Json, Out, Quiet, Set, Track
 
 if TYPE_CHECKING:
     from trivium.data.tokenizer import Tokenizer
@@ -33,6 +33,7 @@ def command(
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training examples.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of all random choices.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run was.")] = False,
+    track: Track = None,
     settings: Set = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -48,17 +49,29 @@ def command(
     from trivium.cli.progress import shown
     from trivium.tasks.config import finetune_config
     from trivium.tasks.finetune import finetune
+    from trivium.train.distributed import require_one_process
+    from trivium.train.trackers import open_trackers
 
+    require_one_process("finetune")
     assignments = list(settings or [])
     assignments += [f"epochs={epochs}"] * (epochs is not None)
     assignments += [f"seed={seed}"] * (seed is not None)
     config = finetune_config(task, assignments)
+    trackers = open_trackers(track or [])
     if not resume:
         refuse_existing(out)
     begin = _start(start, tokenizer, task, train)
     with shown(quiet=quiet) as progress:
         results = finetune(
-            begin, config, train=train, valid=valid, test=test, out=out, progress=progress, resume=resume
+            begin,
+            config,
+            train=train,
+            valid=valid,
+            test=test,
+            out=out,
+            progress=progress,
+            resume=resume,
+            trackers=trackers,
         )
     if as_json:
         typer.echo(json.dumps(results, ensure_ascii=False))

@@ -35,8 +35,8 @@ class FinetuneConfig(Config):
     `epochs`, or after `max_steps` when they are fewer. The learning rate is for networks of a few hundred hidden units;
     one of 768 wants 2e-5 to 5e-5 (Devlin et al. 2019, A.3). `layer_decay` and `unfreezing` None: all layers learn
     alike, from the first step on. A checkpoint is written at the end of each epoch and, within one, every
-    `checkpoint_steps` from its beginning; None = a tenth of the run. What is said of files and weights is written when
-    the run begins, whatever was there before.
+    `checkpoint_steps` from its beginning; None = a tenth of the run. Of updates that are not finite `max_skipped` in a
+    row are borne. What is said of files and weights is written when the run begins, whatever was there before.
     """
 
     task: str
@@ -56,6 +56,7 @@ class FinetuneConfig(Config):
     dropout: Probability = 0.1  # before the head's projection
     precision: Precision = "auto"
     max_gradient_norm: PositiveFloat = 1.0
+    max_skipped: NonNegativeInt = 10
     layer_decay: LayerDecay = 1.0
     unfreezing: Unfreezing | None = None
     optimiser: OptimiserConfig = AdamWConfig(lr=1e-3, weight_decay=0.1)

@@ -34,6 +34,7 @@ from trivium.tasks.start import Start
 from trivium.train.log import Log
 from trivium.train.resume import newest_whole, require_same
 from trivium.train.signals import stop_signals
+from trivium.train.track import Tracker, followed
 
 CONFIG, LOG, RESULTS = "config.toml", "log.jsonl", "results.json"
 _GIVEN = ("start_from", "train", "valid", "test", "fingerprints")  # their fingerprints say whether they are the same
@@ -56,6 +57,7 @@ def finetune(
     out: Path,
     progress: Progress | None = None,
     resume: bool = False,
+    trackers: Sequence[Tracker] = (),
 ) -> dict[str, Any]:
     """Fine-tune a model into the run folder `out` and return its results.
 
@@ -67,6 +69,7 @@ def finetune(
         out: the run folder; must not exist unless `resume`. It is not made before what is asked for has been checked.
         progress: shown what is going on.
         resume: go on from the newest whole checkpoint; from the beginning when there is none yet.
+        trackers: also get each line of the log, see `train.trackers`; they change nothing in the run.
 
     Raises:
         ConfigError, DataError, CheckpointError, DivergedError: see `core.errors`.
@@ -94,8 +97,10 @@ def finetune(
         config = config.model_copy(update={"checkpoint_steps": every})
         out.mkdir(parents=True, exist_ok=True)
         write_text(saved, write_toml(config))
-    with alone(saved), stop_signals() as stopped_by:
-        fitted = _train(fitting, config.checkpoint_steps or fitting.steps, out, progress, stopped_by)
+    tracked = followed(trackers, out, config.model_dump(mode="json", exclude_none=True), progress)
+    with alone(saved), stop_signals() as stopped_by, tracked as followers:
+        log = Log(out / LOG, followers)
+        fitted = _train(fitting, config.checkpoint_steps or fitting.steps, out, log, progress, stopped_by)
         results = _finish(config, material, fitted, compared, out)
     progress.line(
         f"{results['coverage']:.0%} of what was asked is answered; "
@@ -129,13 +134,17 @@ def _made(config: FinetuneConfig, start: Start, material: _Material) -> Fitting:
 
 
 def _train(
-    fitting: Fitting, checkpoint_steps: int, out: Path, progress: Progress, stopped_by: Callable[[], int | None]
+    fitting: Fitting,
+    checkpoint_steps: int,
+    out: Path,
+    log: Log,
+    progress: Progress,
+    stopped_by: Callable[[], int | None],
 ) -> Fitted:
     """Run the steps and, in plain sight, log, save, stop."""
     trained, begun = begin_fit(fitting, newest_whole(out, progress))
     if begun.step:
         progress.line(f"resumed at step {begun.step} of {fitting.steps}")
-    log = Log(out / LOG)
     log.cut_after(begun.step)
     progress.start(f"fine-tune {fitting.task.name}", fitting.steps, "steps")
     done = begun

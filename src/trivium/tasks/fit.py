@@ -28,10 +28,10 @@ from trivium.train.averaging import Kept, kept_weights
 from trivium.train.begin import AVERAGE
 from trivium.train.checkpoint import load_checkpoint, save_checkpoint, tensors_beside
 from trivium.train.log import Log
-from trivium.train.loop import StepReport, train_steps
+from trivium.train.loop import StepReport, require_finite, skips_in_a_row, train_steps
 from trivium.train.measure import settled_optimiser, settled_precision
 from trivium.train.mixout import trained_weights
-from trivium.train.optimisers import build_optimiser
+from trivium.train.optimisers import Optimiser, build_optimiser
 from trivium.train.paces import first_steps, paces
 from trivium.train.precision import TrainedWeights
 from trivium.train.schedules import decay_share, lr_share
@@ -87,7 +87,7 @@ class Trained(NamedTuple):
 
     weights: TrainedWeights
     kept: Kept
-    optimiser: torch.optim.Optimizer
+    optimiser: Optimiser
 
 
 class Progressed(NamedTuple):
@@ -98,6 +98,8 @@ class Progressed(NamedTuple):
     seconds: float = 0.0
     epochs: tuple[Epoch, ...] = ()
     best: Mapping[str, Tensor] = MappingProxyType({})  # the weights of the best epoch
+    skipped: int = 0  # updates that were not made, because loss or gradient was not finite
+    skipped_in_a_row: int = 0
 
     @property
     def best_epoch(self) -> Epoch | None:
@@ -133,7 +135,7 @@ def fit(
 
     Raises:
         ConfigError, DataError: see `make_fitting`.
-        DivergedError: the loss is no longer finite.
+        DivergedError: too many updates in a row were not finite.
     """
     progress = progress or Silent()
     fitting = make_fitting(start, task, train, valid, config)
@@ -205,9 +207,9 @@ def begin_fit(fitting: Fitting, checkpoint: Path | None) -> tuple[Trained, Progr
     )
     if epochs and not best:
         best = _copy(kept)  # a checkpoint of the best epoch holds it once
-    return Trained(weights, kept, optimiser), Progressed(
-        state.step, state.tokens, state.seconds, _as_epochs(epochs), best
-    )
+    skips = (state.skipped, state.skipped_in_a_row)
+    done = Progressed(state.step, state.tokens, state.seconds, _as_epochs(epochs), best, *skips)
+    return Trained(weights, kept, optimiser), done
 
 
 def fit_steps(fitting: Fitting, trained: Trained, done: Progressed) -> Iterator[tuple[StepReport, Progressed]]:
@@ -217,14 +219,20 @@ def fit_steps(fitting: Fitting, trained: Trained, done: Progressed) -> Iterator[
         fitting, trained, done: from `begin_fit`; `trained` changes from step to step.
 
     Raises:
-        DivergedError: the loss is no longer finite.
+        DivergedError: too many updates in a row were not finite.
     """
     began, before, ends = perf_counter(), done.seconds, set(fitting.ends)
     for report in _updates(fitting, trained, done.step):
         trained.kept.update(report.step)
-        done = done._replace(step=report.step, tokens=done.tokens + report.tokens)
+        done = done._replace(
+            step=report.step,
+            tokens=done.tokens + report.tokens,
+            skipped=done.skipped + report.skipped,
+            skipped_in_a_row=skips_in_a_row(report, done.skipped_in_a_row, most=fitting.config.max_skipped),
+        )
         if report.step in ends:
             metrics = score(trained.kept.computing(), fitting.task.labels, fitting.valid).metrics
+            require_finite(metrics["loss"], report.step)
             epoch = Epoch(report.step, metrics)
             done = done._replace(epochs=(*done.epochs, epoch))
             if done.best_epoch is epoch:
@@ -236,7 +244,8 @@ def fit_steps(fitting: Fitting, trained: Trained, done: Progressed) -> Iterator[
 def save_fit(run: Path, trained: Trained, done: Progressed) -> None:
     """Write a checkpoint from which `begin_fit` goes on."""
     best = done.best_epoch
-    state = TrainState(done.step, done.tokens, done.seconds)
+    skips = {"skipped": done.skipped, "skipped_in_a_row": done.skipped_in_a_row}
+    state = TrainState(done.step, done.tokens, done.seconds, **skips)
     if best is not None:
         state = state._replace(best_loss=best.metrics["loss"], best_step=best.step)
     beside = {
@@ -260,7 +269,7 @@ def finished(fitting: Fitting, done: Progressed) -> Fitted:
 
 def write_step(log: Log, report: StepReport, done: Progressed) -> None:
     """Write a line of the step, and one of the epoch that has ended with it."""
-    log.step(report, tokens=done.tokens, seconds=done.seconds)
+    log.step(report, tokens=done.tokens, seconds=done.seconds, skipped=done.skipped)
     if done.scored is not None:
         metrics = done.scored.metrics
         log.write(step=done.step, split="validation", tokens=done.tokens, seconds=done.seconds, **metrics)

@@ -117,6 +117,19 @@ def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         yield bucket
 
 
+def num_processes() -> int:
+    """Return how many processes were started for this run."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def require_one_process(verb: str) -> None:
+    """Raise ConfigError when several processes were started for what one does."""
+    if num_processes() > 1:
+        raise ConfigError(
+            f"`trivium {verb}` runs in one process, and {num_processes()} were started; only pretrain is shared."
+        )
+
+
 @contextmanager
 def joined() -> Iterator[Ranks]:
     """Join the other processes that `torchrun` has started, if it has; leave them at the end.
@@ -124,7 +137,7 @@ def joined() -> Iterator[Ranks]:
     Raises:
         ConfigError: this PyTorch was built without torch.distributed.
     """
-    count = int(os.environ.get("WORLD_SIZE", "1"))
+    count = num_processes()
     if count == 1:
         yield ALONE
         return

@@ -113,6 +113,15 @@ def skips_in_a_row(report: StepReport, before: int, *, most: int) -> int:
     return before + 1
 
 
+def require_finite(held_out: float, step: int) -> None:
+    """Raise DivergedError when a held-out loss is not finite: the weights themselves are spoilt."""
+    if not math.isfinite(held_out):
+        raise DivergedError(
+            f"step {step}: the held-out loss is {held_out}, so the weights have run away. "
+            "Lower optimiser.lr, or lengthen schedule.warmup_share."
+        )
+
+
 def _accumulate(
     weights: TrainedWeights,
     learned: Learned,

@@ -25,7 +25,7 @@ from trivium.train.checkpoint import CheckpointWriter
 from trivium.train.config import RunConfig
 from trivium.train.distributed import ALONE, Ranks
 from trivium.train.log import Log
-from trivium.train.loop import StepReport, skips_in_a_row, train_steps
+from trivium.train.loop import StepReport, require_finite, skips_in_a_row, train_steps
 from trivium.train.material import Material, Start, fit_to_data, make_material, require_ranks
 from trivium.train.schedules import decay_share, lr_share
 from trivium.train.settle import begun_alike, held_out, require_alike, same_run, settle
@@ -174,16 +174,16 @@ def _steps(
         )
         if run.ranks.first and (report.step % log_steps == 0 or report.step == steps or report.skipped):
             run.log.step(report, tokens=state.tokens, seconds=state.seconds, skipped=state.skipped)
+        improved = False
         try:
             in_a_row = skips_in_a_row(report, state.skipped_in_a_row, most=train.max_skipped)
+            state = state._replace(skipped_in_a_row=in_a_row)
+            if report.step % validate_steps == 0 or report.step == steps:
+                loss = _validate(run, begun.kept.computing(), state)
+                if improved := state.best_loss is None or loss < state.best_loss:
+                    state = state._replace(best_loss=loss, best_step=report.step)
         except DivergedError as error:
             return state, error
-        state = state._replace(skipped_in_a_row=in_a_row)
-        improved = False
-        if report.step % validate_steps == 0 or report.step == steps:
-            loss = _validate(run, begun.kept.computing(), state)
-            if improved := state.best_loss is None or loss < state.best_loss:
-                state = state._replace(best_loss=loss, best_step=report.step)
         if report.step % checkpoint_steps == 0 or report.step == steps or improved or report.asked:
             beside = {AVERAGE: begun.kept.tensors(), START: begun.start}
             writer.save(begun.weights.master, begun.optimiser, state, beside=beside)
@@ -259,6 +259,7 @@ def as_trained(model: ModelConfig, objective: Objective) -> ModelConfig:
 
 def _validate(run: _Run, network: nn.Module, state: TrainState) -> float:
     loss, terms = held_out(run.config, run.material, network)
+    require_finite(loss, state.step)
     if run.ranks.first:
         line = {"split": "validation", "loss": loss, "tokens": state.tokens, "seconds": state.seconds, **terms}
         run.log.write(step=state.step, **line)
