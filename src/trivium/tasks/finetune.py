@@ -92,8 +92,8 @@ def finetune(
     if before is None:
         every = config.checkpoint_steps or -(-fitting.steps // 10)
         config = config.model_copy(update={"checkpoint_steps": every})
-        out.mkdir(parents=True, exist_ok=True)
-        write_text(saved, write_toml(config))
+        with new_folder(out) as run:  # never seen without its configuration, without which it could not be resumed
+            write_text(run / CONFIG, write_toml(config))
     with alone(saved), stop_signals() as stopped_by:
         fitted = _train(fitting, config.checkpoint_steps or fitting.steps, out, progress, stopped_by)
         results = _finish(config, material, fitted, compared, out)
