@@ -95,8 +95,8 @@ def finetune(
     if before is None:
         every = config.checkpoint_steps or -(-fitting.steps // 10)
         config = config.model_copy(update={"checkpoint_steps": every})
-        out.mkdir(parents=True, exist_ok=True)
-        write_text(saved, write_toml(config))
+        with new_folder(out) as run:  # never seen without its configuration, without which it could not be resumed
+            write_text(run / CONFIG, write_toml(config))
     tracked = followed(trackers, out, config.model_dump(mode="json", exclude_none=True), progress)
     with alone(saved), stop_signals() as stopped_by, tracked as followers:
         log = Log(out / LOG, followers)

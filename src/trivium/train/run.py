@@ -119,8 +119,8 @@ def _begun(
 ) -> RunConfig:
     """Settle what is open, make the run's folder and return its configuration."""
     config = settle(config, material, seconds, begun, progress)
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / CONFIG, write_toml(config))
+    with new_folder(out) as folder:  # never seen without its configuration, without which it could not be resumed
+        write_text(folder / CONFIG, write_toml(config))
     return config
 
 
