@@ -35,6 +35,12 @@ def command(
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of all random choices.")] = None,
     settings: Set = None,
     quiet: Quiet = False,
+    no_preflight: Annotated[
+        bool, typer.Option("--no-preflight", help="Do not look at the run before it begins (10 seconds at most).")
+    ] = False,
+    preflight_only: Annotated[
+        bool, typer.Option("--preflight-only", help="Look at the run, say what it would be, and write nothing.")
+    ] = False,
 ) -> None:
     """Pretrain an encoder, a decoder or an encoder-decoder."""
     from functools import cache
@@ -45,13 +51,16 @@ def command(
 
     if minutes is not None and steps is not None:
         raise ConfigError("expected --minutes or --steps, found both.")
+    if preflight_only and (no_preflight or resume):
+        raise ConfigError("--preflight-only looks at a run that is to begin: leave out --no-preflight and --resume.")
     set_up_process()
     from trivium.cli.progress import shown
     from trivium.data.normal import normal_losses
     from trivium.data.shards import PreparedData
     from trivium.objectives.build import is_nats_a_token
     from trivium.train.config import load_recipe
-    from trivium.train.run import pretrain
+    from trivium.train.preflight import PREFLIGHT_SECONDS
+    from trivium.train.run import pretrain, ready
 
     assignments = list(settings or [])
     assignments += [f"train.steps={steps}"] * (steps is not None)
@@ -66,11 +75,30 @@ def command(
     if config.start_from is not None and not (resume and (out / "config.toml").is_file()):
         config = _changed(config, start(), assignments)
     with shown(quiet=quiet) as progress:
+        if preflight_only:
+            ready(
+                config,
+                opened,
+                out,
+                progress=progress,
+                minutes=minutes,
+                start=start,
+                preflight_seconds=PREFLIGHT_SECONDS,
+            )
+            return
         normal = normal_losses(data, opened) if is_nats_a_token(config.objective) else None
         if normal is not None:
             progress.line(f"normal losses of this text, nats a token: {normal}")
         results = pretrain(
-            config, opened, out, progress=progress, minutes=minutes, resume=resume, normal=normal, start=start
+            config,
+            opened,
+            out,
+            progress=progress,
+            minutes=minutes,
+            resume=resume,
+            normal=normal,
+            start=start,
+            preflight_seconds=0.0 if no_preflight or resume else PREFLIGHT_SECONDS,
         )
         for line in _closing(results, out, normal):
             progress.line(line)

@@ -1,4 +1,4 @@
-"""log.jsonl: one line a report, cut back to the checkpoint when a run goes on from it."""
+"""log.jsonl: one line a report or a warning, cut back to the checkpoint when a run goes on from it."""
 
 import json
 from pathlib import Path

@@ -30,7 +30,9 @@ from trivium.train.log import Log
 from trivium.train.loop import train_steps
 from trivium.train.material import Material, Start, fit_to_data, make_material
 from trivium.train.measure import seconds_a_step, settled_optimiser, settled_precision
+from trivium.train.plateau import course_of, warn
 from trivium.train.precision import TrainedWeights
+from trivium.train.preflight import look
 from trivium.train.schedules import decay_share, lr_share
 from trivium.train.state import TrainState
 from trivium.train.validate import HeldOut, held_out_loss
@@ -49,6 +51,7 @@ def pretrain(
     resume: bool = False,
     normal: Normal | None = None,
     start: Start | None = None,
+    preflight_seconds: float = 0.0,
 ) -> dict[str, Any]:
     """Pretrain a model into the run folder `out` and return its results.
 
@@ -62,34 +65,60 @@ def pretrain(
         start: opens the model that `config.start_from` names, whose weights the run begins with; it is not asked for
             when the run goes on from a checkpoint.
         normal: what loss is normal for the data, said beside the loss and in the results.
+        preflight_seconds: how long the run may be looked at before step 0, see `train.preflight`; 0 = it is not.
 
     Raises:
         ConfigError, DataError, CheckpointError, DivergedError: see `core.errors`.
         Interrupted: SIGTERM or SIGINT came; everything is saved.
     """
-    begun = perf_counter()
     saved = out / CONFIG
     if resume and saved.is_file():
         before = parse(RunConfig, read_toml(saved), str(saved))
         config = _same_run(fit_to_data(_begun_alike(config, before), data), before)
         material = make_material(config, data, start)
     else:
-        refuse_existing(out)  # to resume as well: what has no configuration is no run of ours
-        named = config.data.fingerprint
-        if named is not None and named != data.fingerprint:
-            raise ConfigError(
-                f"the recipe was run on other data (data.fingerprint {named}; this is {data.fingerprint}); "
-                "remove that line from it to run it on this."
-            )
-        if config.start_from is not None:
-            _require_alike(config, start, data)
-        config = fit_to_data(config, data)
-        material = make_material(config, data, start)
-        config = _settle(config, material, None if minutes is None else minutes * 60.0, begun, progress)
+        config, material = ready(
+            config, data, out, progress=progress, minutes=minutes, start=start, preflight_seconds=preflight_seconds
+        )
         out.mkdir(parents=True, exist_ok=True)
         write_text(saved, write_toml(config))
     with alone(out / CONFIG), _signals() as stopped_by:
         return _train(config, data, material, out, progress=progress, stopped_by=stopped_by, normal=normal)
+
+
+def ready(
+    config: RunConfig,
+    data: PreparedData,
+    out: Path,
+    *,
+    progress: Progress,
+    minutes: float | None = None,
+    start: Start | None = None,
+    preflight_seconds: float = 0.0,
+) -> tuple[RunConfig, Material]:
+    """Return a run that is to begin, nothing left open, and what it is made of; nothing is written.
+
+    Arguments and errors are those of `pretrain`. What is wrong with the run, as far as pre-flight sees, is raised; the
+    rest of what it finds is shown.
+    """
+    begun = perf_counter()
+    refuse_existing(out)  # to resume as well: what has no configuration is no run of ours
+    named = config.data.fingerprint
+    if named is not None and named != data.fingerprint:
+        raise ConfigError(
+            f"the recipe was run on other data (data.fingerprint {named}; this is {data.fingerprint}); "
+            "remove that line from it to run it on this."
+        )
+    if config.start_from is not None:
+        _require_alike(config, start, data)
+    config = fit_to_data(config, data)
+    material = make_material(config, data, start)
+    seconds = None if minutes is None else minutes * 60.0
+    reserved = 0.0 if seconds is None else min(preflight_seconds, 0.1 * seconds)
+    config = _settle(config, material, None if seconds is None else seconds - reserved, begun, progress)
+    if preflight_seconds:
+        look(config, data, material, out, progress, seconds=preflight_seconds)
+    return config, material
 
 
 def _train(
@@ -108,6 +137,7 @@ def _train(
     validate_steps, checkpoint_steps = train.validate_steps or steps, train.checkpoint_steps or steps
     weights, kept, optimiser, start, state = begin(config, material, out, progress)
     log.cut_after(state.step)
+    course = course_of(config, material, normal)
     began, before = perf_counter(), state.seconds
     normally = "" if normal is None else f" (unigram {normal.unigram:.2f})"
     progress.start("pretrain", steps, "steps")
@@ -134,6 +164,8 @@ def _train(
             loss = _validate(config, material, kept.computing(), log, state)
             if improved := state.best_loss is None or loss < state.best_loss:
                 state = state._replace(best_loss=loss, best_step=report.step)
+        if report.step in (course.enough, steps) or report.step % validate_steps == 0:
+            warn(log, course, report.step, progress)
         signal_number = stopped_by()
         due = report.step % checkpoint_steps == 0 or report.step == steps
         if due or improved or signal_number is not None:
