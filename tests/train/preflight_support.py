@@ -68,9 +68,7 @@ def prepared(
                 writer.add(split, spans.ids, token_bits(text, spans.starts, spans.ends), len(text.encode()))
         size = sum(len(text.encode()) for text in [*train, *validation])
         number = len(train) + len(validation)
-        ledger = Ledger(
-            documents_in=number, bytes_in=size, kept_documents=number, kept_bytes=size, dropped={}
-        )
+        ledger = Ledger(documents_in=number, bytes_in=size, kept_documents=number, kept_bytes=size, dropped={})
         writer.finish(ledger=ledger, lossless=True, boundary="document")
     return PreparedData.open(folder)
 

@@ -124,9 +124,10 @@ def _rehearse(
         row_seconds = (perf_counter() - timed) / rows
         found = fuller._replace(row_bytes=row_bytes, num_parameters=found.num_parameters)
     expected = row_seconds * whole.num_rows * (config.train.steps or 1)
-    if found.spoilt or expected < _LONG_ENOUGH:
+    hopeless = found.spoilt or len(found.without_gradient) == found.num_parameters
+    if hopeless or expected < _LONG_ENOUGH:
         short = f"the run takes about {expected:.1f} s, too little to be tried out first"
-        return found._replace(step_seconds=row_seconds * whole.num_rows, not_tried="" if found.spoilt else short)
+        return found._replace(step_seconds=row_seconds * whole.num_rows, not_tried="" if hopeless else short)
     deadline = begun + min(seconds, max(_LEAST_SECONDS, _SHARE_OF_RUN * expected))
     found = _speed(config, material, weights, found, row_seconds * whole.num_rows, deadline)
     return _by_heart(config, material, weights, micro, key, found, deadline)
@@ -139,7 +140,8 @@ def _pass(weights: TrainedWeights, material: Material, batch: AnyBatch, key: Key
     weights.compute.train()
     terms = material.learned.loss(weights.compute, batch, key)
     total = torch.stack([term.weight * term.sum / (counts[term.name] or 1.0) for term in terms]).sum()
-    total.backward()  # type: ignore[no-untyped-call]
+    if total.requires_grad:
+        total.backward()  # type: ignore[no-untyped-call]
     weights.collect_gradients()
     named = [(name, parameter.grad) for name, parameter in weights.master.named_parameters()]
     untouched = tuple(name for name, gradient in named if gradient is None or not gradient.any())

@@ -12,7 +12,7 @@ from trivium.train.findings import Finding, config_error, data_error
 
 _MAX_TOKENS = 2**24  # of the text that is counted: a fraction of a second
 _MOST_ONE_TOKEN, _MOST_UNKNOWN, _LEAST_USED = 0.5, 0.02, 0.1
-_LEAST_BYTES, _LARGE_VOCABULARY = 1.6, 1000
+_LEAST_BYTES, _LARGE_VOCABULARY = 1.6, 400
 _MOST_EMPTY, _MOST_LEAKED = 0.05, 0.05
 _LEAST_DOCUMENT, _MAX_DOCUMENTS = 16, 20_000  # shorter texts are alike by chance
 
@@ -55,12 +55,6 @@ def _token_findings(data: PreparedData, counts_V: np.ndarray) -> Iterator[Findin
     tokenizer, train = data.tokenizer, data.split("train")
     words_V = counts_V.copy()
     words_V[[token for token in tokenizer.special.all() if token < len(words_V)]] = 0
-    kinds = np.count_nonzero(words_V)
-    if kinds < 2:
-        yield data_error(
-            "tokens", f"the training text holds {kinds} kinds of tokens beside special ones: there is nothing to learn."
-        )
-        return
     unknown = tokenizer.unknown
     share = 0.0 if unknown is None or unknown >= len(counts_V) else counts_V[unknown] / counts_V.sum()
     if share > _MOST_UNKNOWN:
@@ -69,6 +63,12 @@ def _token_findings(data: PreparedData, counts_V: np.ndarray) -> Iterator[Findin
             f"{100 * share:.0f} % of the text are tokens that the tokenizer does not know: it was made for another "
             "text; prepare the data with one of its own.",
         )
+    kinds = np.count_nonzero(words_V)
+    if kinds < 2:
+        yield data_error(
+            "tokens", f"the training text holds {kinds} kinds of tokens beside special ones: there is nothing to learn."
+        )
+        return
     common = int(words_V.argmax())
     if words_V[common] > _MOST_ONE_TOKEN * words_V.sum() and common != unknown:
         yield Finding(
