@@ -78,16 +78,20 @@ def sizes_of(config: RunConfig, network: nn.Module) -> Sizes:
     weights = sum(tensor.numel() * tensor.element_size() for tensor in unique_tensors(network).values())
     averages = weights if config.averaging is not None else 0
     copies = weights // 2 if config.train.precision == "bfloat16" else (weights if config.mixout else 0)
-    return Sizes(weights, _state_bytes(config.optimiser, weights // 4), averages, copies)
+    return Sizes(weights, _state_bytes(config.optimiser, network), averages, copies)
 
 
-def _state_bytes(optimiser: OptimiserConfig, size: int) -> int:
-    """Return an upper bound of what the optimiser remembers of so many numbers."""
+def _state_bytes(optimiser: OptimiserConfig, network: nn.Module) -> int:
+    """Return an upper bound of what the optimiser remembers of the network's parameters."""
+    shapes = [tensor.shape for tensor in unique_tensors(network).values()]
+    size = sum(shape.numel() for shape in shapes)
     match optimiser:
         case LionConfig():
             return 4 * size
         case AdafactorConfig(beta1=beta1):
-            return (4 * size if beta1 else 0) + size // 8
+            # One number a row and a column of a matrix, one a number of a vector.
+            edges = sum(shape[0] + shape[1:].numel() if len(shape) > 1 else shape.numel() for shape in shapes)
+            return (4 * size if beta1 else 0) + 4 * edges
         case _:
             return 8 * size
 

@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from torch import nn
+
 from trivium.core.ramp import extremes
 from trivium.model.config import Decoder, Encoder, NormalInit
 from trivium.objectives.build import ObjectiveConfig
@@ -13,7 +15,6 @@ from trivium.objectives.masked import MaskedConfig
 from trivium.objectives.prefix import PrefixConfig
 from trivium.train.config import RunConfig
 from trivium.train.findings import Finding, config_error
-from trivium.train.footprint import sketch
 from trivium.train.material import Material
 from trivium.train.optimiser_config import usual_lr
 from trivium.train.paces import run_paces
@@ -68,12 +69,12 @@ def times(epochs: float) -> str:
     return f"{epochs:.1f} times" if epochs < 100 else f"{epochs:,.0f} times"
 
 
-def plan_findings(config: RunConfig, material: Material) -> Iterator[Finding]:
-    """Yield what is out of the ordinary in the settings."""
+def plan_findings(config: RunConfig, material: Material, network: nn.Module) -> Iterator[Finding]:
+    """Yield what is out of the ordinary in the settings; `network` is only asked for its parameters' names."""
     yield from _amount_findings(config, material)
     yield from _optimiser_findings(config)
     yield from _objective_findings(config)
-    yield from _pace_findings(config, material)
+    yield from _pace_findings(config, network)
 
 
 def _amount_findings(config: RunConfig, material: Material) -> Iterator[Finding]:
@@ -163,9 +164,9 @@ def _reads(objective: ObjectiveConfig) -> str:
             return "mixed"
 
 
-def _pace_findings(config: RunConfig, material: Material) -> Iterator[Finding]:
+def _pace_findings(config: RunConfig, network: nn.Module) -> Iterator[Finding]:
     """Yield what a run would never train, or hardly."""
-    network, steps = sketch(config, material), config.train.steps or 0
+    steps = config.train.steps or 0
     found = run_paces(config, network)
     late = [name for name, pace in found.items() if pace.first_step >= steps]
     slow = [name for name, pace in found.items() if pace.scale < _LEAST_PACE]

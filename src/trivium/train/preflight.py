@@ -8,6 +8,8 @@ from tempfile import TemporaryFile
 from time import perf_counter
 from typing import NamedTuple
 
+import torch
+
 from trivium.core.progress import Progress
 from trivium.data.shards import PreparedData
 from trivium.objectives.build import is_nats_a_token
@@ -26,6 +28,7 @@ from trivium.train.footprint import (
 )
 from trivium.train.label_checks import label_findings, labelled_parts
 from trivium.train.material import Material
+from trivium.train.optimisers import build_optimiser
 from trivium.train.plan_checks import plan_findings, plan_lines
 from trivium.train.readable import shown_examples
 from trivium.train.rehearsal import Overfit, Rehearsal, rehearse
@@ -84,10 +87,20 @@ def preflight(
         seconds: that may be used.
         machine: what there is; None = this one, as it is now.
     """
+    # The run's numbers must not depend on whether it was looked at.
+    with torch.random.fork_rng(devices=[]):
+        return _preflight(config, data, material, out, seconds, machine or this_machine(out))
+
+
+def _preflight(
+    config: RunConfig, data: PreparedData, material: Material, out: Path, seconds: float, machine: Machine
+) -> Preflight:
+    # What torch loads with its first optimiser takes seconds and memory, and the run pays for it in any case.
+    build_optimiser(config.optimiser, torch.nn.Linear(1, 1))
     begun, held = perf_counter(), resident_bytes()
-    machine = machine or this_machine(out)
-    sizes = sizes_of(config, sketch(config, material))
-    findings = [*plan_findings(config, material)]
+    network = sketch(config, material)
+    sizes = sizes_of(config, network)
+    findings = [*plan_findings(config, material, network)]
     findings += text_findings(data, config.model, deadline=begun + _TEXT_SHARE * seconds)
     examples: list[str] = []
     if not any(finding.check == "tokens" and finding.error for finding in findings):

@@ -30,7 +30,8 @@ from trivium.train.validate import held_out_loss
 # Enough for any learning rate near a good one to show; fewer tell nothing.
 OVERFIT_STEPS, LEAST_OVERFIT_STEPS = 30, 20
 _DRAWN_A_SECOND = 4e7  # parameters that are drawn in a second, about
-_FEW_STEPS, _SOME_STEPS, _MOST_STEPS, _SURE, _SHARE_OF_SPEED = 3, 16, 64, 0.01, 0.45
+_FEW_STEPS, _SOME_STEPS, _MOST_STEPS, _SURE = 3, 16, 64, 0.01
+_SHARE_OF_HEART, _SHARE_OF_SPEED = 0.55, 0.9
 _LONG_ENOUGH = 5.0  # seconds that a run takes before trying it out is worth a part of them
 _LEAST_SECONDS, _SHARE_OF_RUN = 1.0, 0.1
 
@@ -71,8 +72,6 @@ def rehearse(
 ) -> Rehearsal:
     """Try out a run for so long at most, and for no more than a tenth of what it will take.
 
-    The global random state is as before when this returns: the run's numbers do not depend on it.
-
     Args:
         config: the run, nothing left open.
         material: of the run.
@@ -86,13 +85,6 @@ def rehearse(
         return Rehearsal(not_tried="weights, gradients and optimiser do not fit the memory")
     if parameters > _DRAWN_A_SECOND * 0.3 * (seconds - (perf_counter() - begun)):
         return Rehearsal(not_tried=f"{parameters:,} parameters are too many to be drawn and tried in {seconds:.0f} s")
-    with torch.random.fork_rng(devices=[]):
-        return _rehearse(config, material, sizes, memory, begun, seconds)
-
-
-def _rehearse(
-    config: RunConfig, material: Material, sizes: Sizes, memory: int | None, begun: float, seconds: float
-) -> Rehearsal:
     forget_peak()
     network = material.objective.network(config.model)
     draw(network, config, material, Silent())
@@ -129,8 +121,10 @@ def _rehearse(
         short = f"the run takes about {expected:.1f} s, too little to be tried out first"
         return found._replace(step_seconds=row_seconds * whole.num_rows, not_tried="" if hopeless else short)
     deadline = begun + min(seconds, max(_LEAST_SECONDS, _SHARE_OF_RUN * expected))
-    found = _speed(config, material, weights, found, row_seconds * whole.num_rows, deadline)
-    return _by_heart(config, material, weights, micro, key, found, deadline)
+    found = found._replace(step_seconds=row_seconds * whole.num_rows)
+    half = perf_counter() + _SHARE_OF_HEART * (deadline - perf_counter())
+    found = _by_heart(config, material, weights, micro, key, found, half)
+    return _speed(config, material, weights, found, row_seconds * whole.num_rows, deadline)
 
 
 def _pass(weights: TrainedWeights, material: Material, batch: AnyBatch, key: Key) -> Rehearsal:
@@ -168,8 +162,8 @@ def _speed(
     """Measure whole steps as the run makes them, and a batch of held-out rows, if there is time for some."""
     left = deadline - perf_counter()
     if (_FEW_STEPS + 1) * expected > _SHARE_OF_SPEED * left:
-        slow = f"a step takes about {expected:.1f} s, estimated from fewer rows"
-        return found._replace(step_seconds=expected, not_tried=slow)
+        slow = f"whole steps, of about {1000 * expected:,.0f} ms, estimated from fewer rows"
+        return found._replace(not_tried="; ".join(filter(None, [found.not_tried, slow])))
     optimiser = build_optimiser(config.optimiser, weights.master)
     kept = kept_weights(
         weights, config.averaging, precision=config.train.precision, steps=1_000_000, saved={}, source=""
@@ -192,7 +186,7 @@ def _speed(
             if now > deadline or (len(times) > _FEW_STEPS and (now > until or _is_sure(times[1:]))):
                 break
     except DivergedError as error:
-        return found._replace(not_tried=str(error))
+        return found if found.overfit is not None else found._replace(not_tried=str(error))
     warm = times[1:] or times
     begun = perf_counter()
     rows = min(config.train.rows, config.train.validate_rows)
