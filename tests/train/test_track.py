@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from run_support import STEPS, Killed, KilledAt, Lines, config_of, log_of, model_bytes, run
+from run_support import STEPS, config_of, log_of, model_bytes, run
 
+from stopping import Killed, KilledAt, Lines
 from trivium.core.progress import Silent
 from trivium.train import track
 from trivium.train.log import Log, read_log

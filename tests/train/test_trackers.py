@@ -7,8 +7,9 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from run_support import Killed, KilledAt, config_of, run
+from run_support import config_of, run
 
+from stopping import Killed, KilledAt
 from trivium.core.errors import ConfigError, MissingExtra
 from trivium.core.progress import Silent
 from trivium.train.log import Log, read_log

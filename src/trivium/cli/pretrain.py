@@ -31,6 +31,12 @@ def command(
     track: Track = None,
     settings: Set = None,
     quiet: Quiet = False,
+    no_preflight: Annotated[
+        bool, typer.Option("--no-preflight", help="Do not look at the run before it begins (10 seconds at most).")
+    ] = False,
+    preflight_only: Annotated[
+        bool, typer.Option("--preflight-only", help="Look at the run, say what it would be, and write nothing.")
+    ] = False,
 ) -> None:
     """Pretrain an encoder, a decoder or an encoder-decoder."""
     from contextlib import nullcontext
@@ -42,6 +48,8 @@ def command(
 
     if minutes is not None and steps is not None:
         raise ConfigError("expected --minutes or --steps, found both.")
+    if preflight_only and (no_preflight or resume):
+        raise ConfigError("--preflight-only looks at a run that is to begin: leave out --no-preflight and --resume.")
     set_up_process()
     from trivium.cli.progress import shown
     from trivium.data.normal import normal_losses
@@ -49,7 +57,9 @@ def command(
     from trivium.objectives.build import is_nats_a_token
     from trivium.train.config import load_recipe
     from trivium.train.distributed import joined
+    from trivium.train.preflight import PREFLIGHT_SECONDS
     from trivium.train.run import pretrain
+    from trivium.train.settle import ready
     from trivium.train.trackers import open_trackers
 
     assignments = _assignments(settings, steps, seed, start_from)
@@ -63,6 +73,19 @@ def command(
         start = cache(lambda: _start(config.start_from or ""))
         if config.start_from is not None and not (resume and (out / "config.toml").is_file()):
             config = _changed(config, start(), assignments)
+        preflight_seconds = 0.0 if no_preflight or resume else PREFLIGHT_SECONDS
+        if preflight_only:
+            ready(
+                config,
+                opened,
+                out,
+                progress=progress,
+                minutes=minutes,
+                start=start,
+                preflight_seconds=PREFLIGHT_SECONDS,
+                ranks=ranks,
+            )
+            return
         normal = ranks.told(lambda: normal_losses(data, opened)) if is_nats_a_token(config.objective) else None
         if normal is not None:
             progress.line(f"normal losses of this text, nats a token: {normal}")
@@ -77,6 +100,7 @@ def command(
             start=start,
             ranks=ranks,
             trackers=trackers,
+            preflight_seconds=preflight_seconds,
         )
         for line in _closing(results, out, normal):
             progress.line(line)

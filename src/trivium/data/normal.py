@@ -23,6 +23,7 @@ class Normal(NamedTuple):
     uniform: float
     unigram: float
     ngram: float
+    bigram: float | None = None  # None: counted by an earlier version
 
     def __str__(self) -> str:
         return f"uniform {self.uniform:.2f}, unigram {self.unigram:.2f}, 5-gram {self.ngram:.2f}"
@@ -40,8 +41,8 @@ def normal_losses(folder: Path, data: PreparedData) -> Normal:
     size = data.tokenizer.vocabulary_size
     model = KneserNey.fit(_some(data.split("train"), _MAX_TRAIN_TOKENS), order=_ORDER, vocabulary_size=size)
     held_out = _some(data.split("validation"), _MAX_VALIDATION_TOKENS)
-    unigram, ngram = (model.bits_per_token(held_out, order=order) * math.log(2.0) for order in (1, _ORDER))
-    normal = Normal(math.log(size), unigram, ngram)
+    unigram, bigram, ngram = (model.bits_per_token(held_out, order=order) * math.log(2.0) for order in (1, 2, _ORDER))
+    normal = Normal(math.log(size), unigram, ngram, bigram)
     with suppress(OSError):  # a shared, read-only folder: counted again next time
         write_json(kept, {**normal._asdict(), "fingerprint": data.fingerprint})
     return normal
@@ -53,7 +54,9 @@ def _read(path: Path, fingerprint: str) -> Normal | None:
         found = json.loads(path.read_text(encoding="utf-8"))
         if found.pop("fingerprint") != fingerprint:
             return None
-        return Normal(**{name: float(value) for name, value in found.items()})
+        bigram = found.pop("bigram", None)
+        numbers = {name: float(value) for name, value in found.items()}
+        return Normal(**numbers, bigram=None if bigram is None else float(bigram))
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 

@@ -169,6 +169,11 @@ class Tokenizer:
         """Return whether each text comes back exactly as it was from its ids."""
         return all(self.decode(self.encode(text)) == text for text in texts)
 
+    @property
+    def unknown(self) -> int | None:
+        """The id that stands for text the vocabulary cannot spell; None where it spells all."""
+        return None if self._unknown < 0 else self._unknown
+
     def token_name(self, number: int) -> str:
         """Return the name of an id in the vocabulary, as "[MASK]" or "Ġthe"."""
         return self._names[number]

@@ -252,7 +252,7 @@ def _curve(run: Path, unigram: float) -> dict[str, Any]:
     log = read_log(run / "log.jsonl")
     return {
         "train": [[line["step"], line["loss"]] for line in log if "split" not in line],
-        "validation": [[line["step"], line["loss"]] for line in log if "split" in line],
+        "validation": [[line["step"], line["loss"]] for line in log if line.get("split") == "validation"],
         "reference": {"unigram": unigram},
     }
 

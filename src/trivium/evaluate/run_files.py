@@ -86,7 +86,10 @@ def read_run(run: Path) -> RunFiles:
     model = table(config, "model")
     if not model and (run / MODEL / MODEL_CONFIG).is_file():
         model = read_toml(run / MODEL / MODEL_CONFIG)
-    return RunFiles(run, config, [line for line in log if isinstance(line, dict)], results, model)
+    # What was warned of is no measurement.
+    return RunFiles(
+        run, config, [line for line in log if isinstance(line, dict) and "warning" not in line], results, model
+    )
 
 
 def foreign_run(folder: Path) -> RunFiles:

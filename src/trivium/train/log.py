@@ -1,4 +1,4 @@
-"""log.jsonl: one line a report, cut back to the checkpoint when a run goes on from it; trackers get the same lines."""
+"""log.jsonl: a line a report or a warning, cut back to where a run goes on from; trackers get the same lines."""
 
 import json
 import math

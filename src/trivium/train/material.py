@@ -46,6 +46,7 @@ class Material(NamedTuple):
     held_out: RowReader
     key: Key  # of what the objective draws
     start: Start | None  # opens the model whose weights it begins with
+    sentinels: frozenset[int] = frozenset()  # ids that mark spans and are no text
 
     def batches(self, steps: int, *, passed_over: int = 0) -> Callable[[int], AnyBatch]:
         """Return the function from a step's number to its whole batch, in a run of so many steps."""
@@ -120,7 +121,7 @@ def make_material(config: RunConfig, data: PreparedData, start: Start | None) ->
         Part(stage.until, readers[stage.row_length or length], stage.rows or config.train.rows) for stage in stages
     )
     _require_groups(config, objective, parts, held_out)
-    return Material(objective, learned, parts, held_out, key.child("make"), start)
+    return Material(objective, learned, parts, held_out, key.child("make"), start, frozenset(special.sentinels))
 
 
 def require_ranks(config: RunConfig, material: Material, ranks: Ranks) -> None:

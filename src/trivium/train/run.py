@@ -1,7 +1,6 @@
 """One pretraining run: settles what is open, trains, logs, validates, saves, and goes on where it stopped."""
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -9,8 +8,8 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from trivium.core.config import parse, read_toml, write_toml
-from trivium.core.errors import ConfigError, DivergedError, Interrupted
-from trivium.core.files import alone, new_folder, refuse_existing, write_json, write_text
+from trivium.core.errors import DivergedError, Interrupted
+from trivium.core.files import alone, new_folder, write_json, write_text
 from trivium.core.progress import Progress
 from trivium.core.random import Key
 from trivium.data.loader import ahead
@@ -27,8 +26,9 @@ from trivium.train.distributed import ALONE, Ranks
 from trivium.train.log import Log
 from trivium.train.loop import StepReport, require_finite, skips_in_a_row, train_steps
 from trivium.train.material import Material, Start, fit_to_data, make_material, require_ranks
+from trivium.train.plateau import course_of, warn
 from trivium.train.schedules import decay_share, lr_share
-from trivium.train.settle import begun_alike, held_out, require_alike, same_run, settle
+from trivium.train.settle import begun_alike, held_out, ready, same_run
 from trivium.train.sharded import gathered, is_sharded
 from trivium.train.signals import stop_signals
 from trivium.train.state import TrainState
@@ -62,6 +62,7 @@ def pretrain(
     start: Start | None = None,
     ranks: Ranks = ALONE,
     trackers: Sequence[Tracker] = (),
+    preflight_seconds: float = 0.0,
 ) -> dict[str, Any]:
     """Pretrain a model into the run folder `out` and return its results.
 
@@ -77,12 +78,12 @@ def pretrain(
             when the run goes on from a checkpoint.
         ranks: the processes that make the run together; all of them call this, with equal arguments and one `out`.
         trackers: also get each line of the log, see `train.trackers`; they change nothing in the run.
+        preflight_seconds: how long the run may be looked at before step 0, see `train.preflight`; 0 = it is not.
 
     Raises:
         ConfigError, DataError, CheckpointError, DivergedError: see `core.errors`.
         Interrupted: SIGTERM or SIGINT came; everything is saved.
     """
-    begun = perf_counter()
     saved = out / CONFIG
     if resume and ranks.told(saved.is_file):
         before = parse(RunConfig, read_toml(saved), str(saved))
@@ -90,21 +91,17 @@ def pretrain(
         material = make_material(config, data, start)
         require_ranks(config, material, ranks)
     else:
-        # To resume as well: what has no configuration is no run of ours.
-        ranks.told(lambda: refuse_existing(out))
-        named = config.data.fingerprint
-        if named is not None and named != data.fingerprint:
-            raise ConfigError(
-                f"the recipe was run on other data (data.fingerprint {named}; this is {data.fingerprint}); "
-                "remove that line from it to run it on this."
-            )
-        if config.start_from is not None:
-            require_alike(config, start, data)
-        config = fit_to_data(config, data)
-        material = make_material(config, data, start)
-        require_ranks(config, material, ranks)
-        seconds = None if minutes is None else minutes * 60.0
-        config = ranks.told(partial(_begun, config, material, out, seconds, begun, progress))
+        config, material = ready(
+            config,
+            data,
+            out,
+            progress=progress,
+            minutes=minutes,
+            start=start,
+            preflight_seconds=preflight_seconds,
+            ranks=ranks,
+        )
+        ranks.told(lambda: _make_folder(out, config))
     run = _Run(config, data, material, out, Log(out / LOG), progress, ranks, normal)
     if not ranks.first:
         with stop_signals() as stopped_by:
@@ -114,14 +111,10 @@ def pretrain(
         return _train(run._replace(log=Log(out / LOG, followers)), stopped_by)
 
 
-def _begun(
-    config: RunConfig, material: Material, out: Path, seconds: float | None, begun: float, progress: Progress
-) -> RunConfig:
-    """Settle what is open, make the run's folder and return its configuration."""
-    config = settle(config, material, seconds, begun, progress)
-    with new_folder(out) as folder:  # never seen without its configuration, without which it could not be resumed
+def _make_folder(out: Path, config: RunConfig) -> None:
+    """Make the run's folder: it is never seen without its configuration, without which it could not be resumed."""
+    with new_folder(out) as folder:
         write_text(folder / CONFIG, write_toml(config))
-    return config
 
 
 def _train(run: _Run, stopped_by: Callable[[], int | None]) -> dict[str, Any]:
@@ -161,6 +154,7 @@ def _steps(
     train, state = run.config.train, begun.state
     steps, log_steps = train.steps or 0, train.log_steps or 1
     validate_steps, checkpoint_steps = train.validate_steps or steps, train.checkpoint_steps or steps
+    course = course_of(run.config, run.material, run.normal)
     began, before = perf_counter(), state.seconds
     run.progress.start("pretrain", steps, "steps")
     for report in _reports(run, begun, stopped_by):
@@ -184,6 +178,8 @@ def _steps(
                     state = state._replace(best_loss=loss, best_step=report.step)
         except DivergedError as error:
             return state, error
+        if run.ranks.first and (report.step in (course.enough, steps) or report.step % validate_steps == 0):
+            warn(run.log, course, report.step, run.progress)
         if report.step % checkpoint_steps == 0 or report.step == steps or improved or report.asked:
             beside = {AVERAGE: begun.kept.tensors(), START: begun.start}
             writer.save(begun.weights.master, begun.optimiser, state, beside=beside)

@@ -1,24 +1,70 @@
 """A run's settings before its first step: nothing left open, and the same ones when it goes on."""
 
+from pathlib import Path
 from time import perf_counter
 
 from torch import nn
 
 from trivium.core.errors import CheckpointError, ConfigError
+from trivium.core.files import refuse_existing
 from trivium.core.progress import Progress
 from trivium.core.random import Key
 from trivium.data.shards import PreparedData
 from trivium.model.initialise import initialise
 from trivium.train.config import RunConfig
-from trivium.train.material import Material, Start
+from trivium.train.distributed import ALONE, Ranks
+from trivium.train.material import Material, Start, fit_to_data, make_material, require_ranks
 from trivium.train.measure import seconds_a_step, settled_optimiser, settled_precision
 from trivium.train.precision import TrainedWeights
+from trivium.train.preflight import look
 from trivium.train.resume import require_same
 from trivium.train.validate import HeldOut, held_out_loss
 
 DEFAULT_STEPS = 1000
 # How a step is computed and not what: the batches stay the same, and the losses but for rounding and dropout's draws.
 _FREE = ("prefetch", "accumulation", "parallel", "recompute")
+
+
+def ready(
+    config: RunConfig,
+    data: PreparedData,
+    out: Path,
+    *,
+    progress: Progress,
+    minutes: float | None = None,
+    start: Start | None = None,
+    preflight_seconds: float = 0.0,
+    ranks: Ranks = ALONE,
+) -> tuple[RunConfig, Material]:
+    """Return a run that is to begin, nothing left open, and what it is made of; nothing is written.
+
+    Arguments and errors are those of `pretrain`. What is wrong with the run, as far as pre-flight sees, is raised; the
+    rest of what it finds is shown. The first rank alone measures and looks.
+    """
+    begun = perf_counter()
+    # To resume as well: what has no configuration is no run of ours.
+    ranks.told(lambda: refuse_existing(out))
+    named = config.data.fingerprint
+    if named is not None and named != data.fingerprint:
+        raise ConfigError(
+            f"the recipe was run on other data (data.fingerprint {named}; this is {data.fingerprint}); "
+            "remove that line from it to run it on this."
+        )
+    if config.start_from is not None:
+        require_alike(config, start, data)
+    config = fit_to_data(config, data)
+    material = make_material(config, data, start)
+    require_ranks(config, material, ranks)
+    seconds = None if minutes is None else minutes * 60.0
+    reserved = 0.0 if seconds is None else min(preflight_seconds, 0.1 * seconds)
+
+    def looked_at() -> RunConfig:
+        settled = settle(config, material, None if seconds is None else seconds - reserved, begun, progress)
+        if preflight_seconds:
+            look(settled, data, material, out, progress, seconds=preflight_seconds)
+        return settled
+
+    return ranks.told(looked_at), material
 
 
 def begun_alike(config: RunConfig, before: RunConfig) -> RunConfig:

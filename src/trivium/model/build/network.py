@@ -29,19 +29,19 @@ from trivium.model.stack import Stack
 
 
 def build_network(
-    config: ModelConfig, *, kernel: KernelName | None = None, device: torch.device | str = "cpu"
+    config: ModelConfig, *, kernel: KernelName | None = None, device: torch.device | str | None = None
 ) -> Network:
     """Return the network, its parameters not yet initialised (see `trivium.model.initialise`).
 
     Args:
         config: the architecture.
         kernel: the attention kernel; None = see `choose_kernel`.
-        device: where to build; "meta" builds without memory, for counting.
+        device: where to build; "meta" builds without memory, for counting. None = where tensors are made now.
 
     Raises:
         ConfigError: the kernel cannot compute this architecture, or not there.
     """
-    device, config = torch.device(device), written_out(config)
+    device, config = torch.device(device or torch.get_default_device()), written_out(config)
     if kernel is not None:
         require_kernel(kernel, config, device)
     chosen = named_kernel(kernel or choose_kernel(config, device))
