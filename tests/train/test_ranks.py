@@ -11,6 +11,8 @@ import torch
 from rank_support import on_ranks, parts_of
 from run_support import MadeUpData, config_of, log_of, run
 
+from every_objective import CASES
+from support import with_dropout
 from trivium.core.errors import ConfigError
 from trivium.core.progress import Silent
 from trivium.objectives.build import CausalConfig, MaskedConfig, MixedConfig
@@ -191,3 +193,27 @@ def add_up(ranks: Ranks, folder: str) -> None:
     assert ranks.gathered([ranks.rank, 7.0]) == [[0.0, 7.0], [1.0, 7.0]]
     assert ranks.told(lambda: f"from {ranks.rank}") == "from 0"
     (Path(folder) / str(ranks.rank)).touch()
+
+
+# Made-up text has no counts of tokens; what compares two readings needs dropout, which each rank draws for itself.
+COMPARED = {name: case for name, case in CASES.items() if name not in ("masked-rare", "contrastive")}
+
+
+def every(ranks: Ranks, folder: str, parallel: str) -> None:
+    for name, (architecture, objective) in COMPARED.items():
+        config = rows_of(architecture, parallel=parallel, recompute=parallel == "fsdp")
+        # Each rank draws a dropout of its own.
+        model = with_dropout(config.model, 0.0)
+        config = config.model_copy(update={"objective": objective, "model": model})
+        pretrain(config, MadeUpData(), Path(folder) / name, **shown(ranks))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_every_objective_is_the_same_on_two_ranks(parallel: str, tmp_path: Path) -> None:
+    every(Ranks(), str(tmp_path / "alone"), "ddp")
+    on_ranks(2, every, str(tmp_path / "two"), parallel)
+    assert len(COMPARED) >= 20
+    for name in COMPARED:
+        assert same_log(tmp_path / "two" / name, tmp_path / "alone" / name) == 8, name

@@ -96,7 +96,8 @@ def _run(arguments: list[str]) -> int:
 
 
 def _say(text: str) -> int:
-    sys.stderr.write(f"trivium: {text}\n")
+    rank = os.environ.get("RANK", "0")  # of several processes
+    sys.stderr.write(f"trivium: {text}\n" if rank == "0" else f"trivium (rank {rank}): {text}\n")
     return 2
 
 

@@ -18,6 +18,10 @@ class Source:
     hidden_BMD: Tensor
     view: View
 
+    def anew(self) -> "Source":
+        """Return the same, of whose view nothing is made yet."""
+        return Source(self.hidden_BMD, self.view.anew())
+
 
 class SelfAttention(nn.Module):
     """Queries, keys and values of the same places, in one product (Vaswani et al. 2017; Ainslie et al. 2023).

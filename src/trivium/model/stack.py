@@ -75,7 +75,7 @@ class Stack(nn.Module):
             layer_cache = None if cache is None else cache.layers[layer]
             block: Callable[..., Tensor] = self.blocks[number]
             if self.recompute and torch.is_grad_enabled():
-                block = partial(checkpoint, block, use_reentrant=False)
+                block = partial(checkpoint, partial(_recomputable, block), use_reentrant=False)
             hidden_BLD = block(hidden_BLD, view, looked_at, layer_cache)
         return self.final_dropout(self.final_norm(hidden_BLD))
 
@@ -98,6 +98,13 @@ class Stack(nn.Module):
                 )
             )
         return Cache(layers)
+
+
+def _recomputable(
+    block: Callable[..., Tensor], hidden_BLD: Tensor, view: View, source: Source | None, cache: LayerCache | None
+) -> Tensor:
+    """Return what a block makes, with masks and biases of its own: what is made a second time must be made in full."""
+    return block(hidden_BLD, view.anew(), None if source is None else source.anew(), cache)
 
 
 def recompute_blocks(network: nn.Module) -> None:

@@ -45,6 +45,10 @@ class View:
         """Which of the asking places hold a token, bool."""
         return self.query.document_BL >= 0
 
+    def anew(self) -> "View":
+        """Return a view of the same of which nothing is made yet."""
+        return View(self.query, self.key, scores_BHLM=self.scores_BHLM, tally=self.tally)
+
     def bias(self, window: int | None, dtype: torch.dtype) -> Tensor:
         """Return what is added to the scores, [B, 1 or H, L, M]: 0 or the position's score, very low where unseen."""
         return self.once(("bias", window, dtype), lambda: self._make_bias(window, dtype))

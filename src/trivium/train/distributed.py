@@ -63,15 +63,17 @@ class Ranks:
         """
         if self.count == 1:
             return work()
-        box: list[Any] = [None, None]
+        box: list[Any] = [None, None]  # what work returns, or the words of its error
         if self.first:
             try:
                 box[0] = work()
             except UserError as error:
-                box[1] = error
+                box[1] = str(error)
+                distributed.broadcast_object_list(box, src=0)
+                raise
         distributed.broadcast_object_list(box, src=0)
         if box[1] is not None:
-            raise box[1] if self.first else SaidElsewhere(str(box[1]))
+            raise SaidElsewhere(box[1])
         value: T = box[0]
         return value
 

@@ -254,7 +254,8 @@ def as_trained(model: ModelConfig, objective: Objective) -> ModelConfig:
 
 
 def _validate(run: _Run, network: nn.Module, state: TrainState) -> float:
-    loss, terms = held_out(run.config, run.material, network)
+    found, terms = held_out(run.config, run.material, network)
+    loss = run.ranks.told(lambda: found)  # machines of different kinds may round differently, and must agree
     require_finite(loss, state.step)
     if run.ranks.first:
         line = {"split": "validation", "loss": loss, "tokens": state.tokens, "seconds": state.seconds, **terms}
