@@ -70,6 +70,19 @@ def test_in_bfloat16_it_is_as_near_as_logits_in_bfloat16_are() -> None:
         assert (ours.float() - exact).norm() < 0.02 * exact.norm()
 
 
+def test_logits_of_bfloat16_are_taken_as_they_are() -> None:
+    hidden_ND, weight_VD, _, labels_N, weights_N = drawn(torch.float32, bias=False)
+    narrow = hidden_ND.detach().bfloat16(), (8.0 * weight_VD.detach()).bfloat16()
+    expected = functional.cross_entropy((narrow[0] @ narrow[1].T).float(), labels_N, reduction="none")
+    total = summed_cross_entropy(*narrow, None, labels_N, weights_N)
+    torch.testing.assert_close(total, torch.dot(expected, weights_N), rtol=1e-6, atol=0.0)
+
+
+def test_of_no_places_the_sum_is_nothing() -> None:
+    hidden_ND, weight_VD, bias_V, labels_N, weights_N = drawn(torch.float32, bias=True)
+    assert summed_cross_entropy(hidden_ND[:0], weight_VD, bias_V, labels_N[:0], weights_N[:0]) == 0.0
+
+
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
 def test_without_gradients_nothing_is_kept(context: Callable[[], torch.no_grad]) -> None:
     values = drawn(torch.float32, bias=True)

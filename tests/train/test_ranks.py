@@ -12,13 +12,14 @@ from rank_support import on_ranks, parts_of
 from run_support import MadeUpData, config_of, log_of, run
 
 from every_objective import CASES
+from stopping import Lines
 from support import with_dropout
 from trivium.core.errors import ConfigError
 from trivium.core.progress import Silent
 from trivium.objectives.build import CausalConfig, MaskedConfig, MixedConfig
 from trivium.objectives.regularisers.config import NeftuneConfig
 from trivium.train.checkpoint import checkpoints
-from trivium.train.config import RunConfig
+from trivium.train.config import RunConfig, TrainConfig
 from trivium.train.distributed import Ranks
 from trivium.train.run import pretrain
 
@@ -120,6 +121,23 @@ def test_a_run_goes_on_with_any_number_of_ranks_whole_or_in_parts(alone: Path, t
     assert same_log(out, alone / "decoder-tiny" / "1") == 8
 
 
+def test_how_a_step_is_computed_is_as_it_was_unless_asked_for_anew(tmp_path: Path) -> None:
+    config = rows_of("decoder-tiny", accumulation=4, recompute=True)
+    with pytest.raises(_Stopped):
+        run(config, tmp_path / "out", progress=_Stop(3))
+    fields = config.train.model_fields_set - {"accumulation", "recompute"}
+    unsaid = TrainConfig.model_validate(config.train.model_dump(include=fields))
+    told = Lines()
+    run(config.model_copy(update={"train": unsaid}), tmp_path / "out", resume=True, progress=told)
+    assert not any("goes on with" in line for line in told.lines)
+    anew = unsaid.model_copy(update={"accumulation": 2})
+    run(config.model_copy(update={"train": anew}), tmp_path / "out", resume=True, progress=told)
+    assert any(line == "goes on with train.accumulation 2; it was 4" for line in told.lines)
+    with pytest.raises(ConfigError, match=r"`train\.rows` was 24 when the run began, now 12"):
+        changed = unsaid.model_copy(update={"rows": 12})
+        run(config.model_copy(update={"train": changed}), tmp_path / "out", resume=True)
+
+
 def many_kinds(ranks: Ranks, folder: str) -> None:
     for name, config in kinds().items():
         pretrain(config, MadeUpData(), Path(folder) / name, **shown(ranks))
@@ -162,6 +180,10 @@ def test_recomputing_blocks_changes_no_bit(tmp_path: Path) -> None:
         ({"train": rows_of("decoder-tiny", parallel="fsdp").train, "averaging": {"kind": "ema"}}, "`averaging` needs"),
         ({"train": rows_of("decoder-tiny", parallel="fsdp").train, "mixout": 0.5}, "`mixout` needs"),
         ({"train": rows_of("decoder-tiny", parallel="fsdp").train, "optimiser": {"kind": "muon"}}, "`optimiser.kind`"),
+        (
+            {"train": rows_of("decoder-tiny", parallel="fsdp").train, "regularisers": [{"kind": "fgm"}]},
+            "`regularisers`",
+        ),
     ],
 )
 def test_what_ranks_cannot_share_is_refused(change: dict[str, object], message: str) -> None:

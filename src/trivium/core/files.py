@@ -28,8 +28,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     try:
         yield partial
         for file in partial.rglob("*"):
-            if file.is_file():
-                _sync(file)
+            _sync(file)
         _sync(partial)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)

@@ -65,7 +65,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
                 torch.zeros_like(weight_VD, dtype=exact),
                 None if bias_V is None else torch.zeros_like(bias_V, dtype=exact),
             )
-        places = min(len(hidden_ND), _PLACES_GPU if hidden_ND.is_cuda else _PLACES_CPU)
+        places = max(1, min(len(hidden_ND), _PLACES_GPU if hidden_ND.is_cuda else _PLACES_CPU))
         # Written again by every part: fresh memory costs more than the arithmetic.
         logits_nV = hidden_ND.new_empty(places, len(weight_VD))
         chances_nV = torch.empty_like(logits_nV, dtype=exact)
@@ -76,7 +76,8 @@ class _SummedCrossEntropy(torch.autograd.Function):
             capped_nV = _logits(hidden_nD, weight_VD, bias_V, soft_cap, logits_nV[: len(hidden_nD)])
             own_nV = torch.softmax(capped_nV, -1, dtype=exact, out=chances_nV[: len(hidden_nD)])
             # log Z is the largest logit minus the logarithm of its chance, which is at least 1 / V.
-            nats_n = (capped_nV.amax(-1) - capped_nV.gather(-1, labels_n1)[:, 0]).to(exact) - own_nV.amax(-1).log()
+            most_n, label_n = capped_nV.amax(-1).to(exact), capped_nV.gather(-1, labels_n1)[:, 0].to(exact)
+            nats_n = most_n - label_n - own_nV.amax(-1).log()
             total += torch.dot(nats_n, weights_N[part].to(exact))
             if gradients is None:
                 continue

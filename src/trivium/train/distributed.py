@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, distributed
 
 from trivium.core.batch import AnyBatch
-from trivium.core.errors import ConfigError, SaidElsewhere, UserError
+from trivium.core.errors import ConfigError, SaidElsewhere
 
 T = TypeVar("T")
 
@@ -56,10 +56,10 @@ class Ranks:
         return [[float(value) for value in each] for each in everyones]
 
     def told(self, work: Callable[[], T]) -> T:
-        """Return what `work` returns on the first rank, which alone does it; its UserError ends all of them.
+        """Return what `work` returns on the first rank, which alone does it; what it raises ends all of them.
 
         Raises:
-            SaidElsewhere: on the other ranks, in place of a UserError.
+            SaidElsewhere: on the other ranks, in place of what the first one raises.
         """
         if self.count == 1:
             return work()
@@ -67,9 +67,8 @@ class Ranks:
         if self.first:
             try:
                 box[0] = work()
-            except UserError as error:
-                box[1] = str(error)
-                distributed.broadcast_object_list(box, src=0)
+            except Exception as error:
+                distributed.broadcast_object_list([None, str(error)], src=0)
                 raise
         distributed.broadcast_object_list(box, src=0)
         if box[1] is not None:

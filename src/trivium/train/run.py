@@ -87,7 +87,7 @@ def pretrain(
     saved = out / CONFIG
     if resume and ranks.told(saved.is_file):
         before = parse(RunConfig, read_toml(saved), str(saved))
-        config = same_run(fit_to_data(begun_alike(config, before), data), before)
+        config = same_run(fit_to_data(begun_alike(config, before), data), before, progress)
         material = make_material(config, data, start)
         require_ranks(config, material, ranks)
     else:
@@ -119,13 +119,15 @@ def _make_folder(out: Path, config: RunConfig) -> None:
 
 def _train(run: _Run, stopped_by: Callable[[], int | None]) -> dict[str, Any]:
     """Train to the end, going back to a checkpoint where the run may and must."""
-    train, diverged = run.config.train, None
+    train, diverged, error = run.config.train, None, None
     while True:
         begun = begin(run.config, run.material, run.out, run.progress, run.ranks)
         if diverged is not None:
             begun = begun._replace(state=_passing_over(begun.state, diverged))
         if run.ranks.first:
             run.log.cut_after(begun.state.step)
+            if error is not None:
+                run.log.write(step=begun.state.step, split="warning", check="rollback", warning=str(error))
         with CheckpointWriter(run.out, ranks=run.ranks, num_kept=train.checkpoints_kept) as writer:
             state, error = _steps(run, begun, writer, stopped_by)
         if error is None:

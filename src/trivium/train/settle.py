@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from torch import nn
 
@@ -61,7 +62,7 @@ def ready(
     def looked_at() -> RunConfig:
         settled = settle(config, material, None if seconds is None else seconds - reserved, begun, progress)
         if preflight_seconds:
-            look(settled, data, material, out, progress, seconds=preflight_seconds)
+            look(settled, data, material, out, progress, seconds=preflight_seconds if seconds is None else reserved)
         return settled
 
     return ranks.told(looked_at), material
@@ -120,14 +121,22 @@ def settle(config: RunConfig, material: Material, seconds: float | None, begun: 
     return config.model_copy(update={"train": train.model_copy(update=settled)})
 
 
-def same_run(asked: RunConfig, saved: RunConfig) -> RunConfig:
-    """Return the saved run; raise ConfigError when another is asked for, or is to go on with other data."""
+def same_run(asked: RunConfig, saved: RunConfig, progress: Progress) -> RunConfig:
+    """Return the saved run; raise ConfigError when another is asked for, or is to go on with other data.
+
+    How a step is computed may be asked for anew, and what is not asked for is as it was.
+    """
     new, old = asked.data.fingerprint, saved.data.fingerprint
     if new != old:
         raise ConfigError(f"--resume: the data has changed: its fingerprint is {new}, the run began with {old}.")
     require_same(asked, saved, free={f"train.{name}" for name in _FREE})
-    free = {name: getattr(asked.train, name) for name in _FREE}
-    return saved.model_copy(update={"train": saved.train.model_copy(update=free)})
+    changed: dict[str, Any] = {}
+    for name in asked.train.model_fields_set.intersection(_FREE):
+        value, was = getattr(asked.train, name), getattr(saved.train, name)
+        if value != was:
+            changed[name] = value
+            progress.line(f"goes on with train.{name} {value}; it was {was}")
+    return saved.model_copy(update={"train": saved.train.model_copy(update=changed)})
 
 
 def held_out(config: RunConfig, material: Material, network: nn.Module) -> HeldOut:

@@ -10,6 +10,7 @@ from torch import Tensor, distributed, nn
 from trivium.core.errors import CheckpointError, ConfigError
 from trivium.model.folder import unique_tensors
 from trivium.model.stack import Stack
+from trivium.objectives.regularisers.config import FgmConfig, SmartConfig
 from trivium.train.config import RunConfig
 from trivium.train.distributed import Ranks
 from trivium.train.optimiser_config import AdamWConfig, LionConfig, Precision
@@ -72,12 +73,14 @@ def require_shardable(config: RunConfig) -> None:
         ),
         "averaging": config.averaging is not None,
         "mixout": bool(config.mixout),
+        # A gradient within the loss ends the pass in which the parts are together.
+        "regularisers": any(isinstance(each, FgmConfig | SmartConfig) for each in config.regularisers),
     }
     for name, found in problems.items():
         if found:
             raise ConfigError(
                 f"`train.parallel` fsdp keeps parts of parameters, and `{name}` needs them whole; use ddp, "
-                "or adamw or lion without averaging and mixout."
+                "or adamw or lion without averaging, mixout, fgm and smart."
             )
 
 
@@ -102,12 +105,22 @@ def _whole(tensor: Tensor) -> Tensor:
 
 
 def save_parts(folder: Path, tensors: dict[str, Tensor]) -> None:
-    """Write a file of safetensors for each rank; all ranks must call this."""
+    """Write a file of safetensors for each rank; all ranks must call this.
+
+    Raises:
+        OSError: one of them could not write, for want of space for one.
+        CheckpointError: they could not for another reason.
+    """
+    from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
     from torch.distributed.checkpoint.state_dict_saver import save
 
     folder.mkdir(parents=True, exist_ok=True)
-    save(dict(tensors), storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
+    try:
+        save(dict(tensors), storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
+    except CheckpointException as error:  # of no kind that anybody catches
+        first = next(iter(error.failures.values()))[0]
+        raise first if isinstance(first, OSError) else CheckpointError(f"{folder}: {first}") from None
 
 
 def read_parts(folder: Path, targets: Mapping[str, Tensor]) -> None:
