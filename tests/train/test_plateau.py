@@ -49,8 +49,8 @@ def test_a_loss_that_stays_at_words_alone_is_said() -> None:
 
 def test_marks_of_spans_are_not_text() -> None:
     spans = COURSE._replace(text_share=0.75)
-    assert checks(log([5.4] * 50, {500: 5.4}), spans) == ["learning_nothing"]
-    assert checks(log([5.0] * 50, {500: 5.0}), spans) == []
+    assert checks(log([6.0] * 50, {500: 6.0}), spans) == ["learning_nothing"]
+    assert checks(log([5.6] * 50, {500: 5.6}), spans) == []
 
 
 def test_a_loss_that_stays_at_pairs_of_words_is_said() -> None:

@@ -1,5 +1,6 @@
 """Whether a run that is under way learns: judged by its own log, beside what counting words gives."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import mean
 from typing import Any, NamedTuple
@@ -32,7 +33,7 @@ class Course(NamedTuple):
 
     Args:
         normal: what counting gives; None = not known, or the loss is not nats a token.
-        text_share: of the labels; marks of spans cost next to nothing once they are known.
+        text_share: of the labels; the others are marks of spans.
         enough: steps after which a network has learned something if it learns at all.
         from_left: the next token is asked for, so that a bigram is a fair measure.
         steady: what is asked for stays the same, so that losses of different steps can be compared.
@@ -101,7 +102,7 @@ def _learns_nothing(
     step = max((each[-1][0] for each in (training, held_out) if each), default=0)
     if course.normal is None or step < course.enough:
         return
-    unigram = course.normal.unigram * course.text_share
+    unigram = _with_marks(course.normal.unigram, course.text_share)
     if held_out and held_out[-1][0] >= step - course.enough // 2:
         loss, least = held_out[-1][1], unigram - _MARGIN
     elif course.plain and len(training) >= 8:
@@ -127,6 +128,14 @@ def _learns_nothing(
             f"the loss has stayed at {losses[-1]:.2f} since step {last[0][0]:,}, and counting pairs of words gives "
             f"{bigram:.2f}: the network uses no more than the word before; look at attention and positions.",
         )
+
+
+def _with_marks(unigram: float, text_share: float) -> float:
+    """Return what counting gives where some labels are marks, which cost no more than to tell that they are."""
+    if not 0.0 < text_share < 1.0:
+        return unigram
+    marks = 1.0 - text_share
+    return text_share * unigram - text_share * math.log(text_share) - marks * math.log(marks)
 
 
 def _goes_wrong(training: Sequence[tuple[int, float]], held_out: Sequence[tuple[int, float]]) -> Iterator[Finding]:
