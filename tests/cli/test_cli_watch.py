@@ -48,7 +48,9 @@ def test_what_is_said_of_a_run() -> None:
 
 
 def test_states_are_said() -> None:
-    assert headline(a_run(locked=True, silent_seconds=90.0)).endswith("no line for 1\u00a0min 30\u00a0s")
+    for state, locked in (("running", True), ("stopped", None)):
+        said = headline(a_run(locked=locked, silent_seconds=90.0))
+        assert said.startswith(f"{state}, ") and said.endswith("no line for 1\u00a0min 30\u00a0s")
     assert "--resume" in headline(a_run(locked=False))
     assert headline(a_run(results={})) == "finished, causal, step 10 of 40 in 20\u00a0s"
     assert rows(run_now("r", CONFIG, Known(), Held(locked=True)), 20) == [("normal", "uniform 4.61", "")]

@@ -1,4 +1,4 @@
-"""A run's folder followed while it grows, is cut back, moved, and taken away."""
+"""A run's folder followed while it grows, is cut back, and taken away."""
 
 import json
 import os
@@ -8,8 +8,7 @@ import pytest
 
 from trivium.core.errors import CheckpointError, ConfigError
 from trivium.core.files import alone, write_text
-from trivium.evaluate import follow as module
-from trivium.evaluate.follow import CHECKPOINTS, CONFIG, LOG, RESULTS, Followed, Tail, follow, look, read_on
+from trivium.evaluate.follow import CHECKPOINTS, CONFIG, LOG, RESULTS, Tail, follow, look, read_on
 from trivium.train import run as train_run
 from trivium.train.checkpoint import checkpoint_path
 
@@ -55,7 +54,8 @@ def test_a_run_is_followed_over_a_resume(tmp_path: Path) -> None:
         (run / LOG).write_text(line(1) + line(2) + line(3))
         followed, seen = look(followed, now=(run / LOG).stat().st_mtime + 7)
         assert (seen.state, seen.step, seen.silent_seconds) == ("running", 3, 7.0)
-        assert look(followed, now=(run / LOG).stat().st_mtime + 99)[1].state == "stopped"
+        seen = look(followed, now=(run / LOG).stat().st_mtime + 99)[1]
+        assert (seen.state, seen.overdue) == ("running", True)
     assert look(followed, now=0.0)[1].state == "killed"
     write_text(run / LOG, line(1))
     with (run / LOG).open("a") as file:
@@ -70,30 +70,31 @@ def test_a_run_is_followed_over_a_resume(tmp_path: Path) -> None:
     assert look(followed, now=0.0)[1].state == "finished"
 
 
-def test_fine_tuning_is_followed_where_it_is_written_and_where_it_goes(tmp_path: Path) -> None:
-    aside = tmp_path / ".run.partial"
-    aside.mkdir()
-    (aside / CONFIG).write_text('task = "classify"\nepochs = 2\n')
-    (aside / LOG).write_text(line(1))
-    followed, seen = look(follow(tmp_path / "run"), now=0.0)
-    assert (seen.state, seen.learns, seen.step) == ("running", "classify", 1)
-    (aside / RESULTS).write_text("{}")
-    aside.rename(tmp_path / "run")
-    followed, seen = look(followed, now=0.0)
-    assert (seen.state, seen.step) == ("finished", 1) and len(seen.training_curve) == 1
-    (tmp_path / "run" / CONFIG).unlink()
-    with pytest.raises(CheckpointError, match=r"there no more\.$"):
-        look(followed, now=0.0)
-
-
-def test_a_run_that_is_renamed_while_it_is_read_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fine_tuning_is_followed_as_pretraining_is(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    (run / CONFIG).write_text('task = "classify"\n')
-    (run / LOG).write_text(line(1))
-    found = [tmp_path / ".run.partial", run]
-    monkeypatch.setattr(module, "_folder", lambda path: found.pop(0))
-    assert look(Followed(run, {"task": "classify"}), now=0.0)[1].step == 1 and not found
+    (run / CONFIG).write_text('task = "classify"\nsteps = 5\ntrain = "train.csv"\n')
+    with alone(run / CONFIG):
+        followed, seen = look(follow(run), now=1e12)
+        assert (seen.state, seen.learns, seen.step, seen.steps, seen.overdue) == ("running", "classify", 0, 5, True)
+        (run / LOG).write_text(line(1))
+        followed, seen = look(followed, now=0.0)
+        assert (seen.state, seen.step, seen.overdue) == ("running", 1, False)
+    assert look(followed, now=0.0)[1].state == "killed"
+    (run / RESULTS).write_text("{}")
+    followed, seen = look(followed, now=0.0)
+    assert (seen.state, seen.step) == ("finished", 1) and len(seen.training_curve) == 1
+
+
+@pytest.mark.parametrize("logged", [True, False])
+def test_a_run_that_is_taken_away_is_said_to_be_gone(logged: bool, tmp_path: Path) -> None:
+    (tmp_path / CONFIG).write_text(PRETRAINING)
+    if logged:
+        (tmp_path / LOG).write_text(line(1))
+    followed, _ = look(follow(tmp_path), now=0.0)
+    (tmp_path / CONFIG).unlink()
+    with pytest.raises(CheckpointError, match=r"there no more\.$"):
+        look(followed, now=0.0)
 
 
 def test_folders_that_are_no_runs_are_refused(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from trivium.evaluate.live import Held, Known, RunNow, extended, run_now
 
 CONFIG = {"objective": {"kind": "causal"}, "model": {"vocabulary_size": 100}, "train": {"steps": 40}}
-TUNING = {"task": "classify", "epochs": 3, "train": "train.csv"}
+TUNING = {"task": "classify", "epochs": 3, "steps": 21, "train": "train.csv"}
 
 
 def lines(*steps: int, **more: Any) -> list[dict[str, Any]]:
@@ -57,36 +57,39 @@ def test_before_the_first_line_nothing_is_known() -> None:
     ("state", "config", "held"),
     [
         ("running", CONFIG, {"locked": True, "silent_seconds": 20.0}),
-        ("stopped", CONFIG, {"locked": True, "silent_seconds": 40.0}),
+        ("running", CONFIG, {"locked": True, "silent_seconds": 1e6}),
+        ("running", CONFIG, {"locked": None, "silent_seconds": 20.0}),  # a system without locks
+        ("stopped", CONFIG, {"locked": None, "silent_seconds": 40.0}),
         ("killed", CONFIG, {"locked": False, "silent_seconds": 1.0}),
         ("finished", CONFIG, {"locked": False, "results": {}}),
         ("finished", CONFIG, {"locked": None, "results": {}}),
         ("running", CONFIG, {"locked": True, "results": {}}),  # gone on with
-        ("running", TUNING, {"locked": False}),
-        ("stopped", TUNING, {"locked": False, "silent_seconds": 40.0}),
+        ("running", TUNING, {"locked": True, "silent_seconds": 40.0}),
+        ("killed", TUNING, {"locked": False}),
         ("finished", TUNING, {"locked": False, "results": {}, "silent_seconds": 1e6}),
     ],
 )
 def test_states(state: str, config: dict[str, Any], held: dict[str, Any]) -> None:
     run = now(lines(1, 2, 3), config, **held)
     assert run.state == state
-    assert (run.seconds_left is not None) == (state in ("running", "stopped") and config is CONFIG)
+    assert (run.seconds_left is not None) == (state in ("running", "stopped"))
 
 
 def test_a_run_of_long_intervals_may_be_silent_for_longer() -> None:
     log = [*lines(1), *lines(101)]  # 200 seconds
-    assert now(log, locked=True, silent_seconds=900.0).state == "running"
-    assert now(log, locked=True, silent_seconds=1100.0).state == "stopped"
+    assert now(log, locked=None, silent_seconds=900.0).state == "running"
+    assert now(log, locked=None, silent_seconds=1100.0).state == "stopped"
+    assert not now(log, locked=True, silent_seconds=900.0).overdue
+    assert now(log, locked=True, silent_seconds=1100.0).overdue
 
 
-def test_fine_tuning_knows_its_steps_after_an_epoch() -> None:
-    assert now(lines(1, 2), TUNING).steps is None
+def test_fine_tuning_knows_its_steps_from_the_beginning() -> None:
+    assert now([], TUNING).steps == 21
     log = [*lines(1, 2), {"step": 7, "split": "validation", "loss": 1.0, "accuracy": 0.5}]
     run = now(log, TUNING)
     assert (run.step, run.steps, run.learns, run.normal) == (7, 21, "classify", {})
     assert run.validation["accuracy"] == 0.5
-    assert now(log, TUNING | {"max_steps": 9}).steps == 9
-    assert now(log, TUNING, results={}).steps == 7  # what it has come to
+    assert now(log, {"task": "classify", "epochs": 3}).steps is None  # of a run that did not write it
 
 
 def test_results_tell_what_is_normal_and_lines_what_was_skipped() -> None:

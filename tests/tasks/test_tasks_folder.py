@@ -258,6 +258,7 @@ def test_an_existing_folder_is_refused_and_left_alone(runs: dict[str, Path]) -> 
         ("label", ["epoch=3"], "unknown key `epoch`. Did you mean `epochs`"),
         ("label", ["epochs=0"], "`epochs`"),
         ("label", ["rows=6", "accumulation=4"], "4 does not divide 6"),
+        ("label", ["steps=5"], "`steps` follows from .* `max_steps` sets"),
     ],
 )
 def test_settings_that_cannot_be(task: str, assignments: list[str], message: str) -> None:

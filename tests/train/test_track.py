@@ -27,11 +27,14 @@ class Kept:
         self.config: Mapping[str, Any] = {}
         self.sent: list[tuple[int, dict[str, float]]] = []
         self.ended: list[bool] = []
+        self.open = False
 
     def seen_by(self, run: Path) -> str:
         return f"look at {run.name}"
 
     def begin(self, run: Path, config: Mapping[str, Any], step: int) -> None:
+        assert not self.open  # else what it holds back would come after what makes it void
+        self.open = True
         self.began.append(step)
         self.config = config
         self.sent = [(at, values) for at, values in self.sent if at <= step]
@@ -41,6 +44,7 @@ class Kept:
         self.sent.append((step, dict(numbers)))
 
     def end(self, *, finished: bool) -> None:
+        self.open = False
         self.ended.append(finished)
 
 
@@ -94,6 +98,20 @@ def test_a_run_that_was_killed_goes_on_in_the_same_tracked_run(tmp_path: Path) -
     assert tracker.began == [0, 6] and tracker.ended == [False, True]
     log = read_log(tmp_path / "out" / "log.jsonl")
     assert tracker.sent == [(line["step"], numbers(line)) for line in log]
+
+
+def test_a_run_that_goes_back_closes_the_tracked_run_before_it_goes_on_in_it(tmp_path: Path) -> None:
+    tracker, lines = Kept(), Lines()
+    with followed([tracker], tmp_path, {}, lines) as followers:
+        log = Log(tmp_path / "log.jsonl", followers)
+        for begun, steps in ((0, (1, 2, 3)), (1, (2, 3)), (2, (3, 4))):
+            log.cut_after(begun)
+            for step in steps:
+                log.write(step=step, loss=0.5 + begun)
+    assert not any("left out" in line for line in lines.lines)
+    assert tracker.began == [0, 1, 2] and tracker.ended == [False, False, True]
+    assert tracker.sent == [(line["step"], numbers(line)) for line in read_log(tmp_path / "log.jsonl")]
+    assert [values["train/loss"] for _, values in tracker.sent] == [0.5, 1.5, 2.5, 2.5]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no\nroom"), OSError(28, "full"), SystemExit(3), KeyError()])

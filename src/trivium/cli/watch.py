@@ -63,10 +63,10 @@ def headline(run: "RunNow") -> str:
     if run.share is not None and run.state != "finished":
         said += f" ({percent_text(run.share)})"
     match run.state:
+        case "running" | "stopped" if run.overdue:
+            said += f", no line for {seconds_text(run.silent_seconds)}"
         case "running" if run.seconds_left is not None:
             said += f", {seconds_text(run.seconds_left)} left"
-        case "stopped":
-            said += f", no line for {seconds_text(run.silent_seconds)}"
         case "killed":
             said += "; no process is at work on it, the command that began it goes on with --resume"
         case "finished" if run.seconds is not None:

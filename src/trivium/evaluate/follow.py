@@ -36,15 +36,14 @@ def follow(path: Path) -> Followed:
         CheckpointError: the folder is no run's.
         ConfigError: its config cannot be read.
     """
-    folder = _folder(path)
-    if folder is None:
+    if not (path / CONFIG).is_file():
         if path.is_dir():
             raise CheckpointError(f"{path}: not a run's folder: it has no {CONFIG}.")
         raise CheckpointError(f"{path}: no such run folder.")
     try:
-        return Followed(path, tomllib.loads((folder / CONFIG).read_text(encoding="utf-8")))
+        return Followed(path, tomllib.loads((path / CONFIG).read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{folder / CONFIG}: not valid TOML: {error}.") from None
+        raise ConfigError(f"{path / CONFIG}: not valid TOML: {error}.") from None
 
 
 def look(followed: Followed, *, now: float) -> tuple[Followed, RunNow]:
@@ -59,14 +58,13 @@ def look(followed: Followed, *, now: float) -> tuple[Followed, RunNow]:
     """
     try:
         return _look(followed, now)
-    except FileNotFoundError:  # a fine-tuning run was renamed between two of its files
-        return _look(followed, now)
+    except FileNotFoundError:
+        raise CheckpointError(f"{followed.path}: the run's folder is there no more.") from None
 
 
 def _look(followed: Followed, now: float) -> tuple[Followed, RunNow]:
-    folder = _folder(followed.path)
-    if folder is None:
-        raise CheckpointError(f"{followed.path}: the run's folder is there no more.")
+    folder = followed.path
+    began = (folder / CONFIG).stat().st_mtime
     tail, lines, afresh = read_on(folder / LOG, followed.tail)
     known = extended(Known() if afresh else followed.known, lines)
     # A log that grows needs no lock to tell that somebody is at work; asking takes the lock for a moment.
@@ -74,7 +72,7 @@ def _look(followed: Followed, now: float) -> tuple[Followed, RunNow]:
     held = Held(
         results=_results(folder / RESULTS),
         locked=True if grown else is_held(folder / CONFIG),
-        silent_seconds=max(now - _changed(folder), 0.0),
+        silent_seconds=max(now - (_written(folder / LOG) or began), 0.0),
     )
     step, written = _checkpoint(folder / CHECKPOINTS)
     held = held._replace(checkpoint_step=step, checkpoint_seconds=None if written is None else max(now - written, 0.0))
@@ -102,17 +100,12 @@ def read_on(file: Path, tail: Tail) -> tuple[Tail, list[dict[str, Any]], bool]:
     return Tail(status.st_ino, offset + len(whole)), lines, afresh
 
 
-def _folder(path: Path) -> Path | None:
-    """Return where a run's files are: a fine-tuning run is written aside and renamed when it is whole."""
-    path = path.resolve()
-    aside = path.with_name(f".{path.name}.partial")
-    return next((folder for folder in (path, aside, path) if (folder / CONFIG).is_file()), None)
-
-
-def _changed(folder: Path) -> float:
-    """Return when the log got its last line, or the run began."""
-    log = folder / LOG
-    return (log if log.is_file() else folder / CONFIG).stat().st_mtime
+def _written(file: Path) -> float | None:
+    """Return when a file was written last, None when it is not there."""
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:
+        return None
 
 
 def _results(file: Path) -> Mapping[str, Any] | None:
@@ -129,10 +122,7 @@ def _checkpoint(folder: Path) -> tuple[int | None, float | None]:
     if not steps:
         return None, None
     newest = max(steps)
-    try:
-        return newest, steps[newest].stat().st_mtime
-    except FileNotFoundError:  # removed since
-        return newest, None
+    return newest, _written(steps[newest])  # None: removed since
 
 
 def _json(text: bytes) -> Any:

@@ -59,6 +59,7 @@ class RunNow(NamedTuple):
     checkpoint_step: int | None
     checkpoint_seconds: float | None
     silent_seconds: float
+    overdue: bool  # silent for much longer than there was between its lines
     training_curve: tuple[Point, ...]
     validation_curve: tuple[Point, ...]
 
@@ -89,11 +90,10 @@ def run_now(run: str, config: Mapping[str, Any], known: Known, held: Held) -> Ru
         held: what else its folder holds.
     """
     last = known.recent[-1] if known.recent else {}
-    state = _state(config, known, held)
-    steps = _steps(config, known)
+    overdue = _overdue(known, held)
+    state = _state(held, overdue)
+    steps = _steps(config)
     step = int(max((line["step"] for line in (last, known.evaluation or {}) if is_number(line.get("step"))), default=0))
-    if state == "finished" and "objective" not in config:
-        steps = step  # the epochs' steps were an estimate
     seconds_a_step = _rate(known.recent, "seconds", "step")
     left = None if steps is None or seconds_a_step is None else max(steps - step, 0) * seconds_a_step
     losses = [loss for _, loss in known.training]
@@ -118,33 +118,32 @@ def run_now(run: str, config: Mapping[str, Any], known: Known, held: Held) -> Ru
         checkpoint_step=held.checkpoint_step,
         checkpoint_seconds=held.checkpoint_seconds,
         silent_seconds=held.silent_seconds,
+        overdue=overdue,
         training_curve=known.training,
         validation_curve=known.validation,
     )
 
 
-def _state(config: Mapping[str, Any], known: Known, held: Held) -> State:
-    if held.locked is not True and held.results is not None:
+def _state(held: Held, overdue: bool) -> State:
+    if held.locked:
+        return "running"
+    if held.results is not None:
         return "finished"
-    if held.locked is False and "objective" in config:  # fine-tuning need not hold a lock
+    if held.locked is False:
         return "killed"
+    return "stopped" if overdue else "running"  # where there are no locks, silence is all there is to go by
+
+
+def _overdue(known: Known, held: Held) -> bool:
     seconds = [line["seconds"] for line in known.recent if is_number(line.get("seconds"))]
     longest = max((after - before for before, after in pairwise(seconds)), default=0.0)
-    patience = max(_LEAST_SILENCE_SECONDS, _INTERVALS_OF_SILENCE * longest)
-    return "stopped" if held.silent_seconds > patience else "running"
+    return held.silent_seconds > max(_LEAST_SILENCE_SECONDS, _INTERVALS_OF_SILENCE * longest)
 
 
-def _steps(config: Mapping[str, Any], known: Known) -> int | None:
-    """Return how many steps there will be; of a fine-tuning run, once its first epoch has shown how long one is."""
-    train = config.get("train")
+def _steps(config: Mapping[str, Any]) -> int | None:
+    train = config.get("train")  # of a fine-tuning run the name of a file
     steps = train.get("steps") if isinstance(train, Mapping) else config.get("steps")
-    if is_number(steps):
-        return int(steps)
-    most, epochs = config.get("max_steps"), config.get("epochs")
-    if is_number(epochs) and known.validation:
-        estimate = int(epochs * known.validation[0][0])
-        return min(estimate, int(most)) if is_number(most) else estimate
-    return None
+    return int(steps) if is_number(steps) else None
 
 
 def _learns(config: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, Self
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from trivium.core.config import Config, override, parse
+from trivium.core.errors import ConfigError
 from trivium.model.config import ReadoutConfig
 from trivium.model.parts import Probability
 from trivium.objectives.regularisers.config import Regularisers
@@ -36,7 +37,8 @@ class FinetuneConfig(Config):
     one of 768 wants 2e-5 to 5e-5 (Devlin et al. 2019, A.3). `layer_decay` and `unfreezing` None: all layers learn
     alike, from the first step on. A checkpoint is written at the end of each epoch and, within one, every
     `checkpoint_steps` from its beginning; None = a tenth of the run. Of updates that are not finite `max_skipped` in a
-    row are borne. What is said of files and weights is written when the run begins, whatever was there before.
+    row are borne. `steps`, how many there are, follows from the rest; it and what is said of files and weights are
+    written when the run begins, whatever was there before.
     """
 
     task: str
@@ -48,6 +50,7 @@ class FinetuneConfig(Config):
     fingerprints: Fingerprints | None = None
     epochs: PositiveInt = 10
     max_steps: PositiveInt | None = None
+    steps: PositiveInt | None = None
     rows: PositiveInt = 8
     row_length: Annotated[int, Field(ge=8)] | None = None
     accumulation: PositiveInt = 1
@@ -91,8 +94,11 @@ def finetune_config(task: str, assignments: Sequence[str] = ()) -> FinetuneConfi
         assignments: `dotted.key=value` to change.
 
     Raises:
-        ConfigError: an unknown task or key, a value that does not fit.
+        ConfigError: an unknown task or key, a value that does not fit, or `steps`, which follows from the rest.
     """
     build_task(task, ())
     tree = FinetuneConfig(task=task).model_dump(mode="json", exclude_none=True)
-    return parse(FinetuneConfig, override(tree, assignments), "finetune")
+    config = parse(FinetuneConfig, override(tree, assignments), "finetune")
+    if config.steps is not None:
+        raise ConfigError("finetune: `steps` follows from `epochs` and the examples; `max_steps` sets the most.")
+    return config

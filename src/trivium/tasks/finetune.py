@@ -37,7 +37,8 @@ from trivium.train.signals import stop_signals
 from trivium.train.track import Tracker, followed
 
 CONFIG, LOG, RESULTS = "config.toml", "log.jsonl", "results.json"
-_GIVEN = ("start_from", "train", "valid", "test", "fingerprints")  # their fingerprints say whether they are the same
+# Settings that are written when a run begins: the fingerprints say whether they are the same.
+_GIVEN = ("start_from", "train", "valid", "test", "fingerprints", "steps")
 
 
 class _Material(NamedTuple):
@@ -94,7 +95,7 @@ def finetune(
     compared = _baselines(material, progress)
     if before is None:
         every = config.checkpoint_steps or -(-fitting.steps // 10)
-        config = config.model_copy(update={"checkpoint_steps": every})
+        config = config.model_copy(update={"checkpoint_steps": every, "steps": fitting.steps})
         with new_folder(out) as run:  # never seen without its configuration, without which it could not be resumed
             write_text(run / CONFIG, write_toml(config))
     tracked = followed(trackers, out, config.model_dump(mode="json", exclude_none=True), progress)

@@ -14,7 +14,7 @@ _SECONDS_TO_END, _SECONDS_TO_STOP = 60.0, 10.0  # a run that was told to stop ha
 
 
 class Tracker(Protocol):
-    """Where numbers go; its calls come from one thread, in this order.
+    """Where numbers go; its calls come from one thread, in this order; after `end` it may `begin` again.
 
     It must not draw from torch's own generator: that is shared by all threads, and dropout draws from it.
     """
@@ -29,7 +29,10 @@ class Tracker(Protocol):
         ...
 
     def begin(self, run: Path, config: Mapping[str, Any], step: int) -> None:
-        """Open the tracked run that belongs to a run's folder; what was sent of steps after `step` is void."""
+        """Open the tracked run that belongs to a run's folder; what was sent of steps after `step` is void.
+
+        It may come again after `end`: a run that goes back to a checkpoint goes on in the same tracked run.
+        """
         ...
 
     def send(self, step: int, numbers: Mapping[str, float]) -> None:
@@ -65,7 +68,7 @@ class Follower:
         self._thread.start()
 
     def cut_after(self, step: int) -> None:
-        """Begin, or go on, after `step`."""
+        """Begin, go on, or go back, after `step`."""
         self._messages.put(_Begin(step))
 
     def line(self, values: Mapping[str, Any]) -> None:
@@ -142,11 +145,15 @@ def _follow(
     progress: Progress,
 ) -> None:
     """Give a tracker what comes, until the end or its first failure."""
+    begun = False
     try:
         while True:
             match messages.get():
                 case _Begin(step):
+                    if begun:  # it goes back: what is still on its way must not come after what makes it void
+                        tracker.end(finished=False)
                     tracker.begin(run, config, step)
+                    begun = True
                 case _Line(values):
                     tracker.send(int(values["step"]), numbers(values))
                 case _End(finished):
