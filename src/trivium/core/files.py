@@ -106,6 +106,11 @@ def refuse_existing(out: Path) -> None:
     """Raise ConfigError when the folder a command is to make is already there with something in it."""
     if out.is_file():
         raise ConfigError(f"--out {out}: expected a folder, found a file; nothing was changed.")
+    if (out / "config.toml").is_file() and not (out / "results.json").is_file():
+        raise ConfigError(
+            f"--out {out}: a run that is not finished; --resume goes on with it, or choose another folder. "
+            "Nothing was changed."
+        )
     if not out.name or (out.exists() and any(out.iterdir())):
         raise ConfigError(f"--out {out}: already exists; choose another folder or remove it. Nothing was changed.")
 

@@ -8,12 +8,11 @@ from torch import Tensor
 from trivium.core.progress import Progress
 from trivium.core.random import Key
 from trivium.model.folder import unique_tensors
-from trivium.model.stack import recompute_blocks
 from trivium.train.averaging import Kept, kept_weights
 from trivium.train.checkpoint import load_checkpoint, tensors_beside
 from trivium.train.config import RunConfig
 from trivium.train.distributed import ALONE, Ranks
-from trivium.train.material import Material, draw
+from trivium.train.material import Material, draw, trained_network
 from trivium.train.mixout import trained_weights
 from trivium.train.optimisers import Optimiser, build_optimiser
 from trivium.train.paces import run_paces
@@ -48,15 +47,13 @@ def begin(config: RunConfig, material: Material, out: Path, progress: Progress, 
     Raises:
         CheckpointError: there are checkpoints and all are damaged, or one is of another model.
     """
-    network, key = material.objective.network(config.model), Key(config.seed)
+    network, key = trained_network(config, material), Key(config.seed)
     path = ranks.told(lambda: newest_whole(out, progress))
     began: dict[str, Tensor] = {}
     if path is None:
         anew = draw(network, config, material, progress)
         if config.mixout:
             began = {name: tensor.clone() for name, tensor in unique_tensors(network).items() if name not in anew}
-    if config.train.recompute:
-        recompute_blocks(network)
     precision, steps = config.train.precision, config.train.steps or 0
     # In parts before the optimiser is made, whose parameters these are; rounded after a checkpoint is read.
     sharded = ShardedWeights(network, precision, ranks) if is_sharding(config, ranks) else None

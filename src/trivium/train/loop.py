@@ -108,7 +108,7 @@ def skips_in_a_row(report: StepReport, before: int, *, most: int) -> int:
         times = f"{before + 1} updates in a row were not made" if most else "the update was not made"
         raise DivergedError(
             f"step {report.step}: {found}; {times}, the weights are those before. "
-            "Lower optimiser.lr, or lengthen schedule.warmup_share."
+            "In a new run, lower optimiser.lr or lengthen schedule.warmup_share."
         )
     return before + 1
 
@@ -118,7 +118,7 @@ def require_finite(held_out: float, step: int) -> None:
     if not math.isfinite(held_out):
         raise DivergedError(
             f"step {step}: the held-out loss is {held_out}, so the weights have run away. "
-            "Lower optimiser.lr, or lengthen schedule.warmup_share."
+            "In a new run, lower optimiser.lr or lengthen schedule.warmup_share."
         )
 
 

@@ -18,6 +18,7 @@ from trivium.data.tokenizer import Tokenizer
 from trivium.model.config import ModelConfig, with_max_length, with_vocabulary
 from trivium.model.folder import SavedModel, load_matching, unique_tensors
 from trivium.model.initialise import initialise
+from trivium.model.stack import recompute_blocks
 from trivium.objectives.base import Learned, Objective, has_experts
 from trivium.objectives.build import DistilConfig, Vocabulary, build_objective
 from trivium.objectives.distil import Distil, teacher_hash
@@ -64,6 +65,14 @@ class Material(NamedTuple):
             )
             for begin, part in zip(begins, self.parts, strict=False)
         ]
+
+
+def trained_network(config: RunConfig, material: Material) -> nn.Module:
+    """Build what is trained, as the run trains it."""
+    network = material.objective.network(config.model)
+    if config.train.recompute:
+        recompute_blocks(network)
+    return network
 
 
 def fit_to_data(config: RunConfig, data: PreparedData) -> RunConfig:

@@ -10,10 +10,10 @@ from trivium.core.batch import AnyBatch
 from trivium.core.random import Key
 from trivium.model.folder import unique_tensors
 from trivium.model.initialise import initialise
-from trivium.objectives.base import Learned, Objective
 from trivium.train.averaging import kept_weights
 from trivium.train.config import RunConfig
 from trivium.train.loop import train_steps
+from trivium.train.material import Material, trained_network
 from trivium.train.mixout import trained_weights
 from trivium.train.optimiser_config import MuonConfig, NorMuonConfig, OptimiserConfig, Precision
 from trivium.train.optimisers import build_optimiser
@@ -23,8 +23,7 @@ _WARM_STEPS, _MIN_STEPS, _MIN_SECONDS, _BUDGET_SHARE = 2, 4, 2.0, 0.04
 
 def seconds_a_step(
     config: RunConfig,
-    objective: Objective,
-    learned: Learned,
+    material: Material,
     batch: Callable[[int], AnyBatch],
     *,
     budget_seconds: float,
@@ -34,7 +33,7 @@ def seconds_a_step(
     The mean and not the median: a run pays for its slow steps too. A longer run is measured for longer, since a
     machine's speed drifts.
     """
-    network = objective.network(config.model)
+    network = trained_network(config, material)
     key = Key(config.seed).child("measure")
     initialise(network, config.model, key)
     precision, many = config.train.precision, 1_000_000
@@ -42,7 +41,7 @@ def seconds_a_step(
     kept = kept_weights(weights, config.averaging, precision=precision, steps=many, saved={}, source="")
     steps = train_steps(
         weights,
-        learned,
+        material.learned,
         build_optimiser(config.optimiser, network),  # no unfreezing: every step as dear as the last
         map(batch, range(many)),
         start=0,

@@ -14,6 +14,7 @@ from trivium.core.progress import Progress
 from trivium.data.shards import PreparedData
 from trivium.objectives.build import is_nats_a_token
 from trivium.train.config import RunConfig
+from trivium.train.distributed import ALONE, Ranks
 from trivium.train.findings import Finding, config_error, first_error
 from trivium.train.footprint import (
     Machine,
@@ -31,6 +32,7 @@ from trivium.train.material import Material
 from trivium.train.plan_checks import plan_findings, plan_lines
 from trivium.train.readable import shown_examples
 from trivium.train.rehearsal import Overfit, Rehearsal, rehearse
+from trivium.train.sharded import is_sharding
 from trivium.train.text_checks import text_findings
 
 PREFLIGHT_SECONDS = 10.0
@@ -117,12 +119,31 @@ def _preflight(
 
 
 def look(
-    config: RunConfig, data: PreparedData, material: Material, out: Path, progress: Progress, *, seconds: float
+    config: RunConfig,
+    data: PreparedData,
+    material: Material,
+    out: Path,
+    progress: Progress,
+    *,
+    seconds: float,
+    ranks: Ranks = ALONE,
 ) -> None:
-    """Show what pre-flight finds out, and raise what the run is refused for; arguments are those of `preflight`."""
-    found = preflight(config, data, material, out, seconds=seconds)
+    """Show what pre-flight finds out, and raise what the run is refused for; arguments are those of `preflight`.
+
+    Of several ranks one looks: at micro-batches of the rows that each of them has. What memory a rank needs that keeps
+    but parts of the weights is not known here, and no run is refused for it.
+    """
+    machine = this_machine(out)
+    if is_sharding(config, ranks):
+        machine = machine._replace(memory=None)
+    shared = config.train.model_copy(update={"accumulation": config.train.accumulation * ranks.count})
+    found = preflight(
+        config.model_copy(update={"train": shared}), data, material, out, seconds=seconds, machine=machine
+    )
     for line in report_lines(found):
         progress.line(line)
+    if ranks.count > 1:
+        progress.line(f"  ranks      {ranks.count} share the work: expect about a {ranks.count}th of the time")
     error = first_error(found.findings)
     if error is not None:
         raise error
@@ -224,15 +245,17 @@ def _overfit_findings(config: RunConfig, first: float, overfit: Overfit) -> Iter
 
 
 def _memory(found: Rehearsal, sizes: Sizes, config: RunConfig, held: int | None) -> int:
-    """Return how much the process will hold at most."""
+    """Return how much the process will hold at most: in a step, while a checkpoint is written beside it."""
     base = held or 0
     state = sizes.state if found.state_bytes is None else found.state_bytes
-    # A checkpoint is put together in memory file by file, twice over, when gradients and activations are gone.
-    saving = base + sizes.weights + sizes.averages + sizes.copies + state + 2 * max(state, sizes.weights)
+    # All that a checkpoint holds is copied; then each file is put together in memory, twice over.
+    writing = sizes.weights + state + sizes.averages + 2 * max(state, sizes.weights)
     if found.peak is not None:
-        return max(found.peak, saving)
+        return found.peak + writing
     rows = config.train.rows // config.train.accumulation
-    return max(base + sizes.training + round((found.row_bytes or 0.0) * rows), saving)
+    if found.first_peak is not None and found.row_bytes is not None:
+        return found.first_peak + state + sizes.averages + round(found.row_bytes * rows) + writing
+    return base + sizes.training + round((found.row_bytes or 0.0) * rows) + writing
 
 
 def _run_seconds(config: RunConfig, material: Material, found: Rehearsal, sizes: Sizes, out: Path) -> float | None:

@@ -134,7 +134,8 @@ def _train(run: _Run, stopped_by: Callable[[], int | None]) -> dict[str, Any]:
             break
         if state.rollbacks >= train.max_rollbacks:
             raise error
-        run.progress.line(f"{error} Going back to the last checkpoint; the batches since are passed over.")
+        times = f"{state.rollbacks + 1} of {train.max_rollbacks}"
+        run.progress.line(f"{error} Going back to the last checkpoint ({times}); the batches since are passed over.")
         diverged = state
     return _finish(run, begun.kept.network, state)
 

@@ -62,7 +62,8 @@ def ready(
     def looked_at() -> RunConfig:
         settled = settle(config, material, None if seconds is None else seconds - reserved, begun, progress)
         if preflight_seconds:
-            look(settled, data, material, out, progress, seconds=preflight_seconds if seconds is None else reserved)
+            most = preflight_seconds if seconds is None else reserved
+            look(settled, data, material, out, progress, seconds=most, ranks=ranks)
         return settled
 
     return ranks.told(looked_at), material
@@ -99,7 +100,7 @@ def settle(config: RunConfig, material: Material, seconds: float | None, begun: 
     steps = train.steps or DEFAULT_STEPS
     if seconds is not None:
         step_seconds = sum(
-            share * seconds_a_step(config, material.objective, material.learned, batch, budget_seconds=share * seconds)
+            share * seconds_a_step(config, material, batch, budget_seconds=share * seconds)
             for share, batch in material.parts_alone()
         )
         network = material.objective.network(config.model)
