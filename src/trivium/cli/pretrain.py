@@ -1,18 +1,23 @@
 """trivium pretrain: shards to a model."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from trivium.cli.options import Out, Quiet, Set, StartFrom, Track
 
 if TYPE_CHECKING:
+    from trivium.core.progress import Progress
     from trivium.data.normal import Normal
+    from trivium.data.shards import PreparedData
     from trivium.model.folder import SavedModel
     from trivium.train.config import RunConfig
+    from trivium.train.distributed import Ranks
+
+_VERIFIED_BYTES = 2**28  # of prepared text, a third of a second: what is larger is taken to be as it was
 
 
 def command(
@@ -43,7 +48,6 @@ def command(
 
     from trivium.cli.environment import set_up_process
     from trivium.core.errors import ConfigError
-    from trivium.core.files import refuse_existing
     from trivium.core.progress import Silent
 
     if minutes is not None and steps is not None:
@@ -52,58 +56,96 @@ def command(
         raise ConfigError("--preflight-only looks at a run that is to begin: leave out --no-preflight and --resume.")
     set_up_process()
     from trivium.cli.progress import shown
-    from trivium.data.normal import normal_losses
-    from trivium.data.shards import PreparedData
-    from trivium.objectives.build import is_nats_a_token
-    from trivium.train.config import load_recipe
     from trivium.train.distributed import joined
-    from trivium.train.preflight import PREFLIGHT_SECONDS
-    from trivium.train.run import pretrain
-    from trivium.train.settle import ready
-    from trivium.train.trackers import open_trackers
 
     assignments = _assignments(settings, steps, seed, start_from)
     with joined() as ranks, shown(quiet=quiet) if ranks.first else nullcontext(Silent()) as progress:
-        config = load_recipe(recipe, assignments)
-        trackers = open_trackers(track or [])
-        if not resume:
-            ranks.told(lambda: refuse_existing(out))
-        opened = PreparedData.open(data)
-        # Opened when it is asked for, and once: a run that goes on from a checkpoint has no need of it.
-        start = cache(lambda: _start(config.start_from or ""))
-        if config.start_from is not None and not (resume and (out / "config.toml").is_file()):
-            config = _changed(config, start(), assignments)
-        preflight_seconds = 0.0 if no_preflight or resume else PREFLIGHT_SECONDS
+        opened = _opened(recipe, assignments, data, out, resume, ranks)
         if preflight_only:
-            ready(
-                config,
-                opened,
-                out,
-                progress=progress,
-                minutes=minutes,
-                start=start,
-                preflight_seconds=PREFLIGHT_SECONDS,
-                ranks=ranks,
-            )
-            return
-        normal = ranks.told(lambda: normal_losses(data, opened)) if is_nats_a_token(config.objective) else None
-        if normal is not None:
-            progress.line(f"normal losses of this text, nats a token: {normal}")
-        results = pretrain(
-            config,
-            opened,
-            out,
-            progress=progress,
-            minutes=minutes,
-            resume=resume,
-            normal=normal,
-            start=start,
-            ranks=ranks,
-            trackers=trackers,
-            preflight_seconds=preflight_seconds,
-        )
-        for line in _closing(results, out, normal):
-            progress.line(line)
+            _look(opened, out, minutes, progress, ranks)
+        else:
+            _pretrain(opened, out, minutes, resume, track or [], not (no_preflight or resume), progress, ranks)
+
+
+class _Opened(NamedTuple):
+    """What a run is made from."""
+
+    config: "RunConfig"
+    data: "PreparedData"
+    start: "Callable[[], SavedModel]"
+
+
+def _opened(recipe: str, assignments: list[str], data: Path, out: Path, resume: bool, ranks: "Ranks") -> _Opened:
+    """Read the recipe and open the data; raise a UserError for what is not there, is damaged, or stands in the way."""
+    from trivium.core.files import refuse_existing
+    from trivium.data.shards import PreparedData
+    from trivium.train.config import load_recipe
+
+    config = load_recipe(recipe, assignments)
+    if not resume:
+        ranks.told(lambda: refuse_existing(out))
+    opened = PreparedData.open(data)
+    ranks.told(lambda: opened.verify(max_bytes=_VERIFIED_BYTES))
+    # Opened when it is asked for, and once: a run that goes on from a checkpoint has no need of it.
+    start = cache(lambda: _start(config.start_from or ""))
+    if config.start_from is not None and not (resume and (out / "config.toml").is_file()):
+        config = _changed(config, start(), assignments)
+    return _Opened(config, opened, start)
+
+
+def _look(opened: _Opened, out: Path, minutes: float | None, progress: "Progress", ranks: "Ranks") -> None:
+    """Say what the run would be."""
+    from trivium.train.preflight import PREFLIGHT_SECONDS
+    from trivium.train.settle import ready
+
+    ready(
+        opened.config,
+        opened.data,
+        out,
+        progress=progress,
+        minutes=minutes,
+        start=opened.start,
+        preflight_seconds=PREFLIGHT_SECONDS,
+        ranks=ranks,
+    )
+
+
+def _pretrain(
+    opened: _Opened,
+    out: Path,
+    minutes: float | None,
+    resume: bool,
+    track: list[str],
+    preflight: bool,
+    progress: "Progress",
+    ranks: "Ranks",
+) -> None:
+    """Make the run, and say how it ended."""
+    from trivium.data.normal import normal_losses
+    from trivium.objectives.build import is_nats_a_token
+    from trivium.train.preflight import PREFLIGHT_SECONDS
+    from trivium.train.run import pretrain
+    from trivium.train.trackers import open_trackers
+
+    trackers, normal = open_trackers(track), None
+    if is_nats_a_token(opened.config.objective):
+        normal = ranks.told(lambda: normal_losses(opened.data.folder, opened.data))
+        progress.line(f"normal losses of this text, nats a token: {normal}")
+    results = pretrain(
+        opened.config,
+        opened.data,
+        out,
+        progress=progress,
+        minutes=minutes,
+        resume=resume,
+        normal=normal,
+        start=opened.start,
+        ranks=ranks,
+        trackers=trackers,
+        preflight_seconds=PREFLIGHT_SECONDS if preflight else 0.0,
+    )
+    for line in _closing(results, out, normal):
+        progress.line(line)
 
 
 def _assignments(settings: list[str] | None, steps: int | None, seed: int | None, start_from: str | None) -> list[str]:
@@ -120,6 +162,8 @@ def _closing(results: dict[str, Any], out: Path, normal: "Normal | None") -> Ite
         f"done: held-out loss {loss:.3f}{beside}; {results['tokens']:,} tokens in "
         f"{results['seconds']:.0f} s. {out / 'model'} is the model; `trivium report {out}` draws the curves."
     )
+    if normal is not None and loss > normal.uniform - 0.05:
+        yield "warning: that is the loss of guessing: nothing was learned; look at optimiser.lr, and train for longer."
     if best["loss"] < 0.98 * loss:
         yield (
             f"the held-out loss was {best['loss']:.3f} at step {best['step']} (kept in checkpoints/), "

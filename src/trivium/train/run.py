@@ -20,7 +20,7 @@ from trivium.model.count import num_parameters
 from trivium.model.folder import save_model, unique_tensors
 from trivium.objectives.base import Objective
 from trivium.train.begin import AVERAGE, START, Begun, begin
-from trivium.train.checkpoint import CheckpointWriter
+from trivium.train.checkpoint import CheckpointWriter, checkpoints
 from trivium.train.config import RunConfig
 from trivium.train.distributed import ALONE, Ranks
 from trivium.train.log import Log
@@ -90,6 +90,8 @@ def pretrain(
         config = same_run(fit_to_data(begun_alike(config, before), data), before, progress)
         material = make_material(config, data, start)
         require_ranks(config, material, ranks)
+        if not checkpoints(out):
+            progress.line(f"nothing is saved in {out} yet: the run begins at step 0")
     else:
         config, material = ready(
             config,
