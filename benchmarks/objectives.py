@@ -5,7 +5,8 @@
 FOLDER holds en_mix_10m.train.txt.xz, en_mix_10m.dev.txt.xz, sst2.tar.xz and conll2003.tar.xz. Every cell is one run,
 pretrained with the same number of floating-point operations (counted on a real step; with the usual 45 TFLOP a tiny
 model has about ten minutes of one core), then scored: an encoder fine-tuned on 4,000 examples of SST-2 (accuracy) and
-of CoNLL-2003 (words right), a decoder by bits a byte of the held-out text. A cell is written to
+of CoNLL-2003 (words right), a decoder by bits a byte of the held-out text. What is computed in is the processor's own
+choice (float32 where bfloat16 is not in hardware) and said in each row. A cell is written to
 benchmarks/results/objectives.json as soon as it is there: when it is stopped, the same command goes on.
 """
 
@@ -22,7 +23,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean, median, stdev
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any, NamedTuple
 
 RESULTS = Path(__file__).parent / "results" / "objectives.json"
@@ -105,7 +106,12 @@ def run_all(cells: list[Cell], arguments: argparse.Namespace) -> None:
             process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
             running.append((cell, seed, process))
             print(f"{cell.name}, seed {seed}: begun", flush=True)
-        cell, seed, process = running.pop(0)
+        ended = next((each for each in running if each[2].poll() is not None), None)
+        if ended is None:
+            sleep(1.0)
+            continue
+        running.remove(ended)
+        cell, seed, process = ended
         out, _ = process.communicate()
         if process.returncode:
             print(f"{cell.name}, seed {seed}: failed with {process.returncode}", flush=True)
@@ -116,13 +122,17 @@ def run_all(cells: list[Cell], arguments: argparse.Namespace) -> None:
 
 def run(cell: Cell, seed: int, work: Path, tflop: float) -> dict[str, Any]:
     """Pretrain one cell and score it; return its row."""
+    from trivium.cli.environment import set_up_process
+
+    set_up_process()
     from trivium.core.progress import Silent
     from trivium.data.shards import PreparedData
     from trivium.train.config import load_recipe
+    from trivium.train.measure import settled_precision
     from trivium.train.run import pretrain
 
     data = PreparedData.open(work / f"data-{cell.vocabulary}")
-    config = load_recipe(cell.preset, [f"seed={seed}", "train.precision=bfloat16", *cell.settings])
+    config = load_recipe(cell.preset, [f"seed={seed}", *cell.settings])
     gflop = flop_a_step(config, data) / 1e9
     steps = max(10, round(tflop * 1e3 / gflop))
     config = config.model_copy(update={"train": config.train.model_copy(update={"steps": steps})})
@@ -130,10 +140,11 @@ def run(cell: Cell, seed: int, work: Path, tflop: float) -> dict[str, Any]:
     shutil.rmtree(out, ignore_errors=True)
     begun = perf_counter()
     results = pretrain(config, data, out, progress=Silent())
+    settings = {"preset": cell.preset, "set": list(cell.settings), "vocabulary": cell.vocabulary, "seed": seed}
     row = {
         "work": cell.name,
         "unit": "see scores",
-        "settings": {"preset": cell.preset, "set": list(cell.settings), "vocabulary": cell.vocabulary, "seed": seed},
+        "settings": settings | {"precision": settled_precision(config.train.precision)},
         "tflop": tflop,
         "steps": steps,
         "tokens": results["tokens"],
@@ -179,7 +190,7 @@ def score_encoder(run_folder: Path, work: Path, seed: int) -> dict[str, float]:
         out = work / f"{run_folder.name}-{name}"
         shutil.rmtree(out, ignore_errors=True)
         files = (work / f"{name}-{split}.{ending}" for split in ("train", "valid"))
-        config = finetune_config(task, [f"seed={seed}", "epochs=4", "precision=bfloat16"])
+        config = finetune_config(task, [f"seed={seed}", "epochs=4"])
         train, valid = files
         results = finetune(open_run(run_folder), config, train=train, valid=valid, out=out)
         scores[name] = round(results["valid"]["accuracy"], 4)
