@@ -235,6 +235,8 @@ def _memory(found: Rehearsal, sizes: Sizes, config: RunConfig, held: int | None)
     if found.peak is not None:
         return max(found.peak, saving)
     rows = config.train.rows // config.train.accumulation
+    if found.first_peak is not None and found.row_bytes is not None:
+        return max(found.first_peak + state + sizes.averages + round(found.row_bytes * rows), saving)
     return max(base + sizes.training + round((found.row_bytes or 0.0) * rows), saving)
 
 

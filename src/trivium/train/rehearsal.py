@@ -30,8 +30,8 @@ from trivium.train.validate import held_out_loss
 # Enough for any learning rate near a good one to show; fewer tell nothing.
 OVERFIT_STEPS, LEAST_OVERFIT_STEPS = 30, 20
 _DRAWN_A_SECOND = 4e7  # parameters that are drawn in a second, about
-_FEW_STEPS, _SOME_STEPS, _MOST_STEPS, _SURE = 3, 16, 64, 0.01
-_SHARE_OF_PASS, _SHARE_OF_HEART, _SHARE_OF_SPEED = 0.15, 0.5, 0.9
+_FEW_STEPS, _SOME_STEPS, _MOST_STEPS, _SURE = 2, 16, 64, 0.01
+_SHARE_OF_PASS, _SHARE_OF_HEART, _SHARE_OF_SPEED = 0.35, 0.5, 0.9
 _LONG_ENOUGH = 5.0  # seconds that a run takes before trying it out is worth a part of them
 _LEAST_SECONDS, _SHARE_OF_RUN = 1.0, 0.1
 
@@ -61,7 +61,8 @@ class Rehearsal(NamedTuple):
     step_seconds: float | None = None
     validation_seconds: float | None = None  # of one batch of held-out rows
     peak: int | None = None  # bytes that the process held at most, in whole steps
-    row_bytes: float | None = None  # what the activations of one row take, where no whole step was made
+    first_peak: int | None = None  # bytes that it held at most with the fewest rows and no optimiser
+    row_bytes: float | None = None  # what the activations of one row more take
     state_bytes: int | None = None  # of the optimiser, measured
     overfit: Overfit | None = None
     not_tried: str = ""  # why something was left out, in one line
@@ -109,11 +110,13 @@ def rehearse(
         rows = min(max(4 * rows, least), micro.num_rows)
         if rows > least and row_seconds * rows > _SHARE_OF_PASS * (seconds - (perf_counter() - begun)):
             break
-        for _ in range(2):  # the faster of two: what disturbs a single one is not the run's
-            timed = perf_counter()
-            fuller = _pass(weights, material, micro.rows(0, rows), key)
-            row_seconds = min(row_seconds, (perf_counter() - timed) / rows)
-        found = fuller._replace(row_bytes=row_bytes, num_parameters=found.num_parameters)
+        timed = perf_counter()
+        fuller = _pass(weights, material, micro.rows(0, rows), key)
+        row_seconds = min(row_seconds, (perf_counter() - timed) / rows)
+        highest = peak_bytes()
+        if rows > least and peak is not None and highest is not None:
+            row_bytes = max(0, highest - peak) / (rows - least)
+        found = fuller._replace(row_bytes=row_bytes, first_peak=peak, num_parameters=found.num_parameters)
     expected = row_seconds * whole.num_rows * (config.train.steps or 1)
     hopeless = found.spoilt or len(found.without_gradient) == found.num_parameters
     if hopeless or expected < _LONG_ENOUGH:
