@@ -3,9 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from support import shrink
 from trivium.core.batch import AnyBatch, Batch, Rows
@@ -16,12 +18,14 @@ from trivium.data.manifest import Ledger
 from trivium.data.shards import DataWriter, PreparedData
 from trivium.data.tokenizer import Tokenizer
 from trivium.data.words import token_bits
+from trivium.model.config import ModelConfig
+from trivium.model.folder import SavedModel
 from trivium.model.presets import preset
 from trivium.objectives.base import Objective
 from trivium.objectives.build import ObjectiveConfig, usual_objective
 from trivium.train.config import RunConfig, TrainConfig
 from trivium.train.footprint import Machine
-from trivium.train.material import Material
+from trivium.train.material import Material, make_material
 from trivium.train.optimiser_config import AdamWConfig
 from trivium.train.preflight import Preflight, preflight
 from trivium.train.settle import ready
@@ -142,3 +146,70 @@ def shuffled(batch: Batch) -> Batch:
     """The labels in another order."""
     order = torch.randperm(batch.labels_BN.numel(), generator=torch.Generator().manual_seed(0))
     return replace(batch, labels_BN=batch.labels_BN.reshape(-1)[order].view_as(batch.labels_BN))
+
+
+def unshifted(batch: Batch) -> Batch:
+    return replace(batch, labels_BN=batch.tokens_BL.clone())
+
+
+def all_alike(batch: Batch) -> Batch:
+    return replace(batch, labels_BN=torch.full_like(batch.labels_BN, 200))
+
+
+def on_padding(batch: Batch) -> Batch:
+    document_BL = batch.layout.document_BL.clone()
+    document_BL[:, -6:] = -1
+    return replace(batch, layout=replace(batch.layout, document_BL=document_BL))
+
+
+def sees_ahead(batch: Batch) -> Batch:
+    return replace(
+        batch,
+        layout=batch.layout.ranked(
+            batch.layout.document_BL, batch.layout.position_BL, torch.zeros_like(batch.layout.rank_BL)
+        ),
+    )
+
+
+def too_many(batch: Batch) -> Batch:
+    return replace(batch, labels_BN=batch.labels_BN + 10_000)
+
+
+class Frozen(Spoilt):
+    """An objective whose network does not learn what it should."""
+
+    def network(self, config: ModelConfig) -> nn.Module:
+        network = self.inner.network(config)
+        for name, parameter in network.named_parameters():
+            if self.is_frozen(name):
+                parameter.requires_grad_(False)
+        return network
+
+    def is_frozen(self, name: str) -> bool:
+        return True
+
+
+class FrozenBlock(Frozen):
+    def is_frozen(self, name: str) -> bool:
+        return "blocks.0" in name
+
+
+@dataclass(frozen=True)
+class World:
+    """What mistakes are made in."""
+
+    data: PreparedData
+    folder: Path
+
+    def look(self, config: RunConfig, data: PreparedData | None = None, **options: Any) -> Preflight:
+        return looked(config, data or self.data, self.folder / "out", **options)
+
+    def prepare(self, name: str, train: Sequence[str], validation: Sequence[str], **options: Any) -> PreparedData:
+        return prepared(self.folder / name, train, validation, **options)
+
+    def saved(self, config: RunConfig, *, tokenizer: bytes | None = None) -> SavedModel:
+        """A model of random weights that a run may begin with."""
+        model = config.model.model_copy(update={"vocabulary_size": self.data.tokenizer.vocabulary_size})
+        material = make_material(config.model_copy(update={"model": model}), self.data, None)
+        network = material.objective.exported(material.objective.network(model))
+        return SavedModel(model, network, tokenizer or self.data.tokenizer.to_bytes())

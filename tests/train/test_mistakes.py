@@ -1,28 +1,31 @@
 """Mistakes that users' runs die of, one by one: each is caught before step 0 or while the run is under way."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from preflight_support import (
     LR,
     ROOMY,
     STEPS,
-    Spoilt,
+    Frozen,
+    FrozenBlock,
+    World,
+    all_alike,
     changed,
-    looked,
+    on_padding,
     prepared,
     run_of,
+    sees_ahead,
     shifted,
     shuffled,
     spoilt,
     texts,
+    too_many,
+    unshifted,
 )
 from run_support import MadeUpData, MadeUpTokenizer
-from torch import nn
 
 from support import SPECIAL
 from trivium.core.batch import Batch
@@ -31,40 +34,17 @@ from trivium.core.progress import Silent
 from trivium.data.normal import normal_losses
 from trivium.data.shards import PreparedData
 from trivium.data.tokenizer import Tokenizer
-from trivium.model.config import ModelConfig
-from trivium.model.folder import SavedModel
 from trivium.objectives.causal import CausalConfig
 from trivium.objectives.masked import MaskedConfig
 from trivium.objectives.spans import SpansConfig
 from trivium.train.config import RunConfig, load_recipe
 from trivium.train.distributed import ALONE
 from trivium.train.log import Log, read_log
-from trivium.train.material import Material, make_material
+from trivium.train.material import Material
 from trivium.train.pace_config import UnfreezeBySteps
 from trivium.train.preflight import Preflight, preflight
 from trivium.train.run import _Run, _train, pretrain
 from trivium.train.settle import ready
-
-
-@dataclass(frozen=True)
-class World:
-    """What mistakes are made in."""
-
-    data: PreparedData
-    folder: Path
-
-    def look(self, config: RunConfig, data: PreparedData | None = None, **options: Any) -> Preflight:
-        return looked(config, data or self.data, self.folder / "out", **options)
-
-    def prepare(self, name: str, train: Sequence[str], validation: Sequence[str], **options: Any) -> PreparedData:
-        return prepared(self.folder / name, train, validation, **options)
-
-    def saved(self, config: RunConfig, *, tokenizer: bytes | None = None) -> SavedModel:
-        """A model of random weights that a run may begin with."""
-        model = config.model.model_copy(update={"vocabulary_size": self.data.tokenizer.vocabulary_size})
-        material = make_material(config.model_copy(update={"model": model}), self.data, None)
-        network = material.objective.exported(material.objective.network(model))
-        return SavedModel(model, network, tokenizer or self.data.tokenizer.to_bytes())
 
 
 @pytest.fixture(scope="module")
@@ -83,52 +63,6 @@ DECODER, ENCODER = "decoder-tiny", "encoder-tiny"
 
 def wrong(world: World, mistake: Callable[[Batch], Batch], name: str = DECODER) -> Preflight:
     return world.look(run_of(name), change=lambda material: spoilt(material, mistake), seconds=1.0)
-
-
-def unshifted(batch: Batch) -> Batch:
-    return replace(batch, labels_BN=batch.tokens_BL.clone())
-
-
-def all_alike(batch: Batch) -> Batch:
-    return replace(batch, labels_BN=torch.full_like(batch.labels_BN, 200))
-
-
-def on_padding(batch: Batch) -> Batch:
-    document_BL = batch.layout.document_BL.clone()
-    document_BL[:, -6:] = -1
-    return replace(batch, layout=replace(batch.layout, document_BL=document_BL))
-
-
-def sees_ahead(batch: Batch) -> Batch:
-    return replace(
-        batch,
-        layout=batch.layout.ranked(
-            batch.layout.document_BL, batch.layout.position_BL, torch.zeros_like(batch.layout.rank_BL)
-        ),
-    )
-
-
-def too_many(batch: Batch) -> Batch:
-    return replace(batch, labels_BN=batch.labels_BN + 10_000)
-
-
-class Frozen(Spoilt):
-    """An objective whose network does not learn what it should."""
-
-    def network(self, config: ModelConfig) -> nn.Module:
-        network = self.inner.network(config)
-        for name, parameter in network.named_parameters():
-            if self.is_frozen(name):
-                parameter.requires_grad_(False)
-        return network
-
-    def is_frozen(self, name: str) -> bool:
-        return True
-
-
-class FrozenBlock(Frozen):
-    def is_frozen(self, name: str) -> bool:
-        return "blocks.0" in name
 
 
 def frozen(world: World, kind: type[Frozen]) -> Preflight:
