@@ -137,8 +137,7 @@ def _pass(weights: TrainedWeights, material: Material, batch: AnyBatch, key: Key
     terms = material.learned.loss(weights.compute, batch, key)
     total = torch.stack([term.weight * term.sum / (counts[term.name] or 1.0) for term in terms]).sum()
     if total.requires_grad:
-        total.backward()  # type: ignore[no-untyped-call]
-    weights.collect_gradients()
+        weights.backward(total)
     named = [(name, parameter.grad) for name, parameter in weights.master.named_parameters()]
     untouched = tuple(name for name, gradient in named if gradient is None or not gradient.any())
     spoilt = tuple(name for name, gradient in named if gradient is not None and not bool(gradient.isfinite().all()))
