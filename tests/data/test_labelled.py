@@ -89,7 +89,7 @@ def test_other_column_names_and_byte_order_mark(tmp_path):
         ("a.csv", b" \n", r"empty"),
         ("a.csv", b"text,label\nx,\xff\n", r"a\.csv:2: not valid UTF-8 \(byte 0xff\)"),
         ("a.csv", b"text,label\nx\0,a\n", r"a\.csv:2: expected text, found binary data"),
-        ("a.csv.gz", gzip.compress(b"text,label\nx,a\n" * 99)[:-9], r"cannot be read"),
+        ("a.csv.gz", gzip.compress(b"text,label\nx,a\n" * 99, mtime=0)[:-9], r"cannot be read"),
         ("a.jsonl", b'{"text": "x", "label": ["a", "b"]}\n', r"a list \(several labels\); today only a string"),
         ("a.jsonl", b'{"text": "x", "label": 0.5}\n', r"a number \(regression\); today only a string"),
         ("a.jsonl", b'{"text": "x", "label": true}\n', r"`label` is true or false; expected a string"),
