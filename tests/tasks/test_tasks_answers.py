@@ -12,7 +12,7 @@ from trivium.data.labelled import UNSCORED, LabelExample
 from trivium.data.packing import first_fit
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.model.pooling import document_means
-from trivium.tasks.answers import answers, score
+from trivium.tasks.answers import class_answers, score_classes
 from trivium.tasks.base import Example, Task, class_logits
 from trivium.tasks.build import learned_task
 from trivium.tasks.pieces import Piece, pack, row_capacity
@@ -84,13 +84,13 @@ def test_answers_come_in_order_and_do_not_depend_on_what_they_are_read_with(task
     task = learned_task(task_name, examples)
     model = lively_model("encoder", task)
     encoded = task.encode(examples, reading(row_length=32))
-    together = list(answers(model, encoded, num_classes=len(task.labels), rows=7))
+    together = list(class_answers(model, encoded, num_classes=len(task.labels), rows=7))
     assert len(together) == len(examples) > 256  # more than are read at a time
     for number in range(0, 300, 23):
         alone = task.encode([examples[number]], reading(row_length=32))
-        [single] = answers(model, alone, num_classes=len(task.labels))
-        np.testing.assert_allclose(single.log_probabilities_AC, together[number].log_probabilities_AC, atol=1e-5)
-        np.testing.assert_allclose(np.exp(single.log_probabilities_AC).sum(axis=1), 1.0, atol=1e-9)
+        [single] = class_answers(model, alone, num_classes=len(task.labels))
+        np.testing.assert_allclose(single.outputs_AC, together[number].outputs_AC, atol=1e-5)
+        np.testing.assert_allclose(np.exp(single.outputs_AC).sum(axis=1), 1.0, atol=1e-9)
 
 
 def test_the_windows_of_a_text_are_averaged() -> None:
@@ -98,7 +98,7 @@ def test_the_windows_of_a_text_are_averaged() -> None:
     task = learned_task("classify", examples)
     model = lively_model("decoder", task)
     encoded = task.encode(examples, reading("decoder", 32))
-    given = list(answers(model, encoded, num_classes=3))
+    given = list(class_answers(model, encoded, num_classes=3))
     for number, answer in enumerate(given):
         pieces = [piece for piece in encoded.pieces if piece.example == number]
         assert answer.windows_A[0] == len(pieces) > 2
@@ -106,7 +106,7 @@ def test_the_windows_of_a_text_are_averaged() -> None:
             each = [class_logits(model, _alone(piece, both_ways=False)).log_softmax(-1) for piece in pieces]
         mean_C = torch.stack(each).mean(0)[0]
         expected_C = (mean_C - mean_C.logsumexp(-1)).numpy()
-        np.testing.assert_allclose(answer.log_probabilities_AC[0], expected_C, atol=1e-5)
+        np.testing.assert_allclose(answer.outputs_AC[0], expected_C, atol=1e-5)
 
 
 @pytest.mark.parametrize("task_name", ["label", "classify"])
@@ -115,12 +115,12 @@ def test_every_answer_is_counted_once(task_name: str, row_length: int) -> None:
     examples = _examples(task_name, 80, seed=4, longest=60)
     task = learned_task(task_name, examples)
     model = lively_model("encoder", task).train()
-    scores = score(model, task.labels, task.encode(examples, reading(row_length=row_length)))
+    scores = score_classes(model, task.labels, task.encode(examples, reading(row_length=row_length)))
     assert model.training  # as it was
     gold = [label for example in examples for label in task.gold(example)]
     assert scores.metrics["coverage"] == 1.0
-    assert scores.confusion.total == len(gold) > 50
-    counts = {label: row["count"] for label, row in scores.confusion.by_label().items()}
+    assert np.sum(scores.confusion["counts"]) == len(gold) > 50
+    counts = {label: row["count"] for label, row in scores.by_label.items()}
     assert {label: gold.count(label) for label in set(gold)} == {k: v for k, v in counts.items() if v}
     assert set(scores.metrics) == {"accuracy", "macro_f1", "matthews", "loss", "coverage"}
 
@@ -137,9 +137,9 @@ def test_words_that_are_not_scored_are_neither_learned_nor_counted() -> None:
     assert term.name == "label" and term.count == scored
     assert UNSCORED not in task.labels
     nothing = task.encode([LabelExample(("ba", "ke"), (UNSCORED, UNSCORED))], reading())
-    [answer] = answers(lively_model("encoder", task), nothing, num_classes=len(task.labels))
-    assert answer.log_probabilities_AC.shape == (0, len(task.labels))
-    assert score(lively_model("encoder", task), task.labels, nothing).metrics["coverage"] == 0.0
+    [answer] = class_answers(lively_model("encoder", task), nothing, num_classes=len(task.labels))
+    assert answer.outputs_AC.shape == (0, len(task.labels))
+    assert score_classes(lively_model("encoder", task), task.labels, nothing).metrics["coverage"] == 0.0
 
 
 def test_an_answer_that_is_not_given_lowers_the_coverage() -> None:
@@ -147,7 +147,7 @@ def test_an_answer_that_is_not_given_lowers_the_coverage() -> None:
     task = learned_task("label", examples)
     encoded = task.encode(examples, reading())
     without = encoded._replace(pieces=[piece for piece in encoded.pieces if piece.example != 3])
-    scores = score(lively_model("encoder", task), task.labels, without)
+    scores = score_classes(lively_model("encoder", task), task.labels, without)
     missing = len(encoded.gold[3])
     assert missing and scores.metrics["coverage"] == pytest.approx(1 - missing / encoded.num_answers)
 

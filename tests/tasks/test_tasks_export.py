@@ -25,7 +25,7 @@ from trivium.model.folder import load_tensors, save_model, unique_tensors
 from trivium.model.heads import Network
 from trivium.model.initialise import initialise
 from trivium.model.presets import preset
-from trivium.tasks.answers import answers
+from trivium.tasks.answers import class_answers
 from trivium.tasks.base import reads_both_ways
 from trivium.tasks.build import empty_model, head_kind, learned_task
 from trivium.tasks.config import finetune_config
@@ -63,8 +63,8 @@ def tuned_model(name: str, task_name: str, folder: Path) -> TunedModel:
 
 def probabilities(tuned: TunedModel, examples: Sequence[object]) -> list[np.ndarray]:
     encoded = tuned.task.encode(examples, tuned.reading, known=False)
-    answered = answers(tuned.model, encoded, num_classes=len(tuned.task.labels))
-    return [np.exp(answer.log_probabilities_AC) for answer in answered]
+    answered = class_answers(tuned.model, encoded, num_classes=len(tuned.task.labels))
+    return [np.exp(answer.outputs_AC) for answer in answered]
 
 
 @pytest.mark.parametrize("name", [*CLASSIFIERS, *WRITERS])
@@ -204,6 +204,6 @@ def test_a_task_that_was_read_reads_words_and_texts_again(tmp_path: Path) -> Non
     load_tensors(model, found.tensors, "the test")
     examples = [LabelExample(("loke", "mira"), ("", ""))]
     encoded = tuned.task.encode(examples, Reading(tokenizer(), 64, True), known=False)
-    (one,) = answers(model.eval(), encoded, num_classes=len(tuned.task.labels))
-    (other,) = answers(tuned.model, encoded, num_classes=len(tuned.task.labels))
-    np.testing.assert_array_equal(one.log_probabilities_AC, other.log_probabilities_AC)
+    (one,) = class_answers(model.eval(), encoded, num_classes=len(tuned.task.labels))
+    (other,) = class_answers(tuned.model, encoded, num_classes=len(tuned.task.labels))
+    np.testing.assert_array_equal(one.outputs_AC, other.outputs_AC)

@@ -15,7 +15,7 @@ from trivium.data.labelled import ClassifyExample, LabelExample
 from trivium.model.build import build_network
 from trivium.model.initialise import initialise
 from trivium.model.roles import layer_depths
-from trivium.tasks.answers import score
+from trivium.tasks.answers import score_classes
 from trivium.tasks.build import build_model, build_task, empty_model, learned_task
 from trivium.tasks.config import FinetuneConfig, finetune_config
 from trivium.tasks.fit import Fitted, fit
@@ -42,7 +42,7 @@ def test_a_small_network_learns_an_easy_task(family: str, task: str) -> None:
     assert len(fitted.epochs) == 20 and fitted.best in fitted.epochs
     make = {"label": label_examples, "classify": classify_examples}[task]
     fresh = fitted.tuned.task.encode(make(40, seed=3), fitted.tuned.reading)
-    assert score(fitted.tuned.model, fitted.tuned.task.labels, fresh).metrics["accuracy"] > 0.9
+    assert score_classes(fitted.tuned.model, fitted.tuned.task.labels, fresh).metrics["accuracy"] > 0.9
 
 
 def test_the_best_epochs_weights_are_kept() -> None:
@@ -56,7 +56,7 @@ def test_the_best_epochs_weights_are_kept() -> None:
     fitted = fit(begin, task, task.encode(train, begin.reading()), encoded, config)
     assert fitted.best.step < fitted.epochs[-1].step
     assert fitted.best.metrics["accuracy"] == max(epoch.metrics["accuracy"] for epoch in fitted.epochs)
-    assert score(fitted.tuned.model, task.labels, encoded).metrics == pytest.approx(fitted.best.metrics)
+    assert score_classes(fitted.tuned.model, task.labels, encoded).metrics == pytest.approx(fitted.best.metrics)
     assert fitted.epochs[-1].metrics["loss"] != pytest.approx(fitted.best.metrics["loss"])
 
 

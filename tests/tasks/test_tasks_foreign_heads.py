@@ -23,7 +23,7 @@ from trivium.model.config import with_vocabulary
 from trivium.model.folder import save_model
 from trivium.model.initialise import initialise
 from trivium.model.presets import preset
-from trivium.tasks.answers import answers
+from trivium.tasks.answers import class_answers
 from trivium.tasks.config import finetune_config
 from trivium.tasks.export import export_huggingface
 from trivium.tasks.finetune import finetune
@@ -113,8 +113,8 @@ def writer_folder(name: str, folder: Path) -> Path:
 
 def probabilities(tuned: TunedModel) -> np.ndarray:
     encoded = tuned.task.encode(EXAMPLES, tuned.reading, known=False)
-    answered = answers(tuned.model, encoded, num_classes=len(tuned.task.labels))
-    return np.stack([np.exp(answer.log_probabilities_AC[0]) for answer in answered])
+    answered = class_answers(tuned.model, encoded, num_classes=len(tuned.task.labels))
+    return np.stack([np.exp(answer.outputs_AC[0]) for answer in answered])
 
 
 def pipeline_probabilities(folder: Path, labels: tuple[str, ...], *, rows: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from trivium.data.labelled import ClassifyExample, LabelExample
 from trivium.model.config import DEFAULT_READOUT
 from trivium.model.dropout import StochasticDepth
 from trivium.model.parts import Looped
-from trivium.tasks.answers import score
+from trivium.tasks.answers import score_classes
 from trivium.tasks.build import learned_task
 from trivium.tasks.config import finetune_config
 from trivium.tasks.fit import Fitted, fit
@@ -141,7 +141,7 @@ def test_an_average_is_what_is_scored_and_kept(precision: str) -> None:
         mean = torch.stack([weights[name].double() for weights in seen[-3:]]).mean(0)
         torch.testing.assert_close(tensor.double(), mean, rtol=1e-4, atol=1e-6)
     encoded = averaged.tuned.task.encode(label_examples(10, seed=2), averaged.tuned.reading)
-    scores = score(averaged.tuned.model, averaged.tuned.task.labels, encoded).metrics
+    scores = score_classes(averaged.tuned.model, averaged.tuned.task.labels, encoded).metrics
     assert scores["loss"] == pytest.approx(averaged.best.metrics["loss"], rel=1e-6 if precision == "float32" else 0.02)
     assert scores["loss"] != short.best.metrics["loss"]
 

@@ -75,13 +75,11 @@ def _lines() -> Iterator[str]:
 
 def _task_metrics(run: Path, file: Path) -> dict[str, float]:
     from trivium.core.errors import DataError
-    from trivium.tasks.answers import score
-    from trivium.tasks.build import check_labels
     from trivium.tasks.folder import load_tuned
 
     if file.is_dir():
         raise DataError(f"--data {file}: a fine-tuned run is scored on a labelled file, found a folder.")
     tuned = load_tuned(run)
     examples = tuned.task.read(file, min_classes=1)
-    check_labels(tuned.task, examples, str(file))
-    return score(tuned.model, tuned.task.labels, tuned.task.encode(examples, tuned.reading)).metrics
+    tuned.task.check(examples, str(file))
+    return tuned.task.score(tuned.model, tuned.task.encode(examples, tuned.reading)).metrics

@@ -54,6 +54,7 @@ class Batch:
         vectors: dense inputs in place of some tokens, or None.
         source: what the encoder of an encoder-decoder reads; the rest is then the decoder's.
         documents: labels of whole documents, each at one place of its document, or None.
+        targets_BNC: float32, numbers to be predicted at each labelled place instead of a label, or None.
         chances_BN: float32 in [0, 1), a lot for each labelled place, where the loss draws something there, or None.
         noise_BLD: what is added to the embedded tokens (of the hidden size, after the embedding's norm, dropout and
             projection), or None.
@@ -70,6 +71,7 @@ class Batch:
     vectors: Vectors | None = None
     source: "Batch | None" = None
     documents: Labels | None = None
+    targets_BNC: Tensor | None = None
     chances_BN: Tensor | None = None
     noise_BLD: Tensor | None = None
     first_row: int = 0
@@ -98,6 +100,7 @@ class Batch:
             vectors=None if self.vectors is None else Vectors(*map(function, self.vectors)),
             source=None if self.source is None else self.source.map(function),
             documents=None if self.documents is None else Labels(*map(function, self.documents)),
+            targets_BNC=None if self.targets_BNC is None else function(self.targets_BNC),
             chances_BN=None if self.chances_BN is None else function(self.chances_BN),
             noise_BLD=None if self.noise_BLD is None else function(self.noise_BLD),
         )

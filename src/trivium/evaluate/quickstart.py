@@ -27,7 +27,6 @@ from trivium.evaluate.quickstart_page import quickstart_report
 from trivium.evaluate.quickstart_words import examples_of, verdict
 from trivium.evaluate.speed import Speed, network_reader, reading_speed
 from trivium.model.folder import SavedModel, load_model
-from trivium.tasks.answers import score
 from trivium.tasks.build import learned_task
 from trivium.tasks.config import FinetuneConfig, finetune_config
 from trivium.tasks.finetune import finetune
@@ -209,7 +208,7 @@ def _test_accuracy(job: _Job, start: Start, config: FinetuneConfig) -> float:
     task = learned_task("label", job.examples["train"])
     encoded = {split: task.encode(examples, start.reading()) for split, examples in job.examples.items()}
     fitted = fit(start, task, encoded["train"], encoded["validation"], config, progress=job.progress)
-    return score(fitted.tuned.model, task.labels, encoded["test"]).metrics["accuracy"]
+    return task.score(fitted.tuned.model, encoded["test"]).metrics["accuracy"]
 
 
 def _measure(job: _Job, family: Family, saved: SavedModel, tuned: _Tuned, speed: Speed) -> dict[str, Any]:

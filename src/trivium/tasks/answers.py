@@ -1,6 +1,6 @@
-"""What a fine-tuned model answers, and how good that is: every answer of every example is given and counted."""
+"""What a fine-tuned model answers, and how good answers that are classes are: every answer is given and counted."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -12,32 +12,37 @@ from trivium.data.packing import first_fit
 from trivium.tasks.base import class_logits
 from trivium.tasks.metrics import Confusion
 from trivium.tasks.pieces import Encoded, Piece, pack, row_capacity
+from trivium.tasks.scores import Mistake, Scores, WorstMistakes
 
 ROWS = 16
 _EXAMPLES = 256  # read at a time: what bounds memory
+_MOST_SHOWN = 200  # classes, of which a table of what is taken for what is kept
 
 
 class Answers(NamedTuple):
     """The answers of one example."""
 
-    log_probabilities_AC: np.ndarray  # float64, averaged over the windows that give the answer, and normalised
+    outputs_AC: np.ndarray  # float64, the head's numbers averaged over the windows that give the answer
     windows_A: np.ndarray  # int64, how many windows gave it
 
 
-class Scores(NamedTuple):
-    """How good a model's answers to a set of examples are."""
+def class_answers(network: nn.Module, encoded: Encoded, *, num_classes: int, rows: int = ROWS) -> Iterator[Answers]:
+    """Yield the answers of `answers` as logarithms of probabilities: averaged over windows as such, and normalised."""
+    for answer in answers(network, encoded, num_outputs=num_classes, logarithms=True, rows=rows):
+        mean_AC = answer.outputs_AC
+        yield answer._replace(outputs_AC=mean_AC - np.log(np.exp(mean_AC).sum(axis=1, keepdims=True)))
 
-    metrics: dict[str, float]  # accuracy, macro_f1, matthews, loss (nats an answer), coverage
-    confusion: Confusion
 
-
-def answers(network: nn.Module, encoded: Encoded, *, num_classes: int, rows: int = ROWS) -> Iterator[Answers]:
+def answers(
+    network: nn.Module, encoded: Encoded, *, num_outputs: int, logarithms: bool, rows: int = ROWS
+) -> Iterator[Answers]:
     """Yield the answers to each example, in order, reading packed rows of a few hundred examples at a time.
 
     Args:
         network: a `TaskModel`, in any type; it is left in the mode (training or not) it was in.
         encoded: the examples.
-        num_classes: C.
+        num_outputs: C, numbers the head gives.
+        logarithms: of the softmax over an answer's numbers are averaged, instead of the numbers.
         rows: rows read at once.
     """
     starts = [*range(0, len(encoded.gold), _EXAMPLES), len(encoded.gold)]
@@ -45,34 +50,55 @@ def answers(network: nn.Module, encoded: Encoded, *, num_classes: int, rows: int
     for first, stop in pairwise(starts):
         here = slice(*np.searchsorted(owners, (first, stop)))
         sizes = [len(gold) for gold in encoded.gold[first:stop]]
-        yield from _answer(network, encoded, encoded.pieces[here], first, sizes, num_classes, rows)
+        sums_AC, windows_A = _added_up(
+            network, encoded, encoded.pieces[here], first, sizes, num_outputs, logarithms, rows
+        )
+        mean_AC = sums_AC / np.maximum(windows_A, 1)[:, None]
+        edges = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+        yield from (Answers(mean_AC[a:b], windows_A[a:b]) for a, b in pairwise(edges))
 
 
-def score(network: nn.Module, labels: tuple[str, ...], encoded: Encoded, *, rows: int = ROWS) -> Scores:
-    """Return how good the answers to labelled examples are; `coverage` is the share of answers that were given."""
-    confusion = Confusion(labels)
+def score_classes(network: nn.Module, labels: tuple[str, ...], encoded: Encoded, *, rows: int = ROWS) -> Scores:
+    """Return how good answers are that are one class each; `coverage` is the share of answers that were given."""
+    answered = class_answers(network, encoded, num_classes=len(labels), rows=rows)
+    return score_given(labels, encoded, answered)
+
+
+def score_given(labels: Sequence[str], encoded: Encoded, answered: Iterator[Answers]) -> Scores:
+    """Return how good these answers to the examples are."""
+    confusion, worst = Confusion(labels), WorstMistakes()
     nats, given = 0.0, 0
-    for gold_A, answer in zip(encoded.gold, answers(network, encoded, num_classes=len(labels), rows=rows), strict=True):
+    for number, (gold_A, answer) in enumerate(zip(encoded.gold, answered, strict=True)):
         done = np.flatnonzero(answer.windows_A)
-        confusion.add(gold_A[done], answer.log_probabilities_AC[done].argmax(axis=1))
-        nats -= float(answer.log_probabilities_AC[done, gold_A[done]].sum())
+        log_probabilities_AC, right_A = answer.outputs_AC[done], gold_A[done]
+        given_A = log_probabilities_AC.argmax(axis=1)
+        confusion.add(right_A, given_A)
+        nats -= float(log_probabilities_AC[np.arange(len(done)), right_A].sum())
         given += len(done)
+        for wrong in np.flatnonzero(given_A != right_A):
+            sure = float(np.exp(log_probabilities_AC[wrong, given_A[wrong]]))
+            named = labels[right_A[wrong]], labels[given_A[wrong]]
+            worst.add(Mistake(sure, number, int(done[wrong]), *named))
     metrics = confusion.metrics() | {"loss": nats / max(1, given), "coverage": given / max(1, encoded.num_answers)}
-    return Scores(metrics, confusion)
+    shown = None
+    if len(labels) <= _MOST_SHOWN:
+        shown = {"labels": list(labels), "counts": confusion.counts_CC.tolist()}
+    return Scores(metrics, confusion.by_label(), shown, worst.worst_first())
 
 
-def _answer(
+def _added_up(
     network: nn.Module,
     encoded: Encoded,
     pieces: list[Piece],
     first: int,
     sizes: list[int],
-    num_classes: int,
+    num_outputs: int,
+    logarithms: bool,
     rows: int,
-) -> list[Answers]:
-    """Answer the examples from `first` on, which have `sizes` answers and these pieces."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sums of the numbers of each answer of the examples from `first` on, and how many windows gave it."""
     begin_E = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
-    sums_AC = np.zeros((int(begin_E[-1]), num_classes))
+    sums_AC = np.zeros((int(begin_E[-1]), num_outputs))
     windows_A = np.zeros(len(sums_AC), dtype=np.int64)
     row_length = encoded.reading.row_length
     longest_first = sorted(pieces, key=lambda piece: -len(piece.tokens_L))
@@ -84,13 +110,11 @@ def _answer(
         chosen = [[longest_first[number] for number in row] for row in packed[start : start + rows]]
         batch, example_BN, answer_BN = pack(chosen, encoded.reading, num_rows=len(chosen), capacity=capacity)
         with torch.inference_mode():
-            logits_NC = class_logits(network, batch)
-            log_probabilities_NC = logits_NC.double().log_softmax(-1).numpy()
+            outputs_NC = class_logits(network, batch).double()
+            numbers_NC = (outputs_NC.log_softmax(-1) if logarithms else outputs_NC).numpy()
         used_N = example_BN.reshape(-1) >= 0
         place_N = begin_E[example_BN.reshape(-1)[used_N] - first] + answer_BN.reshape(-1)[used_N]
-        np.add.at(sums_AC, place_N, log_probabilities_NC[used_N])
+        np.add.at(sums_AC, place_N, numbers_NC[used_N])
         np.add.at(windows_A, place_N, 1)
     network.train(was_training)
-    mean_AC = sums_AC / np.maximum(windows_A, 1)[:, None]
-    mean_AC -= np.log(np.exp(mean_AC).sum(axis=1, keepdims=True))
-    return [Answers(mean_AC[a:b], windows_A[a:b]) for a, b in pairwise(begin_E)]
+    return sums_AC, windows_A

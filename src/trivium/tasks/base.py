@@ -1,6 +1,6 @@
 """What a task is: what reads the text (a pretrained stack), text to tensors and labels, and a head."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, assert_never
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trivium.core.batch import Batch, Term
-from trivium.core.errors import ConfigError, DataError
+from trivium.core.errors import ConfigError, DataError, nearest
 from trivium.core.random import Key
 from trivium.data.labelled import ClassifyExample, LabelExample
 from trivium.data.tokenizer import Tokenizer
@@ -18,6 +18,7 @@ from trivium.model.heads import Network, Readout, SequenceToSequence, TwoStacks
 from trivium.model.stack import Stack
 from trivium.objectives.base import Predicted, label_term
 from trivium.tasks.pieces import Encoded, Reading
+from trivium.tasks.scores import Scores
 
 Example = ClassifyExample | LabelExample
 # (hidden_BLD, batch) -> hidden_ND of the batch's labelled places, [B * N, D]
@@ -56,12 +57,26 @@ class Task(Protocol):
         """The head."""
         ...
 
+    @property
+    def num_outputs(self) -> int:
+        """Numbers that the head gives for each answer."""
+        ...
+
+    @property
+    def chosen_by(self) -> str:
+        """The metric by which the best epoch is chosen; the larger, the better."""
+        ...
+
     def read(self, path: Path, *, min_classes: int) -> Sequence[Example]:
         """Read examples from a file; raise DataError when it is not of this task."""
         ...
 
-    def gold(self, example: Any) -> Sequence[str]:
-        """Return the labels of the example that are learned and counted."""
+    def learned(self, examples: Sequence[Any]) -> "Task":
+        """Return the task as these training examples define it; raise DataError when there is nothing to learn."""
+        ...
+
+    def check(self, examples: Sequence[Any], source: str) -> None:
+        """Raise DataError naming what in other examples cannot have been learned."""
         ...
 
     def unlabelled(self, value: str | Sequence[str]) -> Example:
@@ -76,8 +91,16 @@ class Task(Protocol):
         """Return what the head sees of each labelled place, hidden_ND."""
         ...
 
-    def row(self, example: Any, log_probabilities_AC: np.ndarray) -> dict[str, Any]:
-        """Return an example's answers as they are printed, given the logarithm of each class's probability."""
+    def answered(self, network: nn.Module, examples: Sequence[Any], encoded: Encoded) -> Iterator[dict[str, Any]]:
+        """Yield the answers to each example as they are printed, in order."""
+        ...
+
+    def score(self, network: nn.Module, encoded: Encoded) -> Scores:
+        """Return how good the answers to labelled examples are."""
+        ...
+
+    def shown(self, example: Any, answer: int) -> str:
+        """Return what an answer of an example is about, for eyes."""
         ...
 
     def counts(self, batch: Batch) -> dict[str, float]:
@@ -85,7 +108,7 @@ class Task(Protocol):
         ...
 
     def loss(self, network: nn.Module, batch: Batch, key: Key) -> tuple[Term, ...]:
-        """Return the cross-entropy of the labels."""
+        """Return the terms of the loss."""
         ...
 
 
@@ -152,3 +175,21 @@ def class_numbers(labels: Sequence[str], names: Sequence[str]) -> np.ndarray:
         return np.array([numbers[label] for label in labels], dtype=np.int64)
     except KeyError as error:
         raise DataError(f"label {error.args[0]!r} is not one of those learned: {', '.join(names)}.") from None
+
+
+def classes_of(labels: Iterable[str]) -> tuple[str, ...]:
+    """Return the classes of the training examples, in alphabetical order; raise DataError for fewer than two."""
+    found = tuple(sorted(set(labels)))
+    if len(found) < 2:
+        raise DataError(f"the training examples have {len(found)} classes; expected at least 2.")
+    return found
+
+
+def check_known(labels: Iterable[str], known: Collection[str], where: str) -> None:
+    """Raise DataError naming the first label that is no class of the task."""
+    for label in labels:
+        if label not in known:
+            raise DataError(
+                f"{where}: the label `{label}` is not in the training file, "
+                f"so it cannot be learned.{nearest(label, list(known))}"
+            )

@@ -10,7 +10,9 @@ import numpy as np
 from trivium.core.errors import MissingExtra
 from trivium.data.labelled import UNSCORED, ClassifyExample, LabelExample
 from trivium.data.words import word_starts
-from trivium.tasks.base import Example, Task, class_numbers
+from trivium.tasks.base import Task, class_numbers
+from trivium.tasks.classify import Classify
+from trivium.tasks.label import Label
 from trivium.tasks.metrics import Confusion
 
 Row = dict[str, float | str]
@@ -29,28 +31,33 @@ def baselines(task: Task, train: Sequence[Any], valid: Sequence[Any], test: Sequ
         valid: what a setting is chosen on.
         test: what they are scored on; may be `valid`.
     """
-    if task.name == "label":
-        return label_baselines(task, train, test)
-    return classify_baselines(task, train, valid, test)
+    match task:
+        case Label():
+            return label_baselines(task, train, test)
+        case Classify():
+            return classify_baselines(task, train, valid, test)
+        case _:
+            return {}
 
 
 def classify_baselines(
-    task: Task,
+    task: Classify,
     train: Sequence[ClassifyExample],
     valid: Sequence[ClassifyExample],
     test: Sequence[ClassifyExample],
 ) -> dict[str, Row]:
     """Return the metrics of the most frequent class, and of logistic regression on TF-IDF of words and word pairs."""
+    right = [task.gold(example) for example in test]
     commonest = _commonest(example.label for example in train)
-    rows: dict[str, Row] = {"majority": _row(task, test, [[commonest]] * len(test))}
+    rows: dict[str, Row] = {"majority": _row(task.labels, right, [[commonest]] * len(test))}
     try:
-        rows[TFIDF] = _row(task, test, [[label] for label in _tfidf(train, valid, test)])
+        rows[TFIDF] = _row(task.labels, right, [[label] for label in _tfidf(train, valid, test)])
     except MissingExtra as missing:
         rows[TFIDF] = {"missing": str(missing)}
     return rows
 
 
-def label_baselines(task: Task, train: Sequence[LabelExample], test: Sequence[LabelExample]) -> dict[str, Row]:
+def label_baselines(task: Label, train: Sequence[LabelExample], test: Sequence[LabelExample]) -> dict[str, Row]:
     """Return the metrics of the most frequent label, and of the most frequent label of the word, else of its shape."""
     words: dict[str, Counter[str]] = {}
     shapes: dict[str, Counter[str]] = {}
@@ -65,10 +72,11 @@ def label_baselines(task: Task, train: Sequence[LabelExample], test: Sequence[La
     def answer(word: str) -> str:
         return _top(words.get(word) or shapes.get(shape(word)) or every)
 
+    right = [task.gold(example) for example in test]
     asked = [[w for w, label in zip(e.tokens, e.labels, strict=True) if label != UNSCORED] for e in test]
     return {
-        "majority": _row(task, test, [[_top(every)] * len(words_A) for words_A in asked]),
-        "most frequent of word, else shape": _row(task, test, [[answer(w) for w in words_A] for words_A in asked]),
+        "majority": _row(task.labels, right, [[_top(every)] * len(words_A) for words_A in asked]),
+        "most frequent of word, else shape": _row(task.labels, right, [[answer(w) for w in words_A] for words_A in asked]),
     }
 
 
@@ -121,10 +129,10 @@ def _grams(text: str) -> list[str]:
     return words + [f"{first} {second}" for first, second in pairwise(words)]
 
 
-def _row(task: Task, examples: Sequence[Example], given: Sequence[Sequence[str]]) -> Row:
-    confusion = Confusion(task.labels)
-    for example, labels in zip(examples, given, strict=True):
-        confusion.add(class_numbers(task.gold(example), task.labels), class_numbers(labels, task.labels))
+def _row(labels: Sequence[str], right: Sequence[Sequence[str]], given: Sequence[Sequence[str]]) -> Row:
+    confusion = Confusion(labels)
+    for right_A, given_A in zip(right, given, strict=True):
+        confusion.add(class_numbers(right_A, labels), class_numbers(given_A, labels))
     return dict(confusion.metrics())
 
 

@@ -47,21 +47,8 @@ def head_kind(name: str) -> HeadKind:
 
 
 def learned_task(name: str, examples: Sequence[Example], readout: ReadoutConfig | None = None) -> Task:
-    """Return the task of this name whose classes are those of the examples, in alphabetical order."""
-    reader = build_task(name, ())
-    return build_task(name, sorted({label for example in examples for label in reader.gold(example)}), readout)
-
-
-def check_labels(task: Task, examples: Sequence[Example], source: str) -> None:
-    """Raise DataError naming the first label of the examples that is no class of the task."""
-    known = set(task.labels)
-    for number, example in enumerate(examples, start=1):
-        for label in task.gold(example):
-            if label not in known:
-                raise DataError(
-                    f"{source}: example {number}: the label `{label}` is not in the training file, "
-                    f"so it cannot be learned.{nearest(label, list(task.labels))}"
-                )
+    """Return the task of this name as its training examples define it; raise DataError when they cannot."""
+    return build_task(name, (), readout).learned(examples)
 
 
 def build_model(task: Task, config: ModelConfig, reader: Stack | TwoStacks, *, dropout: float, key: Key) -> TaskModel:
@@ -74,7 +61,7 @@ def build_model(task: Task, config: ModelConfig, reader: Stack | TwoStacks, *, d
         dropout: before the head.
         key: of the head's weights.
     """
-    head = build_readout(task.readout, hidden_size=config.hidden_size, num_classes=len(task.labels), dropout=dropout)
+    head = build_readout(task.readout, hidden_size=config.hidden_size, num_classes=task.num_outputs, dropout=dropout)
     model = TaskModel(reader=reader, pick=task.pick, head=head)
     initialise(model.head, config, key.child("head"))
     return model
@@ -89,7 +76,7 @@ def empty_model(task: Task, config: ModelConfig) -> TaskModel:
     # The kernel is named: the usual one is chosen for the device that a network is built on, here none yet.
     network = build_network(config, kernel=choose_kernel(config, torch.device("cpu")), device="meta")
     with torch.device("meta"):
-        head = build_readout(task.readout, hidden_size=config.hidden_size, num_classes=len(task.labels), dropout=0.0)
+        head = build_readout(task.readout, hidden_size=config.hidden_size, num_classes=task.num_outputs, dropout=0.0)
     return TaskModel(reader=reading_part(network, task.readout), pick=task.pick, head=head).to_empty(device="cpu")
 
 

@@ -5,16 +5,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trivium.core.config import parse, read_toml, write_toml
-from trivium.core.errors import ConfigError, DataError, Interrupted
+from trivium.core.errors import ConfigError, Interrupted
 from trivium.core.files import alone, new_folder, refuse_existing, write_json, write_text
 from trivium.core.progress import Progress, Silent
 from trivium.hub.families import usual_readout
 from trivium.model.config import DEFAULT_READOUT
 from trivium.model.count import num_parameters
-from trivium.tasks.answers import Scores, score
 from trivium.tasks.base import Example, Task
 from trivium.tasks.baselines import Row, baselines
-from trivium.tasks.build import build_task, check_labels, head_kind, learned_task
+from trivium.tasks.build import build_task, head_kind, learned_task
 from trivium.tasks.config import FinetuneConfig, Fingerprints
 from trivium.tasks.fingerprints import Source, fingerprints, require_unchanged
 from trivium.tasks.fit import (
@@ -30,6 +29,7 @@ from trivium.tasks.fit import (
     write_step,
 )
 from trivium.tasks.folder import MODEL, save_tuned
+from trivium.tasks.scores import Scores
 from trivium.tasks.start import Start
 from trivium.train.log import Log
 from trivium.train.resume import newest_whole, require_same
@@ -170,8 +170,8 @@ def _finish(
         save_tuned(folder, fitted.tuned)
     task, scores = fitted.tuned.task, None
     if material.test is not None:
-        scores = score(fitted.tuned.model, task.labels, task.encode(material.test, fitted.tuned.reading))
-    results = _results(config, fitted, scores) | {"baselines": compared, "seconds": round(fitted.seconds, 3)}
+        scores = task.score(fitted.tuned.model, task.encode(material.test, fitted.tuned.reading))
+    results = _results(config, fitted, scores, material.test) | {"baselines": compared, "seconds": round(fitted.seconds, 3)}
     write_json(out / RESULTS, results)
     return results
 
@@ -185,13 +185,11 @@ def _read(config: FinetuneConfig, train: Source, valid: Source, test: Source | N
 
     examples = read(train, 2)
     task = learned_task(config.task, examples, config.readout)
-    if len(task.labels) < 2:
-        raise DataError(f"the training examples have {len(task.labels)} classes; expected at least 2.")
     others: list[Sequence[Example]] = []
     for what, source in (("valid", valid), ("test", test)):
         if source is not None:
             others.append(read(source, 1))
-            check_labels(task, others[-1], _name(source) or what)
+            task.check(others[-1], _name(source) or what)
     return _Material(task, examples, others[0], others[1] if len(others) > 1 else None)
 
 
@@ -203,11 +201,16 @@ def _baselines(material: _Material, progress: Progress) -> dict[str, Row]:
     return rows
 
 
-def _results(config: FinetuneConfig, fitted: Fitted, test: Scores | None) -> dict[str, Any]:
-    valid = fitted.best.metrics
-    results: dict[str, Any] = {"task": config.task, "valid": valid}
-    if test is not None:
-        results |= {"test": test.metrics, "by_label": test.confusion.by_label()}
+def _results(
+    config: FinetuneConfig, fitted: Fitted, test: Scores | None, examples: Sequence[Example] | None
+) -> dict[str, Any]:
+    task, valid = fitted.tuned.task, fitted.best.metrics
+    results: dict[str, Any] = {"task": config.task, "chosen_by": task.chosen_by, "valid": valid}
+    if test is not None and examples is not None:
+        results |= {"test": test.metrics, "by_label": dict(test.by_label), "confusion": test.confusion}
+        results["mistakes"] = [
+            {"text": task.shown(examples[each.example], each.answer), **each._asdict()} for each in test.mistakes
+        ]
     return results | {
         "coverage": min(metrics["coverage"] for metrics in (valid, results.get("test", valid))),
         "seed": config.seed,

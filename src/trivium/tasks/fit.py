@@ -16,7 +16,6 @@ from trivium.data.loader import ahead
 from trivium.model.folder import load_tensors, unique_tensors
 from trivium.objectives.base import Learned
 from trivium.objectives.regularisers.build import regularised
-from trivium.tasks.answers import score
 from trivium.tasks.base import Task, TaskModel
 from trivium.tasks.build import build_model
 from trivium.tasks.config import FinetuneConfig
@@ -52,7 +51,7 @@ class Fitted(NamedTuple):
 
     tuned: TunedModel  # with the weights of the best epoch, in float32
     epochs: list[Epoch]
-    best: Epoch  # of the highest accuracy; of several the one of the lowest loss
+    best: Epoch  # see `Progressed.best_epoch`
     share_of_real_tokens: float
     tokens: int  # read in training
     seconds: float
@@ -100,11 +99,17 @@ class Progressed(NamedTuple):
     best: Mapping[str, Tensor] = MappingProxyType({})  # the weights of the best epoch
     skipped: int = 0  # updates that were not made, because loss or gradient was not finite
     skipped_in_a_row: int = 0
+    chosen_by: str = "accuracy"  # the task's metric
 
     @property
     def best_epoch(self) -> Epoch | None:
-        """The epoch of the highest accuracy, of several the one of the lowest loss, None before the first ends."""
-        return max(self.epochs, key=_rank, default=None)
+        """The epoch of the highest score, of several the one of the lowest loss, None before the first ends."""
+        return max(self.epochs, key=lambda epoch: (epoch.metrics[self.chosen_by], -epoch.metrics["loss"]), default=None)
+
+    def has_settled(self, patience: int | None) -> bool:
+        """Return whether this many epochs have ended since the best one; None = that never ends a run."""
+        best = self.best_epoch
+        return patience is not None and best is not None and len(self.epochs) - self.epochs.index(best) > patience
 
     @property
     def scored(self) -> Epoch | None:
@@ -209,11 +214,13 @@ def begin_fit(fitting: Fitting, checkpoint: Path | None) -> tuple[Trained, Progr
         best = _copy(kept)  # a checkpoint of the best epoch holds it once
     skips = (state.skipped, state.skipped_in_a_row)
     done = Progressed(state.step, state.tokens, state.seconds, _as_epochs(epochs), best, *skips)
-    return Trained(weights, kept, optimiser), done
+    return Trained(weights, kept, optimiser), done._replace(chosen_by=fitting.task.chosen_by)
 
 
 def fit_steps(fitting: Fitting, trained: Trained, done: Progressed) -> Iterator[tuple[StepReport, Progressed]]:
     """Yield after each step what it was and how far the fit is; where an epoch ends, it is scored before.
+
+    The steps end early where the settings' `patience` does.
 
     Args:
         fitting, trained, done: from `begin_fit`; `trained` changes from step to step.
@@ -222,6 +229,8 @@ def fit_steps(fitting: Fitting, trained: Trained, done: Progressed) -> Iterator[
         DivergedError: too many updates in a row were not finite.
     """
     began, before, ends = perf_counter(), done.seconds, set(fitting.ends)
+    if done.has_settled(fitting.config.patience):
+        return
     for report in _updates(fitting, trained, done.step):
         trained.kept.update(report.step)
         done = done._replace(
@@ -231,7 +240,7 @@ def fit_steps(fitting: Fitting, trained: Trained, done: Progressed) -> Iterator[
             skipped_in_a_row=skips_in_a_row(report, done.skipped_in_a_row, most=fitting.config.max_skipped),
         )
         if report.step in ends:
-            metrics = score(trained.kept.computing(), fitting.task.labels, fitting.valid).metrics
+            metrics = fitting.task.score(trained.kept.computing(), fitting.valid).metrics
             require_finite(metrics["loss"], report.step)
             epoch = Epoch(report.step, metrics)
             done = done._replace(epochs=(*done.epochs, epoch))
@@ -239,6 +248,8 @@ def fit_steps(fitting: Fitting, trained: Trained, done: Progressed) -> Iterator[
                 done = done._replace(best=_copy(trained.kept))
         done = done._replace(seconds=before + perf_counter() - began)
         yield report, done
+        if done.scored is not None and done.has_settled(fitting.config.patience):
+            return
 
 
 def save_fit(run: Path, trained: Trained, done: Progressed) -> None:
@@ -278,7 +289,8 @@ def write_step(log: Log, report: StepReport, done: Progressed) -> None:
 def note(report: StepReport, done: Progressed) -> str:
     """Return what is said beside the progress."""
     rate = report.tokens / max(sum(report.seconds_by_phase.values()), 1e-9)
-    known = "" if done.best_epoch is None else f"  best accuracy {done.best_epoch.metrics['accuracy']:.3f}"
+    name, best = done.chosen_by, done.best_epoch
+    known = "" if best is None else f"  best {name.replace('_', ' ')} {best.metrics[name]:.3f}"
     return f"loss {report.loss:.3f}{known}  {rate:,.0f} tokens/s"
 
 
@@ -332,7 +344,3 @@ def _as_epochs(tensors: dict[str, Tensor]) -> tuple[Epoch, ...]:
         Epoch(step, {name: column[number] for name, column in columns.items()})
         for number, step in enumerate(tensors["step"].tolist())
     )
-
-
-def _rank(epoch: Epoch) -> tuple[float, float]:
-    return epoch.metrics["accuracy"], -epoch.metrics["loss"]

@@ -1,11 +1,11 @@
 """A label for each word."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor, nn
@@ -17,8 +17,12 @@ from trivium.data.words import word_starts
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.model.heads import at_places
 from trivium.objectives.base import Predicted
-from trivium.tasks.base import class_numbers, predicted_classes
+from trivium.tasks.answers import class_answers, score_classes
+from trivium.tasks.base import check_known, class_numbers, classes_of, predicted_classes
 from trivium.tasks.pieces import Encoded, Piece, Reading, best_windows, window_starts
+from trivium.tasks.scores import Scores
+
+_AROUND = 8  # words that are shown on each side of one
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,13 @@ class Label:
 
     labels: tuple[str, ...]
     readout: ReadoutConfig = DEFAULT_READOUT
-    name: str = "label"
+    name: ClassVar[str] = "label"
+    chosen_by: ClassVar[str] = "accuracy"
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of labels."""
+        return len(self.labels)
 
     def read(self, path: Path, *, min_classes: int) -> Sequence[LabelExample]:
         """Read words and their labels."""
@@ -44,6 +54,16 @@ class Label:
     def gold(self, example: LabelExample) -> Sequence[str]:
         """Return the labels of the words that are scored."""
         return [label for label in example.labels if label != UNSCORED]
+
+    def learned(self, examples: Sequence[LabelExample]) -> "Label":
+        """Return the task with the labels of the training examples."""
+        return replace(self, labels=classes_of(label for example in examples for label in self.gold(example)))
+
+    def check(self, examples: Sequence[LabelExample], source: str) -> None:
+        """Raise DataError naming the first label that was not in the training examples."""
+        known = set(self.labels)
+        for number, example in enumerate(examples, start=1):
+            check_known(self.gold(example), known, f"{source}: example {number}")
 
     def unlabelled(self, value: str | Sequence[str]) -> LabelExample:
         """Return words, or a string cut into them, as an example; see `split_words`."""
@@ -73,10 +93,26 @@ class Label:
         """Return the hidden state at each word's place."""
         return at_places(hidden_BLD, batch.places_BN)
 
-    def row(self, example: LabelExample, log_probabilities_AC: np.ndarray) -> dict[str, Any]:
-        """Return the words and the most probable label of each."""
-        labels = [self.labels[number] for number in log_probabilities_AC.argmax(axis=1)]
-        return {"tokens": list(example.tokens), "labels": labels}
+    def answered(
+        self, network: nn.Module, examples: Sequence[LabelExample], encoded: Encoded
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the words of each example and the most probable label of each."""
+        given = class_answers(network, encoded, num_classes=len(self.labels))
+        for example, answer in zip(examples, given, strict=True):
+            labels = [self.labels[number] for number in answer.outputs_AC.argmax(axis=1)]
+            yield {"tokens": list(example.tokens), "labels": labels}
+
+    def score(self, network: nn.Module, encoded: Encoded) -> Scores:
+        """Return how good the answers to labelled examples are."""
+        return score_classes(network, self.labels, encoded)
+
+    def shown(self, example: LabelExample, answer: int) -> str:
+        """Return the word, marked, and those around it."""
+        word = [number for number, label in enumerate(example.labels) if label != UNSCORED][answer]
+        first = max(0, word - _AROUND)
+        words = list(example.tokens[first : word + _AROUND + 1])
+        words[word - first] = f"[{words[word - first]}]"
+        return " ".join(words)
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Return the number of labelled words."""

@@ -36,13 +36,14 @@ class Piece(NamedTuple):
     example: int
     weight: float  # of each answer in training: 1 / windows that give it
     segments_L: np.ndarray | None = None  # int64, the segment of each token; None = all 0
+    targets_NC: np.ndarray | None = None  # float32, the right numbers there, of tasks that have no classes
 
 
 class Encoded(NamedTuple):
     """Examples of a task as one reading sees them."""
 
     pieces: list[Piece]  # in the order of their examples
-    gold: list[np.ndarray]  # int64, the right answers of each example; 0 where they are not known
+    gold: list[np.ndarray]  # the right answers of each example, [answers] or [answers, C]; 0 where they are not known
     reading: Reading
 
     @property
@@ -110,6 +111,8 @@ def pack(rows: Sequence[Sequence[Piece]], reading: Reading, *, num_rows: int, ca
     places_BN, labels_BN, answer_BN = (np.zeros((num_rows, capacity), dtype=np.int64) for _ in range(3))
     weights_BN = np.zeros((num_rows, capacity), dtype=np.float32)
     example_BN = np.full((num_rows, capacity), -1, dtype=np.int64)
+    targets = next((piece.targets_NC for row in rows for piece in row), None)
+    targets_BNC = None if targets is None else np.zeros((num_rows, capacity, targets.shape[1]), dtype=np.float32)
     for b, row in enumerate(rows):
         filled, given = 0, 0
         for number, piece in enumerate(row):
@@ -120,6 +123,8 @@ def pack(rows: Sequence[Sequence[Piece]], reading: Reading, *, num_rows: int, ca
             answers = slice(given, given + len(piece.places_N))
             places_BN[b, answers] = piece.places_N + filled
             labels_BN[b, answers], weights_BN[b, answers] = piece.classes_N, piece.weight
+            if targets_BNC is not None:
+                targets_BNC[b, answers] = piece.targets_NC
             example_BN[b, answers], answer_BN[b, answers] = piece.example, piece.answers_N
             filled, given = place.stop, answers.stop
     document, position = torch.from_numpy(document_BL), torch.from_numpy(positions_of(document_BL))
@@ -131,6 +136,7 @@ def pack(rows: Sequence[Sequence[Piece]], reading: Reading, *, num_rows: int, ca
         places_BN=torch.from_numpy(places_BN),
         weights_BN=torch.from_numpy(weights_BN),
         segments_BL=None if segments_BL is None else torch.from_numpy(segments_BL),
+        targets_BNC=None if targets_BNC is None else torch.from_numpy(targets_BNC),
     )
     if reading.again:
         batch = read_again(batch, reading.tokenizer.special.bos)

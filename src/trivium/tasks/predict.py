@@ -4,14 +4,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from trivium.tasks.answers import ROWS, answers
 from trivium.tasks.folder import TunedModel
 
 _TEXTS = 64  # read before the first is answered
 
 
 def predict_texts(
-    tuned: TunedModel, texts: Iterable[str | Sequence[str]], *, rows: int = ROWS
+    tuned: TunedModel, texts: Iterable[str | Sequence[str]]
 ) -> Iterator[dict[str, Any]]:
     """Yield the model's answer to each text, in the order of the texts.
 
@@ -22,7 +21,6 @@ def predict_texts(
         tuned: the fine-tuned model.
         texts: for classify, strings or lists of a text and its pair; for label, strings (cut into words by white
             space, or by Unicode's rules where there is none) or lists of words.
-        rows: rows the model reads at once.
 
     Raises:
         DataError: a text that is not of the task.
@@ -31,6 +29,4 @@ def predict_texts(
     while taken := list(islice(remaining, _TEXTS)):
         examples = [task.unlabelled(text) for text in taken]
         encoded = task.encode(examples, tuned.reading, known=False)
-        answered = answers(tuned.model, encoded, num_classes=len(task.labels), rows=rows)
-        for example, answer in zip(examples, answered, strict=True):
-            yield task.row(example, answer.log_probabilities_AC)
+        yield from task.answered(tuned.model, examples, encoded)
