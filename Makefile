@@ -11,8 +11,9 @@ OUT ?= runs/quickstart
 quickstart: $(VENV)/.installed
 	$(BIN)/trivium quickstart --out $(OUT)
 
+# A file's tests stay in one process, since they share what is dear to make.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow

@@ -26,3 +26,6 @@ class Lines(Silent):
 
     def line(self, text: str) -> None:
         self.lines.append(text)
+
+    def warn(self, text: str) -> None:
+        self.lines.append(text)

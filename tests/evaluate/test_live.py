@@ -61,6 +61,8 @@ def test_before_the_first_line_nothing_is_known() -> None:
         ("running", CONFIG, {"locked": None, "silent_seconds": 20.0}),  # a system without locks
         ("stopped", CONFIG, {"locked": None, "silent_seconds": 40.0}),
         ("killed", CONFIG, {"locked": False, "silent_seconds": 1.0}),
+        ("killed", CONFIG, {"locked": False, "checkpoint_step": 2}),
+        ("stopped", CONFIG, {"locked": False, "checkpoint_step": 3}),  # by a signal: all of it is saved
         ("finished", CONFIG, {"locked": False, "results": {}}),
         ("finished", CONFIG, {"locked": None, "results": {}}),
         ("running", CONFIG, {"locked": True, "results": {}}),  # gone on with

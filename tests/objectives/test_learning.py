@@ -105,7 +105,7 @@ LEARNED: dict[str, tuple[ObjectiveConfig | None, int, dict[str, Callable[[], flo
 }
 
 
-QUICK = ("causal", "masked-next")
+QUICK = ("causal",)
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,10 @@ from trivium.model.presets import preset
 from trivium.objectives.base import Objective
 from trivium.objectives.build import ObjectiveConfig, usual_objective
 from trivium.train.config import RunConfig, TrainConfig
-from trivium.train.footprint import Machine
 from trivium.train.material import Material, make_material
 from trivium.train.optimiser_config import AdamWConfig
-from trivium.train.preflight import Preflight, preflight
+from trivium.train.preflight.footprint import Machine
+from trivium.train.preflight.look import Preflight, preflight
 from trivium.train.settle import ready
 
 STEPS, ROWS, ROW_LENGTH = 1500, 8, 32

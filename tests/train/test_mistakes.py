@@ -42,7 +42,7 @@ from trivium.train.distributed import ALONE
 from trivium.train.log import Log, read_log
 from trivium.train.material import Material
 from trivium.train.pace_config import UnfreezeBySteps
-from trivium.train.preflight import Preflight, preflight
+from trivium.train.preflight.look import Preflight, preflight
 from trivium.train.run import _Run, _train, pretrain
 from trivium.train.settle import ready
 

@@ -22,13 +22,13 @@ from trivium.objectives.causal import CausalConfig
 from trivium.objectives.masked import MaskedConfig
 from trivium.train.config import RunConfig
 from trivium.train.findings import config_error, data_error, first_error
-from trivium.train.footprint import disk_bytes, in_bytes, sizes_of, sketch
-from trivium.train.label_checks import labelled_parts
 from trivium.train.optimisers import build_optimiser, optimiser_tensors
-from trivium.train.plan_checks import amount_of, plan_lines, times
-from trivium.train.preflight import duration, preflight, report_lines
-from trivium.train.readable import shown_examples
-from trivium.train.rehearsal import LEAST_OVERFIT_STEPS, OVERFIT_STEPS
+from trivium.train.preflight.footprint import disk_bytes, in_bytes, sizes_of, sketch
+from trivium.train.preflight.label_checks import labelled_parts
+from trivium.train.preflight.look import duration, preflight, report_lines
+from trivium.train.preflight.plan_checks import amount_of, plan_lines, times
+from trivium.train.preflight.readable import shown_examples
+from trivium.train.preflight.rehearsal import LEAST_OVERFIT_STEPS, OVERFIT_STEPS
 from trivium.train.run import pretrain
 from trivium.train.settle import ready
 

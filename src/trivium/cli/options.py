@@ -23,7 +23,7 @@ Track = Annotated[
         help="Send the log elsewhere too: tensorboard, trackio, wandb or mlflow; may be repeated.",
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, results only.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress: warnings and results only.")]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON, for programs.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of all random choices.")]
 

@@ -95,7 +95,7 @@ def _opened(recipe: str, assignments: list[str], data: Path, out: Path, resume: 
 
 def _look(opened: _Opened, out: Path, minutes: float | None, progress: "Progress", ranks: "Ranks") -> None:
     """Say what the run would be."""
-    from trivium.train.preflight import PREFLIGHT_SECONDS
+    from trivium.train.preflight.look import PREFLIGHT_SECONDS
     from trivium.train.settle import ready
 
     ready(
@@ -123,7 +123,7 @@ def _pretrain(
     """Make the run, and say how it ended."""
     from trivium.data.normal import normal_losses
     from trivium.objectives.build import is_nats_a_token
-    from trivium.train.preflight import PREFLIGHT_SECONDS
+    from trivium.train.preflight.look import PREFLIGHT_SECONDS
     from trivium.train.run import pretrain
     from trivium.train.trackers import open_trackers
 

@@ -31,8 +31,11 @@ class PlainLines:
 
     def line(self, text: str) -> None:
         """Write a line."""
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
+        _write(text)
+
+    def warn(self, text: str) -> None:
+        """Write a line."""
+        _write(text)
 
 
 class Bar:
@@ -78,16 +81,28 @@ class Bar:
         """Write a line above the bar."""
         self._bars.console.print(text, highlight=False, markup=False)
 
+    def warn(self, text: str) -> None:
+        """Write a line above the bar, in another colour."""
+        self._bars.console.print(text, highlight=False, markup=False, style="yellow")
+
     def stop(self) -> None:
         """Take the bar away."""
         self._bars.stop()
 
 
+class Warnings(Silent):
+    """No progress, but what needs to be known."""
+
+    def warn(self, text: str) -> None:
+        """Write a line."""
+        _write(text)
+
+
 @contextmanager
 def shown(*, quiet: bool) -> Iterator[Progress]:
-    """Yield what shows progress here: nothing if quiet, a bar on a terminal, plain lines elsewhere."""
+    """Yield what shows progress here: warnings only if quiet, a bar on a terminal, plain lines elsewhere."""
     if quiet:
-        yield Silent()
+        yield Warnings()
     elif sys.stderr.isatty():
         bar = Bar()
         try:
@@ -96,3 +111,8 @@ def shown(*, quiet: bool) -> Iterator[Progress]:
             bar.stop()
     else:
         yield PlainLines()
+
+
+def _write(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

@@ -63,6 +63,8 @@ def headline(run: "RunNow") -> str:
     if run.share is not None and run.state != "finished":
         said += f" ({percent_text(run.share)})"
     match run.state:
+        case "stopped" if run.checkpoint_step == run.step:
+            said += "; all of it is saved, the command that began it goes on with --resume"
         case "running" | "stopped" if run.overdue:
             said += f", no line for {seconds_text(run.silent_seconds)}"
         case "running" if run.seconds_left is not None:

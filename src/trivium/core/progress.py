@@ -19,6 +19,10 @@ class Progress(Protocol):
         """Say something that stays."""
         ...
 
+    def warn(self, text: str) -> None:
+        """Say what needs to be known even where progress is not asked for."""
+        ...
+
 
 class Silent:
     """Shows nothing."""
@@ -30,6 +34,9 @@ class Silent:
         """Show nothing."""
 
     def line(self, text: str) -> None:
+        """Show nothing."""
+
+    def warn(self, text: str) -> None:
         """Show nothing."""
 
 

@@ -91,9 +91,9 @@ def run_now(run: str, config: Mapping[str, Any], known: Known, held: Held) -> Ru
     """
     last = known.recent[-1] if known.recent else {}
     overdue = _overdue(known, held)
-    state = _state(held, overdue)
     steps = _steps(config)
     step = int(max((line["step"] for line in (last, known.evaluation or {}) if is_number(line.get("step"))), default=0))
+    state = _state(held, step, overdue)
     seconds_a_step = _rate(known.recent, "seconds", "step")
     left = None if steps is None or seconds_a_step is None else max(steps - step, 0) * seconds_a_step
     losses = [loss for _, loss in known.training]
@@ -124,13 +124,13 @@ def run_now(run: str, config: Mapping[str, Any], known: Known, held: Held) -> Ru
     )
 
 
-def _state(held: Held, overdue: bool) -> State:
+def _state(held: Held, step: int, overdue: bool) -> State:
     if held.locked:
         return "running"
     if held.results is not None:
         return "finished"
-    if held.locked is False:
-        return "killed"
+    if held.locked is False:  # what a signal ends is saved as it stands, and nothing is lost
+        return "stopped" if held.checkpoint_step == step else "killed"
     return "stopped" if overdue else "running"  # where there are no locks, silence is all there is to go by
 
 

@@ -174,5 +174,5 @@ def warn(log: Log, course: Course, step: int, progress: Progress) -> None:
     said = {line["check"] for line in lines if "warning" in line}
     for finding in course_findings(lines, course):
         if finding.check not in said:
-            progress.line(f"warning: {finding.text}")
+            progress.warn(f"warning: {finding.text}")
             log.write(step=step, split="warning", check=finding.check, warning=finding.text)

@@ -40,5 +40,5 @@ def newest_whole(run: Path, progress: Progress) -> Path | None:
     remove_unfinished(run)
     path, complaints = latest_good(run)
     for complaint in complaints:
-        progress.line(f"{complaint} The checkpoint before it is used.")
+        progress.warn(f"{complaint} The checkpoint before it is used.")
     return path

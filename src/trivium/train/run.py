@@ -78,7 +78,7 @@ def pretrain(
             when the run goes on from a checkpoint.
         ranks: the processes that make the run together; all of them call this, with equal arguments and one `out`.
         trackers: also get each line of the log, see `train.trackers`; they change nothing in the run.
-        preflight_seconds: how long the run may be looked at before step 0, see `train.preflight`; 0 = it is not.
+        preflight_seconds: how long the run may be looked at before step 0, see `train.preflight.look`; 0 = it is not.
 
     Raises:
         ConfigError, DataError, CheckpointError, DivergedError: see `core.errors`.
@@ -137,7 +137,7 @@ def _train(run: _Run, stopped_by: Callable[[], int | None]) -> dict[str, Any]:
         if state.rollbacks >= train.max_rollbacks:
             raise error
         times = f"{state.rollbacks + 1} of {train.max_rollbacks}"
-        run.progress.line(f"{error} Going back to the last checkpoint ({times}); the batches since are passed over.")
+        run.progress.warn(f"{error} Going back to the last checkpoint ({times}); the batches since are passed over.")
         diverged = state
     return _finish(run, begun.kept.network, state)
 

@@ -17,7 +17,7 @@ from trivium.train.distributed import ALONE, Ranks
 from trivium.train.material import Material, Start, fit_to_data, make_material, require_ranks
 from trivium.train.measure import seconds_a_step, settled_optimiser, settled_precision
 from trivium.train.precision import TrainedWeights
-from trivium.train.preflight import look
+from trivium.train.preflight.look import look
 from trivium.train.resume import require_same
 from trivium.train.validate import HeldOut, held_out_loss
 

@@ -111,7 +111,7 @@ def followed(
             follower.end(finished=finished)
         for follower in followers:
             if not follower.wait(max(until - monotonic(), 0.0)):
-                progress.line(f"{follower.name} did not take everything in {seconds:.0f} s; log.jsonl has all of it.")
+                progress.warn(f"{follower.name} did not take everything in {seconds:.0f} s; log.jsonl has all of it.")
 
 
 def numbers(line: Mapping[str, Any]) -> dict[str, float]:
@@ -161,4 +161,4 @@ def _follow(
                     return
     except (Exception, SystemExit) as error:  # noqa: BLE001  whatever a tracker raises, the run is not its business
         said = " ".join(f"{type(error).__name__}: {error}".split())[:200].removesuffix(":")
-        progress.line(f"{tracker.name} failed and is left out; the run and log.jsonl go on. {said}")
+        progress.warn(f"{tracker.name} failed and is left out; the run and log.jsonl go on. {said}")

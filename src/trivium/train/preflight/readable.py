@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from trivium.core.batch import Batch
-from trivium.train.label_checks import Labelled
+from trivium.train.preflight.label_checks import Labelled
 
 Names = Callable[[Sequence[int]], list[str]]
 _PLACES = 24  # of a row that are shown

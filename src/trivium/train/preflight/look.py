@@ -16,7 +16,8 @@ from trivium.objectives.build import is_nats_a_token
 from trivium.train.config import RunConfig
 from trivium.train.distributed import ALONE, Ranks
 from trivium.train.findings import Finding, config_error, first_error
-from trivium.train.footprint import (
+from trivium.train.material import Material
+from trivium.train.preflight.footprint import (
     Machine,
     Sizes,
     disk_bytes,
@@ -27,13 +28,12 @@ from trivium.train.footprint import (
     sketch,
     this_machine,
 )
-from trivium.train.label_checks import label_findings, labelled_parts
-from trivium.train.material import Material
-from trivium.train.plan_checks import plan_findings, plan_lines
-from trivium.train.readable import shown_examples
-from trivium.train.rehearsal import Overfit, Rehearsal, rehearse
+from trivium.train.preflight.label_checks import label_findings, labelled_parts
+from trivium.train.preflight.plan_checks import plan_findings, plan_lines
+from trivium.train.preflight.readable import shown_examples
+from trivium.train.preflight.rehearsal import Overfit, Rehearsal, rehearse
+from trivium.train.preflight.text_checks import text_findings
 from trivium.train.sharded import is_sharding
-from trivium.train.text_checks import text_findings
 
 PREFLIGHT_SECONDS = 10.0
 _TEXT_SHARE = 0.15  # of the time, for the search for texts of one split in the other

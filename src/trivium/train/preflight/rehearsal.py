@@ -18,13 +18,13 @@ from trivium.data.loader import ahead, micro_batches
 from trivium.model.folder import unique_tensors
 from trivium.train.averaging import kept_weights
 from trivium.train.config import RunConfig
-from trivium.train.footprint import Sizes, forget_peak, peak_bytes, resident_bytes
 from trivium.train.loop import StepReport, skips_in_a_row, train_steps
 from trivium.train.material import Material, draw, trained_network
 from trivium.train.mixout import trained_weights
 from trivium.train.optimisers import Optimiser, build_optimiser, optimiser_tensors
 from trivium.train.paces import run_paces
 from trivium.train.precision import TrainedWeights
+from trivium.train.preflight.footprint import Sizes, forget_peak, peak_bytes, resident_bytes
 from trivium.train.validate import held_out_loss
 
 # Enough for any learning rate near a good one to show; fewer tell nothing.
