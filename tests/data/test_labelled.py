@@ -11,6 +11,7 @@ import pytest
 from trivium.core.errors import DataError
 from trivium.data.labelled import (
     UNSCORED,
+    ClassifyColumns,
     ClassifyExample,
     LabelExample,
     read_classify,
@@ -70,7 +71,8 @@ def test_other_column_names_and_byte_order_mark(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes("sentence,gold,other\r\nfine,1,\r\nbad,0,z\r\n".encode("utf-8-sig"))
     expected = [ClassifyExample("fine", "1", None), ClassifyExample("bad", "0", "z")]
-    assert read_classify(path, text="sentence", label="gold", text_pair="other") == expected
+    columns = ClassifyColumns(text="sentence", label="gold", text_pair="other")
+    assert read_classify(path, columns=columns) == expected
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,21 @@ def command(
     seed: Seed = 0,
     minutes: Annotated[float, typer.Option(min=0.5, help="Time to fit everything into.")] = 6.0,
     quiet: Quiet = False,
+    write_examples: Annotated[
+        Path | None,
+        typer.Option(
+            "--write-examples",
+            metavar="DIR",
+            help="Only write a small labelled file of every kind that is read into this new folder.",
+        ),
+    ] = None,
 ) -> None:
     """Pretrain all three families, fine-tune and compare them, in about six minutes and without a download."""
+    if write_examples is not None:
+        from trivium.data.labelled.samples import write_examples as write
+
+        typer.echo(f"{write(write_examples)[0]} says what each file is and how it is read.")
+        return
     from trivium.cli.environment import set_up_process
 
     set_up_process()

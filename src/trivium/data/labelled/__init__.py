@@ -1,0 +1,79 @@
+"""Labelled examples of every kind, read in the formats people have; what does not fit its text is listed."""
+
+from trivium.data.labelled.answers import Answer, AnswerExample, read_answers
+from trivium.data.labelled.classify import (
+    ClassifyColumns,
+    ClassifyExample,
+    MultiLabelExample,
+    RegressionExample,
+    read_classify,
+    read_multi_label,
+    read_regression,
+)
+from trivium.data.labelled.conllu import ABSENT, read_conllu
+from trivium.data.labelled.dialogues import DialogueExample, read_dialogues, turn_pairs
+from trivium.data.labelled.files import write_jsonl
+from trivium.data.labelled.label import Entities, LabelExample, TokenColumns, read_entities, read_label, text_of
+from trivium.data.labelled.pairs import PairColumns, PairExample, read_mails, read_pairs
+from trivium.data.labelled.problems import Labelled, Problem
+from trivium.data.labelled.relations import JointExample, Relation, RelationExample, read_joint, read_relations
+from trivium.data.labelled.span_words import LeftOut, label_examples, words_of
+from trivium.data.labelled.spans import Span, SpanExample, read_spans
+from trivium.data.labelled.tags import (
+    UNSCORED,
+    Scheme,
+    detect_scheme,
+    malformed,
+    spans_of_tags,
+    tags_of_spans,
+    to_bio,
+)
+
+__all__ = [
+    "ABSENT",
+    "Answer",
+    "AnswerExample",
+    "ClassifyColumns",
+    "ClassifyExample",
+    "DialogueExample",
+    "Entities",
+    "JointExample",
+    "LabelExample",
+    "Labelled",
+    "LeftOut",
+    "MultiLabelExample",
+    "PairColumns",
+    "PairExample",
+    "Problem",
+    "RegressionExample",
+    "Relation",
+    "RelationExample",
+    "Scheme",
+    "Span",
+    "SpanExample",
+    "TokenColumns",
+    "UNSCORED",
+    "detect_scheme",
+    "label_examples",
+    "malformed",
+    "read_answers",
+    "read_classify",
+    "read_conllu",
+    "read_dialogues",
+    "read_entities",
+    "read_joint",
+    "read_label",
+    "read_mails",
+    "read_multi_label",
+    "read_pairs",
+    "read_regression",
+    "read_relations",
+    "read_spans",
+    "spans_of_tags",
+    "tags_of_spans",
+    "text_of",
+    "to_bio",
+    "turn_pairs",
+    "words_of",
+    "write_jsonl",
+]

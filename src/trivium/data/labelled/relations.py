@@ -1,0 +1,187 @@
+"""Relations between two spans of a text: one a row, or all of a text together."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from trivium.core.errors import DataError
+from trivium.data.labelled.checks import check_classes, check_columns, entry, items, kind, shown, string
+from trivium.data.labelled.files import is_json, json_rows, lines_of, read_text
+from trivium.data.labelled.problems import Labelled, Problem, checked
+from trivium.data.labelled.spans import Marked, Span, mark, marks, placed
+
+_SENTENCE = re.compile(r'[0-9]+\s+"(.*)"\s*')
+_RELATION = re.compile(r"\S+")
+_MARKS = re.compile(r"</?e[12]>")
+
+
+class RelationExample(NamedTuple):
+    """A text, two of its spans in characters, and how the first is related to the second."""
+
+    text: str
+    head: Span
+    tail: Span
+    relation: str
+
+
+class Relation(NamedTuple):
+    """A relation between two spans of an example, by their number, counted from 0."""
+
+    head: int
+    tail: int
+    label: str
+
+
+class JointExample(NamedTuple):
+    """A text, its spans in characters, and the relations among them."""
+
+    text: str
+    spans: tuple[Span, ...]
+    relations: tuple[Relation, ...]
+
+
+def read_relations(path: Path, *, min_classes: int = 2, strict: bool = False) -> Labelled[RelationExample]:
+    """Read texts with two marked spans and their relation, from JSON lines or in SemEval-2010 task 8's form.
+
+    JSON rows have `text`, `head` and `tail` (each with `start`, `end` and `label`), and `relation`. In SemEval's form
+    a line with a number and a quoted sentence with `<e1>` and `<e2>` is followed by the relation's line; comments are
+    skipped. There the spans are labelled e1 and e2, the head is always e1, and the relation keeps its direction, such
+    as `Cause-Effect(e2,e1)`: turning the spans instead would tell a model which direction is right.
+
+    Args:
+        path: the file, compressed with gzip or not.
+        min_classes: fewer distinct relations than this are an error.
+        strict: whether a span that does not fit its text is an error; else its example is left out and listed.
+
+    Raises:
+        DataError: what is wrong, with file and line.
+    """
+    content = read_text(path)
+    problems: list[Problem] = []
+    if is_json(path, content):
+        examples = list(_json_pairs(path, content, problems))
+    else:
+        examples = list(_semeval(path, content))
+    result = checked(path, examples, problems, strict=strict)
+    check_classes(path, {example.relation for example in examples}, len(examples), min_classes)
+    return result
+
+
+def read_joint(path: Path, *, min_classes: int = 1, strict: bool = False) -> Labelled[JointExample]:
+    """Read texts with all their spans and relations, from JSON lines or one JSON list.
+
+    Rows are `{"text", "spans": [{"start", "end", "label"}], "relations": [{"head", "tail", "label"}]}`, head and tail
+    being numbers of spans counted from 0; or as doccano writes them, `entities` with an `id` each and `relations` with
+    `from_id`, `to_id` and `type`.
+
+    Args:
+        path: the file, compressed with gzip or not.
+        min_classes: fewer distinct relations than this are an error.
+        strict: whether a span that does not fit its text is an error; else it is left out and listed, and so are the
+            relations it is in.
+
+    Raises:
+        DataError: what is wrong, with file and line; so is a relation with a span that the row does not have.
+    """
+    problems: list[Problem] = []
+    examples = [_joint(row, where, problems) for where, row in json_rows(path, read_text(path))]
+    result = checked(path, examples, problems, strict=strict)
+    classes = {relation.label for example in examples for relation in example.relations}
+    if problems and len(classes) < min_classes:
+        raise DataError(f"{path}: no usable relations of {min_classes} classes. First: {problems[0]}")
+    check_classes(path, classes, len(examples), min_classes)
+    return result
+
+
+def _json_pairs(path: Path, content: str, problems: list[Problem]) -> Iterator[RelationExample]:
+    for where, row in json_rows(path, content):
+        check_columns(where, ("text", "head", "tail", "relation"), row)
+        text = string(row["text"], f"{where}: `text`")
+        relation = string(row["relation"], f"{where}: `relation`").strip()
+        head, tail = (placed(text, mark(row[name], f"{where}: `{name}`"), where) for name in ("head", "tail"))
+        match head, tail:
+            case Span(), Span():
+                yield RelationExample(text, head, tail, relation)
+            case _:
+                problems += [each for each in (head, tail) if isinstance(each, Problem)]
+
+
+def _semeval(path: Path, content: str) -> Iterator[RelationExample]:
+    lines = [(number, line) for number, line in lines_of(content) if not line.lstrip().startswith("Comment")]
+    for (number, sentence), following in zip(lines[::2], [*lines[1::2], None], strict=False):
+        where = f"{path}:{number}"
+        match = _SENTENCE.fullmatch(sentence.strip())
+        if match is None:
+            raise DataError(
+                f"{where}: expected JSON, or a number and a sentence in quotes as in SemEval-2010 task 8, found "
+                f"{shown(sentence)!r}."
+            )
+        if following is None or not _RELATION.fullmatch(following[1].strip()):
+            found = "the end of the file" if following is None else repr(shown(following[1]))
+            raise DataError(f"{where}: expected a relation on the next line, found {found}.")
+        text, head, tail = _unmarked(match[1], where)
+        yield RelationExample(text, head, tail, following[1].strip())
+
+
+def _unmarked(sentence: str, where: str) -> tuple[str, Span, Span]:
+    """Return a sentence without its marks, and where they were."""
+    places: dict[str, int] = {}
+    parts, end, length = [], 0, 0
+    for found in _MARKS.finditer(sentence):
+        if found[0] in places:
+            raise DataError(f"{where}: the mark {found[0]} is there twice.")
+        parts.append(sentence[end : found.start()])
+        length += len(parts[-1])
+        places[found[0]] = length
+        end = found.end()
+    text = "".join([*parts, sentence[end:]])
+    spans = []
+    for name in ("e1", "e2"):
+        start, stop = places.get(f"<{name}>"), places.get(f"</{name}>")
+        if start is None or stop is None or start >= stop:
+            raise DataError(f"{where}: expected a span between <{name}> and </{name}>, found none.")
+        spans.append(Span(start, stop, name))
+    return text, spans[0], spans[1]
+
+
+def _joint(row: dict[str, Any], where: str, problems: list[Problem]) -> JointExample:
+    text = string(entry(row, "text", where), f"{where}: `text`")
+    marked = list(marks(row, where))
+    kept: dict[int, int] = {}  # numbers in the row to numbers among the spans that fit
+    spans: list[Span] = []
+    for number, each in enumerate(marked):
+        found = placed(text, each, where)
+        if isinstance(found, Problem):
+            problems.append(found)
+        else:
+            kept[number] = len(spans)
+            spans.append(found)
+    relations = []
+    for value in items(row, "relations", where):
+        head, tail, label = _relation(value, marked, f"{where}: an entry of `relations`")
+        if head in kept and tail in kept:
+            relations.append(Relation(kept[head], kept[tail], label))
+        else:
+            problems.append(Problem(where, f"left out: the relation `{shown(label)}` of a span that was left out."))
+    return JointExample(text, tuple(spans), tuple(relations))
+
+
+def _relation(value: Any, marked: list[Marked], where: str) -> Relation:
+    """Return a relation with the numbers of its spans in the row."""
+    if not isinstance(value, dict):
+        raise DataError(f"{where} is {kind(value)}; expected an object.")
+    if "from_id" in value:
+        check_columns(where, ("from_id", "to_id", "type"), value)
+        known: list[Any] = [each.name for each in marked]
+        ends = [value["from_id"], value["to_id"]]
+        label = value["type"]
+    else:
+        check_columns(where, ("head", "tail", "label"), value)
+        known = list(range(len(marked)))
+        ends = [value["head"], value["tail"]]
+        label = value["label"]
+    for end in ends:
+        if isinstance(end, bool) or not isinstance(end, int | str) or end not in known:
+            raise DataError(f"{where}: no span {shown(str(end))}; the row has {len(marked)}.")
+    return Relation(known.index(ends[0]), known.index(ends[1]), string(label, f"{where}: the label").strip())
