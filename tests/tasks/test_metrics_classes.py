@@ -146,9 +146,7 @@ def test_correlations_and_errors_are_scipys(seed: int) -> None:
         },
         abs=EXACT,
     )
-    assert halves[0][1].metrics()["spearman"] == pytest.approx(
-        scipy.stats.spearmanr(right, given).statistic, abs=EXACT
-    )
+    assert halves[0][1].metrics()["spearman"] == pytest.approx(scipy.stats.spearmanr(right, given).statistic, abs=EXACT)
     assert average_ranks(given) == pytest.approx(scipy.stats.rankdata(given), abs=EXACT)
 
 

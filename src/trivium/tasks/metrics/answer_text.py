@@ -17,7 +17,7 @@ _HAN = re.compile("([\u4e00-\u9fa5])")
 # The Penn Treebank's words: signs stand alone, and so do "n't", "'s" and their like; a comma does unless a digit
 # follows, a full stop only at the end of the run and where there are several.
 _SIGNS = r";@#$%&?!()\[\]{}<>«»“”„‘\"‒-―"
-_LAST_STOP = r"\.(?=[\])}>\"'»\s]*\Z)"
+_LAST_STOP = r"\.(?=(?:[\])}>'»\s]|(?<![\s(\[{<])\")*\Z)"  # before what closes
 _CLITIC = rf"(?:'(?:s|m|d|ll|re|ve)?|n't)(?=[\s,{_SIGNS}]|\Z|\.\.|{_LAST_STOP})"
 _TREEBANK = re.compile(
     rf"{_CLITIC}|\.\.+|(?:(?!{_CLITIC}|{_LAST_STOP})(?:[^\s,.'{_SIGNS}]|,(?=\d)|(?<!\.)\.(?!\.)|(?<=\w)'))+|\S"
@@ -109,13 +109,11 @@ def cmrc_units(text: str) -> list[str]:
 
 
 def _treebank_words(run: str) -> Iterator[str]:
-    opened = 0  # one past a quotation mark that opens: another one beside it opens, too
     for match in _TREEBANK.finditer(run):
         if match[0] != '"':
             yield from _CONTRACTED.get(match[0], [match[0]])
-        elif match.start() == opened or run[match.start() - 1] in _OPENING:
-            opened = match.end()
-            yield "``"
+        elif run[: match.start()] in ("", '"') or run[match.start() - 1] in _OPENING:
+            yield "``"  # at the beginning two of them open
         else:
             yield "''"
 

@@ -83,16 +83,9 @@ def fit_temperature(log_probabilities_AC: np.ndarray, right_A: np.ndarray) -> Te
     """
     logits_AC = np.maximum(with_temperature(log_probabilities_AC, 1.0), _LOWEST)
     right_A = np.asarray(right_A, dtype=np.int64)
-    best = not len(right_A) or _slope(logits_AC, right_A, 1.0) == 0.0
-    high = 0.0 if best else float(np.log(_MAX_TEMPERATURE))  # of 1 / temperature, as logarithms
-    low = -high
-    for _ in range(0 if best else _HALVINGS):
-        middle = (low + high) / 2
-        if _slope(logits_AC, right_A, float(np.exp(middle))) > 0:
-            high = middle
-        else:
-            low = middle
-    value = float(np.exp(-(low + high) / 2))
+    value = 1.0
+    if len(right_A) and _slope(logits_AC, right_A, 1.0) != 0.0:
+        value = _bisected(logits_AC, right_A)
     return Temperature(value, _measured(logits_AC, right_A, 1.0), _measured(logits_AC, right_A, value))
 
 
@@ -102,6 +95,18 @@ def with_temperature(log_probabilities_AC: np.ndarray, temperature: float) -> np
     scaled_AC = scaled_AC - scaled_AC.max(axis=1, keepdims=True, initial=-np.inf)
     normalised_AC: np.ndarray = scaled_AC - np.log(np.exp(scaled_AC).sum(axis=1, keepdims=True))
     return normalised_AC
+
+
+def _bisected(logits_AC: np.ndarray, right_A: np.ndarray) -> float:
+    high = float(np.log(_MAX_TEMPERATURE))  # of 1 / temperature, as logarithms
+    low = -high
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if _slope(logits_AC, right_A, float(np.exp(middle))) > 0:
+            high = middle
+        else:
+            low = middle
+    return float(np.exp(-(low + high) / 2))
 
 
 def _slope(logits_AC: np.ndarray, right_A: np.ndarray, inverse: float) -> float:
