@@ -5,6 +5,8 @@ from math import sqrt
 
 import numpy as np
 
+from trivium.core.errors import ConfigError
+
 
 class Confusion:
     """How often each class was given for each right one.
@@ -60,6 +62,28 @@ class Confusion:
         scores = [scores["f1"] for scores in self.by_label().values()]
         return sum(scores) / max(1, len(scores))
 
+    def micro_f1(self, *, without: str | None = None) -> float:
+        """Return F1 over all answers together.
+
+        Args:
+            without: a class that says that there is nothing to find ("no relation"): right or given, it does not count.
+                Without such a class the score is the accuracy.
+        """
+        counted_C = np.array([label != without for label in self.labels])
+        hits = int(np.diagonal(self.counts_CC)[counted_C].sum())
+        right, given = (int(self.counts_CC.sum(axis=axis)[counted_C].sum()) for axis in (1, 0))
+        return _ratio(2 * hits, right + given)
+
+    def weighted_f1(self) -> float:
+        """Return the mean F1 of the classes, each weighted by how often it is right; 0 when there are no answers."""
+        rows = self.by_label().values()
+        return _ratio(sum(row["f1"] * row["count"] for row in rows), self.total)
+
+    def merge(self, other: "Confusion") -> None:
+        """Count what another confusion of the same classes has counted."""
+        same_labels(self.labels, other.labels)
+        self.counts_CC += other.counts_CC
+
     def matthews(self) -> float:
         """Return Matthews' correlation for any number of classes (Gorodkin 2004); 0 where it is not defined."""
         right_C, given_C = self.counts_CC.sum(axis=1), self.counts_CC.sum(axis=0)
@@ -75,5 +99,11 @@ class Confusion:
         return {"accuracy": self.accuracy(), "macro_f1": self.macro_f1(), "matthews": self.matthews()}
 
 
-def _ratio(part: int, whole: int) -> float:
+def same_labels(own: tuple[str, ...], others: tuple[str, ...]) -> None:
+    """Raise ConfigError when two counts that are to be merged are of other classes."""
+    if own != others:
+        raise ConfigError(f"Counts of the classes {own} cannot be merged with counts of {others}: give both the same.")
+
+
+def _ratio(part: float, whole: float) -> float:
     return float(part / whole) if whole else 0.0

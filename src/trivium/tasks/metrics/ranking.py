@@ -1,0 +1,82 @@
+"""How well scores put the right examples before the others: the area under the ROC curve, exact."""
+
+import numpy as np
+
+from trivium.core.errors import ConfigError
+from trivium.tasks.metrics.kept import Kept
+
+_MAX_CLASSES = 7  # a float32 a class and the right class: 29 bytes an example
+
+
+class RocArea:
+    """The area under the ROC curve of a yes-or-no question; 4 bytes an example are kept.
+
+    Scores are kept as float32, so give log-probabilities or logits: probabilities near 1 would become ties.
+    """
+
+    def __init__(self) -> None:
+        self._yes, self._no = Kept(), Kept()
+
+    def add(self, scores_A: np.ndarray, right_A: np.ndarray) -> None:
+        """Keep scores [answers], higher for yes, and whether yes is right, bool [answers]."""
+        right_A = np.asarray(right_A, dtype=bool)
+        scores_A = np.asarray(scores_A)
+        self._yes.add(scores_A[right_A])
+        self._no.add(scores_A[~right_A])
+
+    def merge(self, other: "RocArea") -> None:
+        """Keep what another has kept."""
+        self._yes.merge(other._yes)
+        self._no.merge(other._no)
+
+    def metrics(self) -> dict[str, float]:
+        """Return `auc`, the share of pairs (yes, no) in order, ties half; 0.5 where all answers are the same."""
+        return {"auc": _area(self._yes.column(), self._no.column())}
+
+
+class OneVersusRest:
+    """The mean area under the ROC curve of each class against the others, for up to 7 classes (29 bytes an example).
+
+    Args:
+        num_classes: C.
+
+    Raises:
+        ConfigError: more than 7 classes.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        if not 2 <= num_classes <= _MAX_CLASSES:
+            raise ConfigError(
+                f"The area under the ROC curve is kept for 2 to {_MAX_CLASSES} classes, found {num_classes}: use F1."
+            )
+        self._scores, self._right = Kept(num_classes), Kept(dtype=np.uint8)
+
+    def add(self, scores_AC: np.ndarray, right_A: np.ndarray) -> None:
+        """Keep scores [answers, classes] and the right classes, integer [answers]."""
+        self._scores.add(scores_AC)
+        self._right.add(right_A)
+
+    def merge(self, other: "OneVersusRest") -> None:
+        """Keep what another has kept."""
+        self._scores.merge(other._scores)
+        self._right.merge(other._right)
+
+    def metrics(self) -> dict[str, float]:
+        """Return `macro_auc`, the mean over classes that are right somewhere and not everywhere; 0.5 if none is."""
+        right_A = self._right.column()
+        areas = []
+        for number in range(self._scores.width):
+            yes_A = right_A == number
+            if 0 < np.count_nonzero(yes_A) < len(yes_A):
+                scores_A = self._scores.column(number)
+                areas.append(_area(scores_A[yes_A], scores_A[~yes_A]))
+        return {"macro_auc": sum(areas) / len(areas) if areas else 0.5}
+
+
+def _area(yes: np.ndarray, no: np.ndarray) -> float:
+    """Return the share of pairs in order, counted by Mann and Whitney's sum; sorts `no`."""
+    if not len(yes) or not len(no):
+        return 0.5
+    no.sort()
+    in_order = int(np.searchsorted(no, yes, side="left").sum()) + int(np.searchsorted(no, yes, side="right").sum())
+    return in_order / (2 * len(yes) * len(no))

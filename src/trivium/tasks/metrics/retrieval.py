@@ -1,0 +1,76 @@
+"""How well embeddings find what belongs together."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from trivium.core.errors import DataError
+
+
+class Retrieval:
+    """Recall among the first and mean reciprocal rank, in memory that does not grow with the queries.
+
+    Args:
+        first: how many documents are looked at, for each recall that is wanted.
+    """
+
+    def __init__(self, first: Sequence[int] = (1, 5, 10)) -> None:
+        self.first = tuple(first)
+        self._recalls = np.zeros(len(self.first))
+        self._reciprocals = 0.0
+        self._count = 0
+
+    def add(self, scores_QS: np.ndarray, relevant_QS: np.ndarray) -> None:
+        """Count queries.
+
+        Of documents with equal scores those that are not relevant come first, so that equal embeddings find nothing.
+
+        Args:
+            scores_QS: how near each document is to each query, float [queries, documents], higher is nearer.
+            relevant_QS: which documents should be found, bool [queries, documents].
+
+        Raises:
+            DataError: a query has nothing to find.
+        """
+        relevant_QS = np.asarray(relevant_QS, dtype=bool)
+        wanted_Q = relevant_QS.sum(axis=1)
+        if not wanted_Q.all():
+            raise DataError(
+                f"Each query needs a relevant document; query {int(np.argmin(wanted_Q))} of this batch has none: "
+                "leave it out."
+            )
+        order_QS = np.lexsort((relevant_QS, -np.asarray(scores_QS)), axis=-1)
+        found_QS = np.take_along_axis(relevant_QS, order_QS, axis=1)
+        self._recalls += [float((found_QS[:, :first].sum(axis=1) / wanted_Q).sum()) for first in self.first]
+        self._reciprocals += float((1.0 / (1 + found_QS.argmax(axis=1))).sum())
+        self._count += len(wanted_Q)
+
+    def merge(self, other: "Retrieval") -> None:
+        """Count what another of the same recalls has counted."""
+        self._recalls += other._recalls
+        self._reciprocals += other._reciprocals
+        self._count += other._count
+
+    def metrics(self) -> dict[str, float]:
+        """Return `recall@k`, the mean share of relevant documents among the first k, and `mrr` (the first one's)."""
+        count = max(1, self._count)
+        recalls = {
+            f"recall@{first}": float(value / count) for first, value in zip(self.first, self._recalls, strict=True)
+        }
+        return recalls | {"mrr": self._reciprocals / count}
+
+
+def cosines(queries_QD: np.ndarray, documents_SD: np.ndarray) -> np.ndarray:
+    """Return the cosine of each query with each document, [queries, documents]; 0 with a vector of zeros."""
+    return _unit(queries_QD) @ _unit(documents_SD).T
+
+
+def paired_cosines(left_AD: np.ndarray, right_AD: np.ndarray) -> np.ndarray:
+    """Return the cosine of each pair, [pairs]: what `RankCorrelation` compares with people's judgements (STS)."""
+    return np.asarray((_unit(left_AD) * _unit(right_AD)).sum(axis=1))
+
+
+def _unit(vectors_AD: np.ndarray) -> np.ndarray:
+    vectors_AD = np.asarray(vectors_AD, dtype=np.float64)
+    length_A1 = np.linalg.norm(vectors_AD, axis=1, keepdims=True)
+    return vectors_AD / np.where(length_A1 > 0, length_A1, 1.0)
