@@ -79,7 +79,7 @@ def test_the_text_baseline_learns_what_words_tell() -> None:
 
 
 def test_a_missing_package_is_named_in_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    monkeypatch.setitem(sys.modules, "sklearn.feature_extraction.text", None)
     examples = classify_examples(20, seed=4)
     rows = baselines(learned_task("classify", examples), examples, examples, examples)
     assert "pip install 'trivium[baselines]'" in str(rows[TFIDF]["missing"])

@@ -74,12 +74,16 @@ def _lines() -> Iterator[str]:
 
 
 def _task_metrics(run: Path, file: Path) -> dict[str, float]:
+    from trivium.cli.progress import shown
     from trivium.core.errors import DataError
+    from trivium.tasks.finetune import tell
     from trivium.tasks.folder import load_tuned
 
     if file.is_dir():
         raise DataError(f"--data {file}: a fine-tuned run is scored on a labelled file, found a folder.")
     tuned = load_tuned(run)
-    examples = tuned.task.read(file, min_classes=1)
+    examples, problems = tuned.task.read(file, min_classes=1)
+    with shown(quiet=True) as progress:
+        tell(problems, progress)
     tuned.task.check(examples, str(file))
     return tuned.task.score(tuned.model, tuned.task.encode(examples, tuned.reading)).metrics

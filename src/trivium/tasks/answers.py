@@ -60,30 +60,50 @@ def answers(
 
 def score_classes(network: nn.Module, labels: tuple[str, ...], encoded: Encoded, *, rows: int = ROWS) -> Scores:
     """Return how good answers are that are one class each; `coverage` is the share of answers that were given."""
+    found = ClassScores(labels)
     answered = class_answers(network, encoded, num_classes=len(labels), rows=rows)
-    return score_given(labels, encoded, answered)
-
-
-def score_given(labels: Sequence[str], encoded: Encoded, answered: Iterator[Answers]) -> Scores:
-    """Return how good these answers to the examples are."""
-    confusion, worst = Confusion(labels), WorstMistakes()
-    nats, given = 0.0, 0
     for number, (gold_A, answer) in enumerate(zip(encoded.gold, answered, strict=True)):
+        found.add(number, gold_A, answer.outputs_AC.argmax(axis=1), answer)
+    return found.scores(encoded)
+
+
+class ClassScores:
+    """How good answers are that are one class each, added up example by example.
+
+    Args:
+        labels: the classes.
+    """
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self.labels = tuple(labels)
+        self._confusion, self._worst = Confusion(labels), WorstMistakes()
+        self._nats, self._given = 0.0, 0
+
+    def add(self, example: int, right_A: np.ndarray, given_A: np.ndarray, answer: Answers) -> None:
+        """Count an example's answers.
+
+        Args:
+            example: its number.
+            right_A, given_A: the right classes and those that were given.
+            answer: the logarithm of each class's probability, and which answers were given at all.
+        """
         done = np.flatnonzero(answer.windows_A)
-        log_probabilities_AC, right_A = answer.outputs_AC[done], gold_A[done]
-        given_A = log_probabilities_AC.argmax(axis=1)
-        confusion.add(right_A, given_A)
-        nats -= float(log_probabilities_AC[np.arange(len(done)), right_A].sum())
-        given += len(done)
+        log_probabilities_AC, right_A, given_A = answer.outputs_AC[done], right_A[done], given_A[done]
+        self._confusion.add(right_A, given_A)
+        self._nats -= float(log_probabilities_AC[np.arange(len(done)), right_A].sum())
+        self._given += len(done)
         for wrong in np.flatnonzero(given_A != right_A):
             sure = float(np.exp(log_probabilities_AC[wrong, given_A[wrong]]))
-            named = labels[right_A[wrong]], labels[given_A[wrong]]
-            worst.add(Mistake(sure, number, int(done[wrong]), *named))
-    metrics = confusion.metrics() | {"loss": nats / max(1, given), "coverage": given / max(1, encoded.num_answers)}
-    shown = None
-    if len(labels) <= _MOST_SHOWN:
-        shown = {"labels": list(labels), "counts": confusion.counts_CC.tolist()}
-    return Scores(metrics, confusion.by_label(), shown, worst.worst_first())
+            named = self.labels[right_A[wrong]], self.labels[given_A[wrong]]
+            self._worst.add(Mistake(sure, example, int(done[wrong]), *named))
+
+    def scores(self, encoded: Encoded) -> Scores:
+        """Return what was counted; `coverage` is the share of the examples' answers that were given."""
+        shares = {"loss": self._nats / max(1, self._given), "coverage": self._given / max(1, encoded.num_answers)}
+        shown = None
+        if len(self.labels) <= _MOST_SHOWN:
+            shown = {"labels": list(self.labels), "counts": self._confusion.counts_CC.tolist()}
+        return Scores(self._confusion.metrics() | shares, self._confusion.by_label(), shown, self._worst.worst_first())
 
 
 def _added_up(

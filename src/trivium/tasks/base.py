@@ -11,16 +11,18 @@ from torch import Tensor, nn
 from trivium.core.batch import Batch, Term
 from trivium.core.errors import ConfigError, DataError, nearest
 from trivium.core.random import Key
-from trivium.data.labelled import ClassifyExample, LabelExample
+from trivium.data.labelled import ClassifyExample, LabelExample, Labelled, MultiLabelExample, RegressionExample
 from trivium.data.tokenizer import Tokenizer
+from trivium.model.chain import LabelChain
 from trivium.model.config import DEFAULT_READOUT, Decoder, Encoder, EncoderDecoder, ModelConfig, ReadoutConfig
 from trivium.model.heads import Network, Readout, SequenceToSequence, TwoStacks
 from trivium.model.stack import Stack
 from trivium.objectives.base import Predicted, label_term
 from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Scores
+from trivium.tasks.settings import TaskSettings
 
-Example = ClassifyExample | LabelExample
+Example = ClassifyExample | MultiLabelExample | RegressionExample | LabelExample
 # (hidden_BLD, batch) -> hidden_ND of the batch's labelled places, [B * N, D]
 Pick = Callable[[Tensor, Batch], Tensor]
 
@@ -28,11 +30,14 @@ Pick = Callable[[Tensor, Batch], Tensor]
 class TaskModel(nn.Module):
     """A stack that reads, or both of an encoder-decoder, and a head over what is picked of the hidden states."""
 
-    def __init__(self, *, reader: Stack | TwoStacks, pick: Pick, head: Readout) -> None:
+    def __init__(
+        self, *, reader: Stack | TwoStacks, pick: Pick, head: Readout, chain: LabelChain | None = None
+    ) -> None:
         super().__init__()
         self.reader = reader
         self.pick = pick
         self.head = head
+        self.chain = chain  # over the labels of neighbouring answers
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits_NC of the batch's labelled places, [B * N, C]."""
@@ -58,8 +63,18 @@ class Task(Protocol):
         ...
 
     @property
+    def settings(self) -> TaskSettings:
+        """What its user chose."""
+        ...
+
+    @property
     def num_outputs(self) -> int:
         """Numbers that the head gives for each answer."""
+        ...
+
+    @property
+    def is_chained(self) -> bool:
+        """Whether how likely each label comes after each other is learned, see `LabelChain`."""
         ...
 
     @property
@@ -67,8 +82,8 @@ class Task(Protocol):
         """The metric by which the best epoch is chosen; the larger, the better."""
         ...
 
-    def read(self, path: Path, *, min_classes: int) -> Sequence[Example]:
-        """Read examples from a file; raise DataError when it is not of this task."""
+    def read(self, path: Path, *, min_classes: int) -> Labelled[Any]:
+        """Read examples from a file, and what of it was mended or left out; raise DataError when it is of no use."""
         ...
 
     def learned(self, examples: Sequence[Any]) -> "Task":

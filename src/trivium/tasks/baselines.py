@@ -3,20 +3,34 @@
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from trivium.core.errors import MissingExtra
-from trivium.data.labelled import UNSCORED, ClassifyExample, LabelExample
+from trivium.data.labelled import (
+    UNSCORED,
+    ClassifyExample,
+    LabelExample,
+    MultiLabelExample,
+    RegressionExample,
+    spans_of_tags,
+)
 from trivium.data.words import word_starts
 from trivium.tasks.base import Task, class_numbers
 from trivium.tasks.classify import Classify
 from trivium.tasks.label import Label
-from trivium.tasks.metrics import Confusion
+from trivium.tasks.metrics import Confusion, RankCorrelation, Regression
+from trivium.tasks.metrics import MultiLabel as LabelCounts
+from trivium.tasks.metrics import Spans as SpanCounts
+from trivium.tasks.multi_label import MultiLabel
+from trivium.tasks.regress import Regress
+from trivium.tasks.spans import Spans
+from trivium.tasks.texts import Texts
 
 Row = dict[str, float | str]
-TFIDF = "tf-idf + logistic regression"
+TFIDF, RIDGE = "tf-idf + logistic regression", "tf-idf + ridge regression"
+WORD_ELSE_SHAPE = "most frequent of word, else shape"
 _STRENGTHS = (1.0, 10.0, 100.0)  # of scikit-learn's C, the inverse of the penalty
 
 
@@ -36,6 +50,12 @@ def baselines(task: Task, train: Sequence[Any], valid: Sequence[Any], test: Sequ
             return label_baselines(task, train, test)
         case Classify():
             return classify_baselines(task, train, valid, test)
+        case Spans():
+            return span_baselines(train, test)
+        case MultiLabel():
+            return multi_label_baselines(task, train, test)
+        case Regress():
+            return regress_baselines(train, test)
         case _:
             return {}
 
@@ -59,25 +79,91 @@ def classify_baselines(
 
 def label_baselines(task: Label, train: Sequence[LabelExample], test: Sequence[LabelExample]) -> dict[str, Row]:
     """Return the metrics of the most frequent label, and of the most frequent label of the word, else of its shape."""
-    words: dict[str, Counter[str]] = {}
-    shapes: dict[str, Counter[str]] = {}
-    every = Counter[str]()
+    counts = _counted(train)
+    right = [task.gold(example) for example in test]
+    asked = [[w for w, label in zip(e.tokens, e.labels, strict=True) if label != UNSCORED] for e in test]
+    commonest = [[_top(counts.every)] * len(words_A) for words_A in asked]
+    return {
+        "majority": _row(task.labels, right, commonest),
+        WORD_ELSE_SHAPE: _row(task.labels, right, [[counts.answer(w) for w in words_A] for words_A in asked]),
+    }
+
+
+def span_baselines(train: Sequence[LabelExample], test: Sequence[LabelExample]) -> dict[str, Row]:
+    """Return the metrics of the spans that the most frequent tag of each word makes, else of its shape."""
+    counts, found = _counted(train), SpanCounts()
+    for example in test:
+        asked = [(w, label) for w, label in zip(example.tokens, example.labels, strict=True) if label != UNSCORED]
+        right, given = [label for _, label in asked], [counts.answer(word) for word, _ in asked]
+        found.add(spans_of_tags(right), spans_of_tags(given))
+    return {WORD_ELSE_SHAPE: dict(found.metrics())}
+
+
+def multi_label_baselines(
+    task: MultiLabel, train: Sequence[MultiLabelExample], test: Sequence[MultiLabelExample]
+) -> dict[str, Row]:
+    """Return the metrics of the labels that apply more often than not, and of a logistic regression for each label."""
+    right_EC, test_EC = (
+        np.array([[label in example.labels for label in task.labels] for example in examples])
+        for examples in (train, test)
+    )
+
+    def row(given_EC: np.ndarray) -> Row:
+        counted = LabelCounts(task.labels)
+        counted.add(test_EC, given_EC)
+        return dict(counted.metrics())
+
+    rows: dict[str, Row] = {"majority": row(np.broadcast_to(right_EC.mean(axis=0) > 0.5, test_EC.shape))}
+    try:
+        features, test_features = _features(train, test)
+        rows[TFIDF] = row(np.stack([_separated(features, y, test_features) for y in right_EC.T], axis=1))
+    except MissingExtra as missing:
+        rows[TFIDF] = {"missing": str(missing)}
+    return rows
+
+
+def regress_baselines(train: Sequence[RegressionExample], test: Sequence[RegressionExample]) -> dict[str, Row]:
+    """Return the metrics of the mean of the training examples, and of ridge regression on TF-IDF."""
+    values, right = (np.array([example.value for example in examples]) for examples in (train, test))
+
+    def row(given: np.ndarray) -> Row:
+        errors, ranks = Regression(), RankCorrelation()
+        errors.add(right, given)
+        ranks.add(right, given)
+        return {**errors.metrics(), **ranks.metrics()}
+
+    rows: dict[str, Row] = {"mean": row(np.full(len(test), values.mean()))}
+    try:
+        features, test_features = _features(train, test)
+        from sklearn.linear_model import Ridge
+
+        rows[RIDGE] = row(Ridge().fit(features, values).predict(test_features))
+    except MissingExtra as missing:
+        rows[RIDGE] = {"missing": str(missing)}
+    return rows
+
+
+class _Counted(NamedTuple):
+    """How often each label was that of a word, of a word's shape, and of any word."""
+
+    words: dict[str, Counter[str]]
+    shapes: dict[str, Counter[str]]
+    every: Counter[str]
+
+    def answer(self, word: str) -> str:
+        """Return the most frequent label of a word, else of its shape, else of all."""
+        return _top(self.words.get(word) or self.shapes.get(shape(word)) or self.every)
+
+
+def _counted(train: Sequence[LabelExample]) -> _Counted:
+    counts = _Counted({}, {}, Counter())
     for example in train:
         for word, label in zip(example.tokens, example.labels, strict=True):
             if label != UNSCORED:
-                words.setdefault(word, Counter())[label] += 1
-                shapes.setdefault(shape(word), Counter())[label] += 1
-                every[label] += 1
-
-    def answer(word: str) -> str:
-        return _top(words.get(word) or shapes.get(shape(word)) or every)
-
-    right = [task.gold(example) for example in test]
-    asked = [[w for w, label in zip(e.tokens, e.labels, strict=True) if label != UNSCORED] for e in test]
-    return {
-        "majority": _row(task.labels, right, [[_top(every)] * len(words_A) for words_A in asked]),
-        "most frequent of word, else shape": _row(task.labels, right, [[answer(w) for w in words_A] for words_A in asked]),
-    }
+                counts.words.setdefault(word, Counter())[label] += 1
+                counts.shapes.setdefault(shape(word), Counter())[label] += 1
+                counts.every[label] += 1
+    return counts
 
 
 def shape(word: str) -> str:
@@ -99,17 +185,13 @@ def _tfidf(
     train: Sequence[ClassifyExample], valid: Sequence[ClassifyExample], test: Sequence[ClassifyExample]
 ) -> list[str]:
     """Return the class that logistic regression gives each test text; its penalty is chosen on `valid`."""
-    try:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.linear_model import LogisticRegression
-    except ImportError:
-        raise MissingExtra("scikit-learn", "baselines", "the TF-IDF baseline") from None
     if len({example.label for example in train}) < 2:
         return [train[0].label] * len(test)
-    vectoriser = TfidfVectorizer(analyzer=_grams, sublinear_tf=True)
-    features = vectoriser.fit_transform(map(_whole, train))
+    features, valid_features, test_features = _features(train, valid, test)
+    from sklearn.linear_model import LogisticRegression
+
     right = [example.label for example in valid]
-    valid_features, best = vectoriser.transform(map(_whole, valid)), (-1.0, None)
+    best = (-1.0, None)
     for strength in _STRENGTHS:
         model = LogisticRegression(C=strength, max_iter=1000).fit(features, [example.label for example in train])
         accuracy = float(np.mean(model.predict(valid_features) == np.array(right)))
@@ -117,10 +199,33 @@ def _tfidf(
             best = (accuracy, model)
     if best[1] is None:
         return []
-    return [str(label) for label in best[1].predict(vectoriser.transform(map(_whole, test)))]
+    return [str(label) for label in best[1].predict(test_features)]
 
 
-def _whole(example: ClassifyExample) -> str:
+def _features(*splits: Sequence[Texts]) -> list[Any]:
+    """Return TF-IDF of words and word pairs of each split, as the first of them has it; raise MissingExtra."""
+    try:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+    except ImportError:
+        raise MissingExtra("scikit-learn", "baselines", "the TF-IDF baseline") from None
+    vectoriser = TfidfVectorizer(analyzer=_grams, sublinear_tf=True)
+    return [
+        vectoriser.fit_transform(map(_whole, splits[0])),
+        *(vectoriser.transform(map(_whole, s)) for s in splits[1:]),
+    ]
+
+
+def _separated(features: Any, right_E: np.ndarray, test_features: Any) -> np.ndarray:
+    """Return whether a label applies to each test text, by logistic regression."""
+    from sklearn.linear_model import LogisticRegression
+
+    if right_E.all() or not right_E.any():
+        return np.full(test_features.shape[0], right_E[0])
+    given: np.ndarray = LogisticRegression(C=10.0, max_iter=1000).fit(features, right_E).predict(test_features)
+    return given
+
+
+def _whole(example: Texts) -> str:
     return example.text if example.text_pair is None else f"{example.text}\n{example.text_pair}"
 
 

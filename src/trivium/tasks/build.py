@@ -1,14 +1,17 @@
 """Tasks by their names, and the networks that learn them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import torch
 
-from trivium.core.errors import ConfigError, DataError, nearest
+from trivium.core.errors import ConfigError, nearest
 from trivium.core.random import Key
 from trivium.data.labelled import LabelExample, text_of
 from trivium.hub.family import HeadKind
 from trivium.model.build import build_network, build_readout, choose_kernel
+from trivium.model.chain import LabelChain
 from trivium.model.config import DEFAULT_READOUT, ModelConfig, ReadoutConfig
 from trivium.model.heads import TwoStacks
 from trivium.model.initialise import initialise
@@ -16,39 +19,72 @@ from trivium.model.stack import Stack
 from trivium.tasks.base import Example, Task, TaskModel, reading_part
 from trivium.tasks.classify import Classify
 from trivium.tasks.label import Label
+from trivium.tasks.multi_label import MultiLabel
+from trivium.tasks.regress import Regress
+from trivium.tasks.settings import TASKS, task_settings
+from trivium.tasks.spans import Spans
 
-TASKS = ("classify", "label")
+HEADS = ("classify", "label")
+"""The heads of other libraries' checkpoints that do a task of ours."""
 
 
-def build_task(name: str, labels: Iterable[str], readout: ReadoutConfig | None = None) -> Task:
-    """Return the task of this name; raise ConfigError when there is none of that name.
+def build_task(
+    name: str,
+    labels: Iterable[str] = (),
+    readout: ReadoutConfig | None = None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    numbers: Mapping[str, float] = MappingProxyType({}),
+) -> Task:
+    """Return the task of this name; raise ConfigError when there is none of that name, or a setting does not fit it.
 
     Args:
         name: what the command line calls it.
         labels: the classes.
         readout: the head; None = the mean of a text, or a word as it stands, and one projection.
+        settings: see `tasks.settings`.
+        numbers: what the training examples define beside labels, see `task_numbers`.
     """
+    chosen = task_settings(name, settings)
+    given: dict[str, Any] = {"readout": readout or DEFAULT_READOUT, "settings": chosen, **numbers}
     match name:
         case "classify":
-            return Classify(tuple(labels), readout or DEFAULT_READOUT)
+            return Classify(tuple(labels), **given)
+        case "multi_label":
+            return MultiLabel(tuple(labels), **given)
+        case "regress":
+            return Regress(**given)
         case "label":
-            return Label(tuple(labels), readout or DEFAULT_READOUT)
+            return Label(tuple(labels), **given)
+        case "spans":
+            return Spans(tuple(labels), **given)
         case _:
             raise ConfigError(f"`{name}` is no task.{nearest(name, list(TASKS))}")
+
+
+def task_numbers(task: Task) -> dict[str, float]:
+    """Return the numbers that a task has from its training examples."""
+    return {"centre": task.centre, "spread": task.spread} if isinstance(task, Regress) else {}
 
 
 def head_kind(name: str) -> HeadKind:
     """Return what a checkpoint calls the head of a task; raise ConfigError when there is none of that name."""
     match name:
-        case "classify" | "label":
-            return name
+        case "classify" | "multi_label" | "regress":
+            return "classify"
+        case "label" | "spans":
+            return "label"
         case _:
             raise ConfigError(f"`{name}` is no task.{nearest(name, list(TASKS))}")
 
 
-def learned_task(name: str, examples: Sequence[Example], readout: ReadoutConfig | None = None) -> Task:
+def learned_task(
+    name: str,
+    examples: Sequence[Example],
+    readout: ReadoutConfig | None = None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+) -> Task:
     """Return the task of this name as its training examples define it; raise DataError when they cannot."""
-    return build_task(name, (), readout).learned(examples)
+    return build_task(name, (), readout, settings).learned(examples)
 
 
 def build_model(task: Task, config: ModelConfig, reader: Stack | TwoStacks, *, dropout: float, key: Key) -> TaskModel:
@@ -62,7 +98,8 @@ def build_model(task: Task, config: ModelConfig, reader: Stack | TwoStacks, *, d
         key: of the head's weights.
     """
     head = build_readout(task.readout, hidden_size=config.hidden_size, num_classes=task.num_outputs, dropout=dropout)
-    model = TaskModel(reader=reader, pick=task.pick, head=head)
+    chain = LabelChain(num_labels=task.num_outputs) if task.is_chained else None
+    model = TaskModel(reader=reader, pick=task.pick, head=head, chain=chain)
     initialise(model.head, config, key.child("head"))
     return model
 
@@ -77,7 +114,9 @@ def empty_model(task: Task, config: ModelConfig) -> TaskModel:
     network = build_network(config, kernel=choose_kernel(config, torch.device("cpu")), device="meta")
     with torch.device("meta"):
         head = build_readout(task.readout, hidden_size=config.hidden_size, num_classes=task.num_outputs, dropout=0.0)
-    return TaskModel(reader=reading_part(network, task.readout), pick=task.pick, head=head).to_empty(device="cpu")
+        chain = LabelChain(num_labels=task.num_outputs) if task.is_chained else None
+    reader = reading_part(network, task.readout)
+    return TaskModel(reader=reader, pick=task.pick, head=head, chain=chain).to_empty(device="cpu")
 
 
 def texts_of(examples: Sequence[Example]) -> list[str]:

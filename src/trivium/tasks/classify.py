@@ -10,14 +10,15 @@ from torch import Tensor, nn
 
 from trivium.core.batch import Batch, Term
 from trivium.core.random import Key
-from trivium.data.labelled import ClassifyExample, read_classify
+from trivium.data.labelled import ClassifyExample, Labelled, read_classify
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.objectives.base import Predicted
 from trivium.tasks.answers import class_answers, score_classes
 from trivium.tasks.base import check_known, class_numbers, classes_of, predicted_classes
 from trivium.tasks.pieces import Encoded, Piece, Reading
 from trivium.tasks.scores import Scores
-from trivium.tasks.texts import one_or_two, pooled, printed_texts, text_windows
+from trivium.tasks.settings import TEXT_SETTINGS, TextSettings
+from trivium.tasks.texts import one_or_two, pooled, printed_texts, shown_texts, text_windows
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,14 @@ class Classify:
     Args:
         labels: the classes.
         readout: the head, and what stands for a text.
+        settings: which columns are read.
     """
 
     labels: tuple[str, ...]
     readout: ReadoutConfig = DEFAULT_READOUT
+    settings: TextSettings = TEXT_SETTINGS
     name: ClassVar[str] = "classify"
+    is_chained: ClassVar[bool] = False
     chosen_by: ClassVar[str] = "accuracy"
 
     @property
@@ -45,9 +49,9 @@ class Classify:
         """Number of classes."""
         return len(self.labels)
 
-    def read(self, path: Path, *, min_classes: int) -> Sequence[ClassifyExample]:
+    def read(self, path: Path, *, min_classes: int) -> Labelled[ClassifyExample]:
         """Read texts and their classes."""
-        return read_classify(path, min_classes=min_classes)
+        return Labelled(read_classify(path, columns=self.settings.columns, min_classes=min_classes), [])
 
     def gold(self, example: ClassifyExample) -> Sequence[str]:
         """Return the example's class."""
@@ -101,7 +105,7 @@ class Classify:
 
     def shown(self, example: ClassifyExample, answer: int) -> str:
         """Return the text, and its pair."""
-        return " | ".join(printed_texts(example).values())
+        return shown_texts(example)
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Return the number of texts; a window counts as its share of one."""

@@ -1,7 +1,7 @@
 """A fine-tuning run as a value, and what the file beside a fine-tuned model says."""
 
 from collections.abc import Sequence
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -10,7 +10,7 @@ from trivium.core.errors import ConfigError
 from trivium.model.config import ReadoutConfig
 from trivium.model.parts import Probability
 from trivium.objectives.regularisers.config import Regularisers
-from trivium.tasks.build import build_task
+from trivium.tasks.settings import task_settings
 from trivium.train.config import AveragingConfig
 from trivium.train.optimiser_config import AdamWConfig, OptimiserConfig, Precision
 from trivium.train.pace_config import LayerDecay, Unfreezing
@@ -31,17 +31,19 @@ class FinetuneConfig(Config):
     """Everything a fine-tuning run depends on besides the files and the weights it names.
 
     `rows` is the most a step has: the packed rows of an epoch are spread evenly over its steps. `row_length` None =
-    that of the pretraining run; `readout` None = that of transformers for this architecture, so that the result
-    can be exported, or the mean of a text where it has none that the reading stack is enough for. Training ends after
-    `epochs`, after `max_steps` when they are fewer, or when `patience` epochs in a row were no better than one before. The learning rate is for networks of a few hundred hidden units;
-    one of 768 wants 2e-5 to 5e-5 (Devlin et al. 2019, A.3). `layer_decay` and `unfreezing` None: all layers learn
-    alike, from the first step on. A checkpoint is written at the end of each epoch and, within one, every
-    `checkpoint_steps` from its beginning; None = a tenth of the run. Of updates that are not finite `max_skipped` in a
-    row are borne. `steps`, how many there are, follows from the rest; it and what is said of files and weights are
-    written when the run begins, whatever was there before.
+    that of the pretraining run; `readout` None = that of transformers for this architecture, so that the result can
+    be exported, or the mean of a text where it has none that the reading stack is enough for. Training ends after
+    `epochs`, after `max_steps` when they are fewer, or when `patience` epochs in a row were no better than one
+    before. The learning rate is for networks of a few hundred hidden units; one of 768 wants 2e-5 to 5e-5 (Devlin
+    et al. 2019, A.3). `layer_decay` and `unfreezing` None: all layers learn alike, from the first step on. A
+    checkpoint is written at the end of each epoch and, within one, every `checkpoint_steps` from its beginning;
+    None = a tenth of the run. Of updates that are not finite `max_skipped` in a row are borne. `steps`, how many
+    there are, follows from the rest; it and what is said of files and weights are written when the run begins,
+    whatever was there before.
     """
 
     task: str
+    settings: dict[str, Any] = Field(default_factory=dict)  # of the task, see `tasks.settings`
     seed: NonNegativeInt = 0
     start_from: str | None = None  # a run whose weights this one begins with, or a preset's name
     train: str | None = None
@@ -85,6 +87,8 @@ class TaskFile(Config):
     labels: tuple[str, ...]
     row_length: PositiveInt
     readout: ReadoutConfig = ReadoutConfig()
+    settings: dict[str, Any] = Field(default_factory=dict)
+    numbers: dict[str, float] = Field(default_factory=dict)
 
 
 def finetune_config(task: str, assignments: Sequence[str] = ()) -> FinetuneConfig:
@@ -97,9 +101,10 @@ def finetune_config(task: str, assignments: Sequence[str] = ()) -> FinetuneConfi
     Raises:
         ConfigError: an unknown task or key, a value that does not fit, or `steps`, which follows from the rest.
     """
-    build_task(task, ())
     tree = FinetuneConfig(task=task).model_dump(mode="json", exclude_none=True)
+    tree["settings"] = task_settings(task, {}).model_dump(mode="json", exclude_none=True)
     config = parse(FinetuneConfig, override(tree, assignments), "finetune")
+    task_settings(task, config.settings)
     if config.steps is not None:
         raise ConfigError("finetune: `steps` follows from `epochs` and the examples; `max_steps` sets the most.")
     return config

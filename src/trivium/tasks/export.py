@@ -25,7 +25,10 @@ from trivium.model.heads import Network
 from trivium.tasks.base import TaskModel
 from trivium.tasks.build import build_task, empty_model, head_kind
 from trivium.tasks.folder import does_task, load_tuned
+from trivium.tasks.regress import Regress
 
+# What config.json calls a task of texts.
+PROBLEMS = {"multi_label": "multi_label_classification", "regress": "regression"}
 _TOLERANCE = 1e-6  # equal weights in the same network: only the order of sums could differ
 _PROBES = (
     "The quick brown fox jumps over 13 lazy dogs.",
@@ -52,6 +55,7 @@ class _Material(NamedTuple):
     head: HeadKind
     readout: ReadoutConfig | None
     labels: tuple[str, ...]
+    task: str = ""
 
 
 def export_huggingface(path: Path, out: Path, *, model_type: str | None = None) -> Exported:
@@ -78,7 +82,7 @@ def export_huggingface(path: Path, out: Path, *, model_type: str | None = None) 
             head=material.head,
             readout=material.readout,
             labels=material.labels,
-            problem=None if material.readout is None else "single_label_classification",
+            problem=None if material.readout is None else PROBLEMS.get(material.task, "single_label_classification"),
             ids=_special_ids(material),
             model_type=model_type,
         )
@@ -98,9 +102,22 @@ def _opened(path: Path) -> _Material:
         tuned = load_tuned(path)
         task = tuned.task
         head = head_kind(task.name)
-        return _Material(tuned.config, tuned.model, tuned.reading.tokenizer, head, task.readout, task.labels)
+        if isinstance(task, Regress):
+            _in_own_unit(tuned.model, task)
+        labels = task.labels or ("number",) * task.num_outputs
+        return _Material(tuned.config, tuned.model, tuned.reading.tokenizer, head, task.readout, labels, task.name)
     saved = open_pretrained(model_folder(path), speaks=True)
     return _Material(saved.config, saved.network, Tokenizer.from_bytes(saved.tokenizer), "language", None, ())
+
+
+@torch.no_grad()
+def _in_own_unit(model: TaskModel, task: Regress) -> None:
+    """Let the head give numbers in the unit of the examples, since transformers knows of no other."""
+    projection = model.head.projection
+    if projection.bias is None:
+        raise HubError("a number is given in standard deviations, and a head without a bias cannot undo that.")
+    projection.weight.mul_(task.spread)
+    projection.bias.mul_(task.spread).add_(task.centre)
 
 
 def _require_end(material: _Material) -> None:
@@ -144,7 +161,7 @@ def _compare(material: _Material, folder: Path) -> tuple[float, int]:
     if copy.readout is None:
         again = network_of(copy).eval()
     else:
-        again = empty_model(build_task(copy.head, copy.labels, copy.readout), copy.config).eval()
+        again = empty_model(build_task(material.task, copy.labels, copy.readout), copy.config).eval()
         load_tensors(again, copy.tensors, str(folder))
     worst, compared = torch.zeros(()), 0
     for texts in (*((text,) for text in _PROBES), _PROBES[:2]):

@@ -8,6 +8,7 @@ from trivium.core.config import parse, read_toml, write_toml
 from trivium.core.errors import ConfigError, Interrupted
 from trivium.core.files import alone, new_folder, refuse_existing, write_json, write_text
 from trivium.core.progress import Progress, Silent
+from trivium.data.labelled import Problem
 from trivium.hub.families import usual_readout
 from trivium.model.config import DEFAULT_READOUT
 from trivium.model.count import num_parameters
@@ -36,6 +37,7 @@ from trivium.train.resume import newest_whole, require_same
 from trivium.train.signals import stop_signals
 from trivium.train.track import Tracker, followed
 
+_MOST_TOLD = 5  # problems of a file
 CONFIG, LOG, RESULTS = "config.toml", "log.jsonl", "results.json"
 # Settings that are written when a run begins: the fingerprints say whether they are the same.
 _GIVEN = ("start_from", "train", "valid", "test", "fingerprints", "steps")
@@ -77,7 +79,7 @@ def finetune(
         Interrupted: SIGTERM or SIGINT came; everything is saved.
     """
     progress, saved = progress or Silent(), out / CONFIG
-    build_task(config.task, ())
+    build_task(config.task, settings=config.settings)
     before = _begun(out) if resume and saved.is_file() else None
     if before is None:
         refuse_existing(out)  # to resume as well: what has no configuration is no run of ours
@@ -90,7 +92,7 @@ def finetune(
     else:
         require_unchanged(found, before.fingerprints or Fingerprints(), names)
         config = before
-    material = _read(config, train, valid, test)
+    material = _read(config, train, valid, test, progress)
     fitting = _made(config, start, material)
     compared = _baselines(material, progress)
     if before is None:
@@ -171,20 +173,35 @@ def _finish(
     task, scores = fitted.tuned.task, None
     if material.test is not None:
         scores = task.score(fitted.tuned.model, task.encode(material.test, fitted.tuned.reading))
-    results = _results(config, fitted, scores, material.test) | {"baselines": compared, "seconds": round(fitted.seconds, 3)}
+    results = _results(config, fitted, scores, material.test) | {
+        "baselines": compared,
+        "seconds": round(fitted.seconds, 3),
+    }
     write_json(out / RESULTS, results)
     return results
 
 
-def _read(config: FinetuneConfig, train: Source, valid: Source, test: Source | None) -> _Material:
+def tell(problems: Sequence[Problem], progress: Progress) -> None:
+    """Say what of a file was mended or left out."""
+    for problem in problems[:_MOST_TOLD]:
+        progress.warn(str(problem))
+    if len(problems) > _MOST_TOLD:
+        progress.warn(f"... and {len(problems) - _MOST_TOLD} more of the same file.")
+
+
+def _read(config: FinetuneConfig, train: Source, valid: Source, test: Source | None, progress: Progress) -> _Material:
     """Read the examples and check that nothing is asked for that cannot be learned."""
-    reader = build_task(config.task, ())
+    reader = build_task(config.task, settings=config.settings)
 
     def read(source: Source, min_classes: int) -> Sequence[Example]:
-        return reader.read(source, min_classes=min_classes) if isinstance(source, Path) else source
+        if not isinstance(source, Path):
+            return source
+        examples, problems = reader.read(source, min_classes=min_classes)
+        tell(problems, progress)
+        return examples
 
     examples = read(train, 2)
-    task = learned_task(config.task, examples, config.readout)
+    task = learned_task(config.task, examples, config.readout, config.settings)
     others: list[Sequence[Example]] = []
     for what, source in (("valid", valid), ("test", test)):
         if source is not None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from trivium.core.batch import Batch, Term
 from trivium.core.random import Key
-from trivium.data.labelled import UNSCORED, LabelExample, read_label, text_of
+from trivium.data.labelled import UNSCORED, LabelExample, Labelled, read_label, text_of
 from trivium.data.words import word_starts
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.model.heads import at_places
@@ -21,6 +21,7 @@ from trivium.tasks.answers import class_answers, score_classes
 from trivium.tasks.base import check_known, class_numbers, classes_of, predicted_classes
 from trivium.tasks.pieces import Encoded, Piece, Reading, best_windows, window_starts
 from trivium.tasks.scores import Scores
+from trivium.tasks.settings import WORD_SETTINGS, WordSettings
 
 _AROUND = 8  # words that are shown on each side of one
 
@@ -35,11 +36,14 @@ class Label:
     Args:
         labels: the classes.
         readout: the head; it reads each word, whatever its pooling.
+        settings: which columns are read.
     """
 
     labels: tuple[str, ...]
     readout: ReadoutConfig = DEFAULT_READOUT
+    settings: WordSettings = WORD_SETTINGS
     name: ClassVar[str] = "label"
+    is_chained: ClassVar[bool] = False
     chosen_by: ClassVar[str] = "accuracy"
 
     @property
@@ -47,9 +51,9 @@ class Label:
         """Number of labels."""
         return len(self.labels)
 
-    def read(self, path: Path, *, min_classes: int) -> Sequence[LabelExample]:
+    def read(self, path: Path, *, min_classes: int) -> Labelled[LabelExample]:
         """Read words and their labels."""
-        return read_label(path, min_classes=min_classes)
+        return Labelled(read_label(path, columns=self.settings.columns, min_classes=min_classes), [])
 
     def gold(self, example: LabelExample) -> Sequence[str]:
         """Return the labels of the words that are scored."""

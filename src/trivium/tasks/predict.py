@@ -9,9 +9,7 @@ from trivium.tasks.folder import TunedModel
 _TEXTS = 64  # read before the first is answered
 
 
-def predict_texts(
-    tuned: TunedModel, texts: Iterable[str | Sequence[str]]
-) -> Iterator[dict[str, Any]]:
+def predict_texts(tuned: TunedModel, texts: Iterable[str | Sequence[str]]) -> Iterator[dict[str, Any]]:
     """Yield the model's answer to each text, in the order of the texts.
 
     classify gives `{"text", "label", "probabilities"}` (and `text_pair` where there is one), label `{"tokens",

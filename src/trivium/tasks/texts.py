@@ -11,7 +11,9 @@ from trivium.core.errors import DataError
 from trivium.data.frame import Framed
 from trivium.model.config import ReadoutConfig
 from trivium.model.pooling import document_edges, document_means
-from trivium.tasks.pieces import Reading, window_starts
+from trivium.tasks.pieces import Encoded, Piece, Reading, window_starts
+
+_ZERO = np.zeros(1, dtype=np.int64)
 
 
 class Texts(Protocol):
@@ -59,6 +61,26 @@ def one_or_two(value: str | Sequence[str], task: str) -> tuple[str, str | None]:
     return texts[0], texts[1] if len(texts) == 2 else None
 
 
+def encode_numbers(examples: Sequence[Texts], targets_EC: np.ndarray, reading: Reading) -> Encoded:
+    """Return examples as pieces, each of which answers for the whole example with numbers.
+
+    Args:
+        examples: texts.
+        targets_EC: the right numbers of each.
+        reading: how the model reads.
+    """
+    pieces = [
+        Piece(tokens_L, _ZERO, _ZERO, _ZERO, number, share, segments_L, targets_EC[number : number + 1])
+        for number, share, (tokens_L, segments_L) in text_windows(examples, reading)
+    ]
+    return Encoded(pieces, [targets_EC[number : number + 1] for number in range(len(examples))], reading)
+
+
+def shown_texts(example: Texts) -> str:
+    """Return the text, and its pair, in one line."""
+    return " | ".join(printed_texts(example).values())
+
+
 def printed_texts(example: Texts) -> dict[str, str]:
     """Return the text, and its pair where there is one, by the names of their columns."""
     return {"text": example.text} | ({} if example.text_pair is None else {"text_pair": example.text_pair})
@@ -83,5 +105,5 @@ def _windows(parts: list[np.ndarray], reading: Reading) -> list[Framed]:
             shown.append(ids[begin : begin + size])
         framed = frame.around(shown)
         # A text of which nothing is left, where the tokenizer puts nothing around it, is its begin alone.
-        windows.append(framed if len(framed.tokens_L) else Framed(np.array([special.bos]), np.zeros(1, dtype=np.int64)))
+        windows.append(framed if len(framed.tokens_L) else Framed(np.array([special.bos]), _ZERO))
     return windows

@@ -13,7 +13,15 @@ from trivium.data.labelled.classify import (
 from trivium.data.labelled.conllu import ABSENT, read_conllu
 from trivium.data.labelled.dialogues import DialogueExample, read_dialogues, turn_pairs
 from trivium.data.labelled.files import write_jsonl
-from trivium.data.labelled.label import Entities, LabelExample, TokenColumns, read_entities, read_label, text_of
+from trivium.data.labelled.label import (
+    Entities,
+    LabelExample,
+    TokenColumns,
+    is_word_file,
+    read_entities,
+    read_label,
+    text_of,
+)
 from trivium.data.labelled.pairs import PairColumns, PairExample, read_mails, read_pairs
 from trivium.data.labelled.problems import Labelled, Problem
 from trivium.data.labelled.relations import JointExample, Relation, RelationExample, read_joint, read_relations
@@ -54,6 +62,7 @@ __all__ = [
     "TokenColumns",
     "UNSCORED",
     "detect_scheme",
+    "is_word_file",
     "label_examples",
     "malformed",
     "read_answers",

@@ -121,6 +121,15 @@ def read_entities(
     return Entities(examples, problems, scheme)
 
 
+def is_word_file(path: Path) -> bool:
+    """Return whether a file holds words and their labels, and not texts; raise DataError when it cannot be read."""
+    content = read_text(path)
+    if not is_json(path, content):
+        return True
+    _, first = next(json_rows(path, content), ("", {}))
+    return "tokens" in first
+
+
 class _Place(NamedTuple):
     """Where a sentence stands: in a word-a-line file each word on a line of its own."""
 

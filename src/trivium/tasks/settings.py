@@ -1,0 +1,56 @@
+"""What each task lets its user choose beside what all have: `settings` of a fine-tuning run, kept with the model."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from trivium.core.config import Config, parse
+from trivium.core.errors import ConfigError, nearest
+from trivium.data.labelled import ClassifyColumns, Scheme, TokenColumns
+
+TASKS = ("classify", "multi_label", "regress", "label", "spans")
+
+
+class TextSettings(Config):
+    """Of tasks that read whole texts."""
+
+    columns: ClassifyColumns = ClassifyColumns()
+
+
+class WordSettings(Config):
+    """Of tasks that read words."""
+
+    columns: TokenColumns = TokenColumns()
+
+
+class SpanSettings(WordSettings):
+    """Of the task that finds spans of words.
+
+    `scheme` is that of the tags of a file of words; None = it is known from all of them.
+
+    `chain` "free": the most probable tags that make whole spans are given. "trained": how likely each tag is after
+    each other is learned with the rest, as a linear-chain conditional random field (Lafferty et al. 2001).
+    """
+
+    scheme: Scheme | None = None
+    chain: Literal["free", "trained"] = "free"
+
+
+TEXT_SETTINGS, WORD_SETTINGS, SPAN_SETTINGS = TextSettings(), WordSettings(), SpanSettings()
+TaskSettings = TextSettings | WordSettings | SpanSettings
+
+
+def task_settings(task: str, tree: Mapping[str, Any]) -> TaskSettings:
+    """Return a task's settings from what a file or the command line says.
+
+    Raises:
+        ConfigError: there is no such task; an unknown key, or a value that does not fit.
+    """
+    match task:
+        case "classify" | "multi_label" | "regress":
+            return parse(TextSettings, tree, f"settings of {task}")
+        case "label":
+            return parse(WordSettings, tree, f"settings of {task}")
+        case "spans":
+            return parse(SpanSettings, tree, f"settings of {task}")
+        case _:
+            raise ConfigError(f"`{task}` is no task.{nearest(task, list(TASKS))}")

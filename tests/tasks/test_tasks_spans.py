@@ -1,0 +1,146 @@
+"""Spans of words: read in any form, learned as tags, given in characters, scored whole."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from task_support import FAMILIES, lively_model, start, word
+
+from trivium.core.errors import ConfigError, DataError
+from trivium.core.files import new_folder
+from trivium.core.progress import Silent
+from trivium.data.labelled import LabelExample, spans_of_tags, tags_of_spans
+from trivium.data.labelled.spans import Span
+from trivium.tasks.build import build_task, learned_task
+from trivium.tasks.config import finetune_config
+from trivium.tasks.finetune import finetune
+from trivium.tasks.fit import fit
+from trivium.tasks.folder import load_tuned, save_tuned
+from trivium.tasks.metrics import Spans as SpanCounts
+from trivium.tasks.predict import predict_texts
+
+
+def span_examples(count: int, *, seed: int, longest: int = 14) -> list[LabelExample]:
+    """Sentences in which `ba` begins a span of two words and `ze` is one of its own."""
+    rng = np.random.default_rng(seed)
+    examples = []
+    for length in rng.integers(4, longest + 1, count):
+        words, spans, place = [], [], 0
+        while place < length:
+            chance = rng.random()
+            if chance < 0.2 and place + 2 <= length:
+                words += ["ba", "ke" + word(rng)]
+                spans.append(Span(place, place + 2, "pair"))
+            elif chance < 0.4:
+                words.append("ze")
+                spans.append(Span(place, place + 1, "one"))
+            else:
+                words.append("lo" + word(rng))
+            place = len(words)
+        examples.append(LabelExample(tuple(words), tags_of_spans(spans, len(words))))
+    return examples
+
+
+@pytest.mark.parametrize("chain", ["free", "trained"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_small_network_finds_whole_spans(family: str, chain: str, tmp_path: Path) -> None:
+    train, valid = span_examples(100, seed=1), span_examples(30, seed=2)
+    chosen = [f"settings.chain={chain}", "optimiser.lr=0.01", "epochs=15", "rows=4", "precision=float32"]
+    config, begin = finetune_config("spans", chosen), start(family)
+    task = learned_task("spans", train, settings=config.settings)
+    fitted = fit(begin, task, task.encode(train, begin.reading()), task.encode(valid, begin.reading()), config)
+    assert fitted.best.metrics["f1"] > 0.9
+    assert fitted.best is max(fitted.epochs, key=lambda epoch: (epoch.metrics["f1"], -epoch.metrics["loss"]))
+    with new_folder(tmp_path / "model") as folder:
+        save_tuned(folder, fitted.tuned)
+    again = load_tuned(tmp_path / "model")
+    assert (again.model.chain is not None) == (chain == "trained")
+    texts = [example.tokens for example in valid]
+    rows = list(predict_texts(again, texts))
+    assert rows == list(predict_texts(fitted.tuned, texts))
+    counted, cut = SpanCounts(), 0
+    for row, example in zip(rows, valid, strict=True):
+        counted.add(spans_of_tags(example.labels), spans_of_tags(row["labels"]))
+        for span in row["spans"]:
+            assert row["text"][span["start"] : span["end"]] == span["text"] and 0 < span["score"] <= 1
+            cut += 1
+    assert cut > 20
+    assert counted.metrics()["f1"] == pytest.approx(fitted.best.metrics["f1"])
+
+
+@pytest.mark.parametrize("chain", ["free", "trained"])
+def test_long_texts_are_stitched_and_tags_are_whole_spans_everywhere(chain: str) -> None:
+    examples = span_examples(20, seed=3, longest=60)
+    task = learned_task("spans", examples, settings={"chain": chain})
+    model, begin = lively_model("encoder", task), start()
+    short, whole = (task.encode(examples, begin.for_rows(length).reading()) for length in (16, 64))
+    for encoded in (short, whole):
+        assert task.score(model, encoded).metrics["coverage"] == 1.0
+        for row, example in zip(task.answered(model, examples, encoded), examples, strict=True):
+            assert len(row["labels"]) == len(example.tokens)
+            assert tags_of_spans(spans_of_tags(row["labels"]), len(row["labels"])) == tuple(row["labels"])
+
+
+def test_every_form_of_file_is_read(tmp_path: Path) -> None:
+    forms = {
+        "iob1.txt": "ba I-PER\nlo O\nze I-LOC\n\nba I-PER\nke I-PER\nze I-LOC\n",
+        "bioes.jsonl": '{"tokens": ["ba", "ke", "ze"], "labels": ["B-PER", "E-PER", "S-LOC"]}\n',
+        "doccano.jsonl": '{"text": "ba ke, ze!", "label": [[0, 5, "PER"], [7, 9, "LOC"]]}\n',
+        "chinese.jsonl": '{"text": "\u6211\u7231\u5317\u4eac", "spans": [{"start": 2, "end": 4, "label": "LOC"}]}\n',
+    }
+    read = {}
+    for name, content in forms.items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        read[name] = build_task("spans").read(tmp_path / name, min_classes=2).examples
+    assert [e.labels for e in read["iob1.txt"]] == [("B-PER", "O", "B-LOC"), ("B-PER", "I-PER", "B-LOC")]
+    assert read["bioes.jsonl"][0].labels == ("B-PER", "I-PER", "B-LOC")
+    assert read["doccano.jsonl"][0].tokens == ("ba", "ke", ",", "ze", "!")
+    assert read["doccano.jsonl"][0].labels == ("B-PER", "I-PER", "O", "B-LOC", "O")
+    assert read["chinese.jsonl"][0].labels == ("O", "O", "B-LOC", "I-LOC")
+
+
+class Heard(Silent):
+    """Keeps warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def test_what_does_not_fit_is_said_and_a_run_has_all_that_a_report_shows(tmp_path: Path) -> None:
+    rows = [{"text": " ".join(e.tokens), "spans": _characters(e)} for e in span_examples(30, seed=4)]
+    rows[3]["spans"] = [{"start": 1, "end": 2, "label": "one"}]  # inside a word
+    file = tmp_path / "spans.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    config, heard = finetune_config("spans", ["epochs=2", "patience=1", "precision=float32"]), Heard()
+    results = finetune(start(), config, train=file, valid=file, test=file, out=tmp_path / "run", progress=heard)
+    assert sum("inside a word" in line or "begin and end with a word" in line for line in heard.warnings) == 3
+    assert results["chosen_by"] == "f1" and set(results["by_label"]) == {"one", "pair"}
+    assert 0 < results["baselines"]["most frequent of word, else shape"]["f1"] < 1
+    assert len(results["mistakes"]) > 0
+    assert all("[" in mistake["text"] and mistake["right"] != mistake["given"] for mistake in results["mistakes"])
+
+
+def _characters(example: LabelExample) -> list[dict[str, object]]:
+    starts = np.cumsum([0, *(len(word) + 1 for word in example.tokens)])
+    return [
+        {"start": int(starts[s.start]), "end": int(starts[s.end]) - 1, "label": s.label}
+        for s in spans_of_tags(example.labels)
+    ]
+
+
+def test_mistakes_are_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "none.txt").write_text("ba O\nlo O\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"none\.txt"):
+        build_task("spans").read(tmp_path / "none.txt", min_classes=2)
+    with pytest.raises(DataError, match="no training example has a span"):
+        learned_task("spans", [LabelExample(("ba",), ("O",))])
+    with pytest.raises(DataError, match="B-new"):
+        learned_task("spans", span_examples(5, seed=1)).check([LabelExample(("ba",), ("B-new",))], "valid.txt")
+    with pytest.raises(ConfigError, match="chain"):
+        finetune_config("spans", ["settings.chian=trained"])
+    with pytest.raises(ConfigError, match="columns"):
+        finetune_config("label", ["settings.colums.word=2"])
