@@ -202,7 +202,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(files: Files, unbroken: Path
         (newest / f"{name}.safetensors").write_bytes(damaged)
         with pytest.raises(Killed):
             kill = KilledAt(5)
-            kill.warn = progress.warn  # type: ignore[method-assign]
+            kill.line = kill.warn = progress.line  # type: ignore[method-assign]
             run(out, files, start(), config, kill)
         assert [line for line in progress.lines if "step-000005" in line and "damaged" in line]
         assert "resumed at step 4" in " ".join(progress.lines)
