@@ -12,7 +12,7 @@ CHINESE = """
 
 
 def questions(seed: int, words: str, joint: str, *, unanswerable: float = 0.0) -> list[Question]:
-    """Return questions whose answers are made of `words`, joined by `joint`; some have no answer, some answers are right."""
+    """Return questions whose answers are made of `words`, joined by `joint`; some have none, some are right."""
     rng = np.random.default_rng(seed)
     every = words.split()
     out: list[Question] = []

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from trivium.core.errors import DataError
 from trivium.tasks.metrics.text_units import content_words
 
 Grams = Counter[tuple[str, ...]]
@@ -50,8 +51,15 @@ def rouge_score(given: str, references: Sequence[str]) -> RougeScore:
 
     Args:
         given: the text; its lines are its sentences for `rougeLsum`.
-        references: at least one right text.
+        references: right texts.
+
+    Raises:
+        DataError: there is no reference.
     """
+    if not references:
+        raise DataError(
+            "ROUGE needs at least one reference for each text, found none: give one, or leave the text out."
+        )
     lines = [content_words(line) for line in given.splitlines()]
     best = [0.0] * len(RougeScore._fields)
     for reference in references:
