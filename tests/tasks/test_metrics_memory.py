@@ -1,5 +1,6 @@
 """A million examples: what each accumulator keeps, and what computing its scores takes on top."""
 
+import gc
 import pickle
 import resource
 import tracemalloc
@@ -114,9 +115,11 @@ def measured(make: Callable[[], Any], feed: Feed, batches: int) -> tuple[int, in
     rng = np.random.default_rng(0)
     metric = make()
     feed(metric, rng)  # what is made once: tables, caches
+    gc.collect()
     tracemalloc.start()
     for _ in range(batches):
         feed(metric, rng)
+    gc.collect()
     kept = tracemalloc.get_traced_memory()[0]
     tracemalloc.reset_peak()
     if isinstance(metric, ExampleNumbers):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trivium.core.errors import DataError
-from trivium.tasks.metrics import Retrieval
+from trivium.tasks.metrics import OneVersusRest, RankCorrelation, Retrieval, RocArea
 from trivium.tasks.metrics.retrieval import cosines, paired_cosines
 
 
@@ -43,6 +43,19 @@ def test_embeddings_that_are_all_equal_find_nothing() -> None:
 def test_a_query_without_a_relevant_document_is_refused() -> None:
     with pytest.raises(DataError, match="query 1 of this batch has none"):
         Retrieval().add(np.ones((2, 2)), np.array([[True, False], [False, False]]))
+
+
+def test_scores_that_are_not_numbers_are_refused() -> None:
+    scores = np.array([[0.0, 1.0], [np.nan, 0.0]])
+    adds = (
+        lambda: Retrieval().add(scores, np.eye(2, dtype=bool)),
+        lambda: RocArea().add(scores[:, 0], np.array([True, False])),
+        lambda: OneVersusRest(2).add(scores, np.array([1, 0])),
+        lambda: RankCorrelation().add(scores[:, 0], scores[:, 1]),
+    )
+    for add in adds:
+        with pytest.raises(DataError, match="row 1 has NaN"):
+            add()
 
 
 def test_cosines() -> None:
