@@ -37,7 +37,7 @@ def relation_labels(seed: int) -> tuple[list[str], list[str]]:
     """Return right and given labels of SemEval-2010 task 8."""
     rng = np.random.default_rng(seed)
     every = [f"{name}({way})" for name in RELATIONS for way in ("e1,e2", "e2,e1")] + ["Other"]
-    used = every[: 2 * int(rng.integers(2, 10))] + ["Other"]
+    used = [*every[: 2 * int(rng.integers(2, 10))], "Other"]
     right = [str(rng.choice(used)) for _ in range(int(rng.integers(60, 400)))]
     given = [
         label

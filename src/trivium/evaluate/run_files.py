@@ -17,7 +17,7 @@ from trivium.train.log import read_log
 from trivium.train.run import CONFIG, LOG, MODEL, RESULTS
 
 FAMILIES = {"encoder": "encoder", "decoder": "decoder", "encoder_decoder": "seq2seq"}
-LOWER_IS_BETTER = frozenset({"loss", "perplexity", "bits", "error"})
+LOWER_IS_BETTER = frozenset({"loss", "perplexity", "bits", "error", "mse", "mae", "ece", "brier", "nll"})
 
 
 class RunFiles(NamedTuple):

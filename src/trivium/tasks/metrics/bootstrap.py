@@ -132,14 +132,14 @@ def paired(
 def _resampled(examples: np.ndarray, key: Key, samples: int) -> Iterator[np.ndarray]:
     """Yield the numbers' sums of examples that are drawn with replacement, some samples at a time."""
     rng = key.child("bootstrap").numpy()
-    examples = np.asarray(examples, dtype=np.float64)
     count = len(examples)
     at_once = max(1, _DRAWN // count)
     for done in range(0, samples, at_once):
         rows = min(at_once, samples - done)
         drawn = rng.integers(0, count, (rows, count)) + count * np.arange(rows)[:, None]
         times = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)
-        yield times.astype(np.float64) @ examples
+        # A column at a time: no float64 copy of all that was kept.
+        yield np.stack([times @ column.astype(np.float64) for column in examples.T], axis=1)
 
 
 def _sum(examples: np.ndarray) -> np.ndarray:

@@ -14,8 +14,8 @@ class Calibration:
     """Expected calibration error, Brier score and log loss, in memory that does not grow with the examples."""
 
     def __init__(self) -> None:
-        self.counts_B, self.hits_B = np.zeros((2, _BINS), dtype=np.int64)
-        self.confidence_B = np.zeros(_BINS)
+        self.counts, self.hits = np.zeros((2, _BINS), dtype=np.int64)
+        self.confidence = np.zeros(_BINS)
         self.brier = self.nats = 0.0
 
     def add(self, log_probabilities_AC: np.ndarray, right_A: np.ndarray) -> None:
@@ -31,18 +31,18 @@ class Calibration:
         given_A = probabilities_AC.argmax(axis=1)
         confidence_A = probabilities_AC[np.arange(len(right_A)), given_A]
         bin_A = np.clip(np.ceil(confidence_A * _BINS).astype(np.int64) - 1, 0, _BINS - 1)
-        self.counts_B += np.bincount(bin_A, minlength=_BINS)
-        self.hits_B += np.bincount(bin_A[given_A == right_A], minlength=_BINS)
-        self.confidence_B += np.bincount(bin_A, weights=confidence_A, minlength=_BINS)
+        self.counts += np.bincount(bin_A, minlength=_BINS)
+        self.hits += np.bincount(bin_A[given_A == right_A], minlength=_BINS)
+        self.confidence += np.bincount(bin_A, weights=confidence_A, minlength=_BINS)
         self.nats -= float(log_probabilities_AC[np.arange(len(right_A)), right_A].sum())
         probabilities_AC[np.arange(len(right_A)), right_A] -= 1.0
         self.brier += float((probabilities_AC**2).sum())
 
     def merge(self, other: "Calibration") -> None:
         """Count what another has counted."""
-        self.counts_B += other.counts_B
-        self.hits_B += other.hits_B
-        self.confidence_B += other.confidence_B
+        self.counts += other.counts
+        self.hits += other.hits
+        self.confidence += other.confidence
         self.brier += other.brier
         self.nats += other.nats
 
@@ -53,9 +53,9 @@ class Calibration:
         is given; the mean distance between that probability and the share that is right. `brier` (Brier 1950): the sum
         over classes of squared errors, 0 to 2, a mean over answers. `nll`: nats an answer.
         """
-        count = max(1, int(self.counts_B.sum()))
+        count = max(1, int(self.counts.sum()))
         return {
-            "ece": float(np.abs(self.hits_B - self.confidence_B).sum() / count),
+            "ece": float(np.abs(self.hits - self.confidence).sum() / count),
             "brier": self.brier / count,
             "nll": self.nats / count,
         }

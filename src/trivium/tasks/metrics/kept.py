@@ -2,7 +2,16 @@
 
 import numpy as np
 
+from trivium.core.errors import DataError
+
 _SMALLEST, _LARGEST = 256, 65_536  # rows of a block
+
+
+def require_ordered(scores: np.ndarray) -> None:
+    """Raise DataError when there is a score that is not a number: it is neither above nor below another one."""
+    if np.isnan(scores).any():
+        first = int(np.flatnonzero(np.isnan(scores).reshape(len(scores), -1).any(axis=1))[0])
+        raise DataError(f"Scores are put in order, so they must be numbers; row {first} has NaN: see what made it.")
 
 
 class Kept:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from trivium.core.errors import ConfigError
-from trivium.tasks.metrics.kept import Kept
+from trivium.tasks.metrics.kept import Kept, require_ordered
 
 _MAX_CLASSES = 7  # a float32 a class and the right class: 29 bytes an example
 
@@ -18,9 +18,14 @@ class RocArea:
         self._yes, self._no = Kept(), Kept()
 
     def add(self, scores_A: np.ndarray, right_A: np.ndarray) -> None:
-        """Keep scores [answers], higher for yes, and whether yes is right, bool [answers]."""
+        """Keep scores [answers], higher for yes, and whether yes is right, bool [answers].
+
+        Raises:
+            DataError: a score is not a number.
+        """
         right_A = np.asarray(right_A, dtype=bool)
         scores_A = np.asarray(scores_A)
+        require_ordered(scores_A)
         self._yes.add(scores_A[right_A])
         self._no.add(scores_A[~right_A])
 
@@ -52,7 +57,12 @@ class OneVersusRest:
         self._scores, self._right = Kept(num_classes), Kept(dtype=np.uint8)
 
     def add(self, scores_AC: np.ndarray, right_A: np.ndarray) -> None:
-        """Keep scores [answers, classes] and the right classes, integer [answers]."""
+        """Keep scores [answers, classes] and the right classes, integer [answers].
+
+        Raises:
+            DataError: a score is not a number.
+        """
+        require_ordered(np.asarray(scores_AC))
         self._scores.add(scores_AC)
         self._right.add(right_A)
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from trivium.tasks.metrics.kept import Kept
+from trivium.tasks.metrics.kept import Kept, require_ordered
 
 
 class Regression:
@@ -62,8 +62,14 @@ class RankCorrelation:
         self._pairs = Kept(2, np.float64)
 
     def add(self, right_A: np.ndarray, given_A: np.ndarray) -> None:
-        """Keep right and given numbers, both [answers]."""
-        self._pairs.add(np.stack([np.asarray(right_A), np.asarray(given_A)], axis=1))
+        """Keep right and given numbers, both [answers].
+
+        Raises:
+            DataError: there is one that is not a number.
+        """
+        pairs_A2 = np.stack([np.asarray(right_A, dtype=np.float64), np.asarray(given_A, dtype=np.float64)], axis=1)
+        require_ordered(pairs_A2)
+        self._pairs.add(pairs_A2)
 
     def merge(self, other: "RankCorrelation") -> None:
         """Keep what another has kept."""

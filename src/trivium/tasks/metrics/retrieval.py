@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from trivium.core.errors import DataError
+from trivium.tasks.metrics.kept import require_ordered
 
 
 class Retrieval:
@@ -30,7 +31,7 @@ class Retrieval:
             relevant_QS: which documents should be found, bool [queries, documents].
 
         Raises:
-            DataError: a query has nothing to find.
+            DataError: a query has nothing to find, or a score is not a number.
         """
         relevant_QS = np.asarray(relevant_QS, dtype=bool)
         wanted_Q = relevant_QS.sum(axis=1)
@@ -39,6 +40,7 @@ class Retrieval:
                 f"Each query needs a relevant document; query {int(np.argmin(wanted_Q))} of this batch has none: "
                 "leave it out."
             )
+        require_ordered(np.asarray(scores_QS))
         order_QS = np.lexsort((relevant_QS, -np.asarray(scores_QS)), axis=-1)
         found_QS = np.take_along_axis(relevant_QS, order_QS, axis=1)
         self._recalls += [float((found_QS[:, :first].sum(axis=1) / wanted_Q).sum()) for first in self.first]

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from trivium.core.errors import DataError
 from trivium.tasks.metrics.text_units import content_words
 
 Grams = Counter[tuple[str, ...]]
@@ -50,8 +51,15 @@ def rouge_score(given: str, references: Sequence[str]) -> RougeScore:
 
     Args:
         given: the text; its lines are its sentences for `rougeLsum`.
-        references: at least one right text.
+        references: right texts.
+
+    Raises:
+        DataError: there is no reference.
     """
+    if not references:
+        raise DataError(
+            "ROUGE needs at least one reference for each text, found none: give one, or leave the text out."
+        )
     lines = [content_words(line) for line in given.splitlines()]
     best = [0.0] * len(RougeScore._fields)
     for reference in references:
@@ -62,13 +70,14 @@ def rouge_score(given: str, references: Sequence[str]) -> RougeScore:
 
 def _one(given_lines: list[list[str]], right_lines: list[list[str]]) -> RougeScore:
     given, right = ([word for line in lines for word in line] for lines in (given_lines, right_lines))
-    if given == right:
-        return RougeScore(1.0, 1.0, 1.0, 1.0 if given_lines == right_lines else _lines(given_lines, right_lines))
+    if given == right and given_lines == right_lines:
+        return RougeScore(1.0, 1.0, 1.0, 1.0)
+    whole = _f1(longest_common(given, right), len(given), len(right)) if given != right else 1.0
     return RougeScore(
-        _overlap(grams(given, 1), grams(right, 1)),
-        _overlap(grams(given, 2), grams(right, 2)),
-        _f1(longest_common(given, right), len(given), len(right)),
-        _lines(given_lines, right_lines),
+        _overlap(grams(given, 1), grams(right, 1)) if given != right else 1.0,
+        _overlap(grams(given, 2), grams(right, 2)) if given != right else 1.0,
+        whole,
+        whole if len(given_lines) == len(right_lines) == 1 else _lines(given_lines, right_lines),
     )
 
 
