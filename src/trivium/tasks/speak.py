@@ -12,10 +12,11 @@ from trivium.core.layout import TokenLayout
 from trivium.core.random import Key
 from trivium.data.tokenizer import Tokenizer
 from trivium.model.config import Decoder, Encoder, EncoderDecoder, ModelConfig
-from trivium.model.decoding import Decoding
+from trivium.model.decoding import Beam, Decoding
 from trivium.model.folder import SavedModel
 from trivium.model.generate import decode
 from trivium.model.heads import Network, at_places
+from trivium.model.packed import packed
 from trivium.model.parts import Learned
 
 
@@ -75,9 +76,10 @@ def continue_text(speaker: Speaker, prompt: str, decoding: Decoding, *, seed: in
             prompts, stop = [[special.bos, sentinel]], special.all() - {special.bos}
     _require_room(speaker.config, len(ids) + decoding.max_new_tokens)
     forbidden = sorted(_unsayable(speaker) - stop)
-    [found] = decode(
-        speaker.network, prompts, decoding, stop=stop, keys=[Key(seed)], forbidden=forbidden, source=source
-    )
+    network = speaker.network
+    if isinstance(decoding.method, Beam):
+        network = packed(network, rows=decoding.method.size)
+    [found] = decode(network, prompts, decoding, stop=stop, keys=[Key(seed)], forbidden=forbidden, source=source)
     return [Continuation(speaker.tokenizer.decode(tokens), tokens, score) for tokens, score in found]
 
 
