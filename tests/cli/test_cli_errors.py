@@ -93,6 +93,9 @@ def test_a_damaged_model_and_a_model_of_another_kind(trivium: Command, workshop:
     one_line(trivium("fill", workshop / "decoder", "a [MASK]"), "generate")
     one_line(trivium("fill", workshop / "encoder", "no hole"), "[MASK]")
     one_line(trivium("generate", workshop / "encoder", "--prompt", "a"), "encoder")
+    decoder = ("generate", workshop / "decoder", "--prompt", "a")
+    one_line(trivium(*decoder, "--greedy", "--beams", 2), "--greedy and --beams")
+    one_line(trivium(*decoder, "--max-new-tokens", 2, "--min-new-tokens", 3), "min_new_tokens")
     one_line(trivium("predict", workshop / "encoder", "a"), "finetune")
     one_line(trivium("report", tmp_path / "nothing"), "nothing")
 

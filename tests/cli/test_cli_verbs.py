@@ -63,6 +63,23 @@ def test_generate_is_reproducible_and_greedy_ignores_the_seed(trivium: Command, 
         assert trivium(*ask, "--greedy", "--seed", 1)[1] == trivium(*ask, "--greedy", "--seed", 2)[1]
 
 
+def test_generate_with_beams_gives_the_finished_texts_best_first(trivium: Command, workshop: Path) -> None:
+    for family in ("decoder", "seq2seq"):
+        ask = ("generate", workshop / family, "--prompt", "she takes", "--max-new-tokens", 6, "--beams", 3, "--json")
+        answer = json.loads(trivium(*ask)[1])
+        scores = [said["score"] for said in answer["beams"]]
+        assert (
+            answer["tokens"] == answer["beams"][0]["tokens"]
+            and answer["completion"] == answer["beams"][0]["completion"]
+        )
+        assert len(scores) == 3 and scores == sorted(scores, reverse=True)
+        longer = json.loads(trivium(*ask, "--min-new-tokens", 4, "--no-repeat-ngram", 1, "--length-penalty", 0)[1])
+        assert [len(set(said["tokens"])) for said in longer["beams"]] == [
+            len(said["tokens"]) for said in longer["beams"]
+        ]
+        assert all(len(said["tokens"]) >= 4 for said in longer["beams"])
+
+
 def test_fill_gives_probabilities_in_order(trivium: Command, workshop: Path) -> None:
     for family in ("encoder", "seq2seq"):
         code, out, _ = trivium("fill", workshop / family, "she [MASK] the [MASK]", "--top", 4, "--json")

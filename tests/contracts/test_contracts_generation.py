@@ -10,8 +10,10 @@ from torch import Tensor
 from support import FIRST_WORD, POSITIONS, VOCABULARY_SIZE, family_of, layout_of, lively, logits_of, shrink, tiny
 from trivium.core.batch import Batch, reading
 from trivium.core.random import Key
+from trivium.model.choose import greedy, sampler
 from trivium.model.config import ModelConfig
-from trivium.model.generate import Sampling, generate, greedy, sampler
+from trivium.model.decoding import Sample
+from trivium.model.generate import generate
 from trivium.model.heads import Network
 from trivium.model.presets import PRESETS, preset
 
@@ -127,7 +129,7 @@ def test_forbidden_tokens_are_never_chosen() -> None:
     network = lively(tiny("decoder"))
     free = generate(network, prompts(), choose=greedy, max_new_tokens=4, stop=frozenset())
     forbidden = sorted({token for row in free for token in row})
-    for choose in (greedy, sampler(Sampling(), Key(1))):
+    for choose in (greedy, sampler(Sample(), [Key(row) for row in range(len(PROMPT_LENGTHS))])):
         other = generate(network, prompts(), choose=choose, max_new_tokens=4, stop=frozenset(), forbidden=forbidden)
         assert not {token for row in other for token in row} & set(forbidden)
 
@@ -136,22 +138,7 @@ def test_equal_keys_draw_equal_texts_and_others_differ() -> None:
     network = lively(tiny("decoder"))
 
     def drawn(seed: int) -> list[list[int]]:
-        choose = sampler(Sampling(temperature=2.0), Key(seed))
+        choose = sampler(Sample(temperature=2.0), [Key(seed, (row,)) for row in range(len(PROMPT_LENGTHS))])
         return generate(network, prompts(), choose=choose, max_new_tokens=8, stop=frozenset())
 
     assert drawn(1) == drawn(1) != drawn(2)
-
-
-def test_sampling_draws_with_the_probabilities_of_the_logits() -> None:
-    logits = torch.tensor([2.0, 1.0, 0.0, -1.0]).expand(20_000, 4)
-    drawn = sampler(Sampling(temperature=0.5), Key(0))(logits, 0)
-    shares = torch.bincount(drawn, minlength=4) / len(drawn)
-    torch.testing.assert_close(shares, (logits[0] / 0.5).softmax(-1), atol=0.012, rtol=0)
-
-
-def test_top_k_and_top_p_keep_the_best_only() -> None:
-    logits = torch.tensor([3.0, 2.9, 1.0, 0.9, -5.0]).expand(2_000, 5)
-    assert set(sampler(Sampling(top_k=2), Key(0))(logits, 0).tolist()) == {0, 1}
-    assert set(sampler(Sampling(top_p=0.5), Key(0))(logits, 0).tolist()) == {0, 1}
-    assert set(sampler(Sampling(top_p=0.01), Key(0))(logits, 0).tolist()) == {0}
-    assert set(sampler(Sampling(temperature=0.0), Key(0))(logits, 0).tolist()) == {0}

@@ -32,8 +32,9 @@ from trivium.core.layout import TokenLayout
 from trivium.hub.folder import SpecialIds, read_folder, write_folder
 from trivium.hub.weights import read_weights
 from trivium.model.build import build_network
+from trivium.model.choose import greedy
 from trivium.model.folder import unique_tensors
-from trivium.model.generate import generate, greedy
+from trivium.model.generate import generate
 from trivium.model.presets import PRESETS, preset
 
 UNREAD_BIAS = {

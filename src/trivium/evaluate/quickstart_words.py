@@ -7,14 +7,15 @@ from typing import Any
 
 from trivium.data.labelled import UNSCORED
 from trivium.model.config import Decoder
+from trivium.model.decoding import Decoding, Sample
 from trivium.model.folder import load_model
-from trivium.model.generate import Sampling
 from trivium.tasks.folder import load_tuned
 from trivium.tasks.predict import predict_texts
 from trivium.tasks.speak import Speaker, continue_text, fill_masks
 
 _FILL = ("Return the [MASK] of the list.", "for i in [MASK](len(self)):")
 _CONTINUE = ("def __init__(self, ", "Return the ")
+_TALK = Decoding(method=Sample(temperature=0.7, top_p=0.9), max_new_tokens=40)
 _MIN_SNIPPET, _MAX_SNIPPET = 15, 40  # words of the code that is shown labelled
 
 
@@ -59,10 +60,8 @@ def examples_of(run: Path, tuned: Path, snippets: Sequence[Mapping[str, Any]]) -
     found: list[dict[str, Any]] = []
     if isinstance(speaker.config.family, Decoder):
         for prompt in _CONTINUE:
-            completion, _ = continue_text(
-                speaker, prompt, max_new_tokens=40, sampling=Sampling(temperature=0.7, top_p=0.9)
-            )
-            found.append({"what": "a continuation", "prompt": prompt, "completion": completion})
+            [said] = continue_text(speaker, prompt, _TALK)
+            found.append({"what": "a continuation", "prompt": prompt, "completion": said.text})
     else:
         for text in _FILL:
             [answers] = fill_masks(speaker, text, top=4)

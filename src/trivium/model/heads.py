@@ -50,19 +50,22 @@ class LanguageHead(nn.Module):
 
     def forward(self, hidden_ND: Tensor) -> Tensor:
         """Return logits_NV in the type of the hidden states."""
-        logits_NV = functional.linear(self._projected(hidden_ND), self.projection.weight, self.bias)
-        return logits_NV if self.soft_cap is None else (logits_NV / self.soft_cap).tanh() * self.soft_cap
+        return self.capped(functional.linear(self.projected(hidden_ND), self.projection.weight, self.bias))
 
     def summed_nats(self, hidden_ND: Tensor, labels_N: Tensor, weights_N: Tensor) -> Tensor:
         """Return the weighted sum of the labels' cross-entropies, nats; the logits never exist all at once."""
         return summed_cross_entropy(
-            self._projected(hidden_ND), self.projection.weight, self.bias, labels_N, weights_N, soft_cap=self.soft_cap
+            self.projected(hidden_ND), self.projection.weight, self.bias, labels_N, weights_N, soft_cap=self.soft_cap
         )
 
-    def _projected(self, hidden_ND: Tensor) -> Tensor:
+    def projected(self, hidden_ND: Tensor) -> Tensor:
         """Return what the vocabulary is projected to from."""
         hidden_ND = self.transform(hidden_ND)
         return hidden_ND if self.scale == 1.0 else hidden_ND * self.scale
+
+    def capped(self, logits_NV: Tensor) -> Tensor:
+        """Return the projection's numbers as logits."""
+        return logits_NV if self.soft_cap is None else (logits_NV / self.soft_cap).tanh() * self.soft_cap
 
 
 class Readout(nn.Module):

@@ -97,7 +97,7 @@ class Stack(nn.Module):
                     like=like.detach(),
                 )
             )
-        return Cache(layers)
+        return Cache(layers, max_length=max_length)
 
 
 def _recomputable(

@@ -12,9 +12,11 @@ from trivium.core.layout import TokenLayout
 from trivium.core.random import Key
 from trivium.data.tokenizer import Tokenizer
 from trivium.model.config import Decoder, Encoder, EncoderDecoder, ModelConfig
+from trivium.model.decoding import Beam, Decoding
 from trivium.model.folder import SavedModel
-from trivium.model.generate import Sampling, generate, greedy, sampler
+from trivium.model.generate import decode
 from trivium.model.heads import Network, at_places
+from trivium.model.packed import packed
 from trivium.model.parts import Learned
 
 
@@ -38,18 +40,23 @@ class Guess(NamedTuple):
     probability: float
 
 
-def continue_text(
-    speaker: Speaker, prompt: str, *, max_new_tokens: int, sampling: Sampling | None, seed: int = 0
-) -> tuple[str, list[int]]:
-    """Return the continuation of a prompt as text and as tokens.
+class Continuation(NamedTuple):
+    """How a text may go on; the score is a beam search's, None where there was none."""
+
+    text: str
+    tokens: list[int]
+    score: float | None
+
+
+def continue_text(speaker: Speaker, prompt: str, decoding: Decoding, *, seed: int = 0) -> list[Continuation]:
+    """Return the continuation of a prompt, of a beam search all that were finished, the best first.
 
     A decoder goes on after the prompt; an encoder-decoder writes the span that is missing at the prompt's end.
 
     Args:
         speaker: the model.
         prompt: text, may be empty.
-        max_new_tokens: at most this many tokens are added.
-        sampling: how tokens are drawn; None = always the most probable.
+        decoding: how tokens are chosen, and how many.
         seed: of the drawing.
 
     Raises:
@@ -57,7 +64,6 @@ def continue_text(
             continuation do not fit its positions.
     """
     special, frame = speaker.tokenizer.special, speaker.tokenizer.frame
-    choose = greedy if sampling is None else sampler(sampling, Key(seed))
     ids = [*frame.before, *speaker.tokenizer.encode(prompt)]
     match speaker.config.family:
         case Encoder():
@@ -68,17 +74,13 @@ def continue_text(
             sentinel = special.sentinels_for("the continuation of an encoder-decoder")[0]
             source = _one_row([*ids, sentinel, *frame.after])
             prompts, stop = [[special.bos, sentinel]], special.all() - {special.bos}
-    _require_room(speaker.config, len(ids) + max_new_tokens)
-    [new] = generate(
-        speaker.network,
-        prompts,
-        choose=choose,
-        max_new_tokens=max_new_tokens,
-        stop=stop,
-        forbidden=sorted(_unsayable(speaker) - stop),
-        source=source,
-    )
-    return speaker.tokenizer.decode(new), new
+    _require_room(speaker.config, len(ids) + decoding.max_new_tokens)
+    forbidden = sorted(_unsayable(speaker) - stop)
+    network = speaker.network
+    if isinstance(decoding.method, Beam):
+        network = packed(network, rows=decoding.method.size)
+    [found] = decode(network, prompts, decoding, stop=stop, keys=[Key(seed)], forbidden=forbidden, source=source)
+    return [Continuation(speaker.tokenizer.decode(tokens), tokens, score) for tokens, score in found]
 
 
 def fill_masks(speaker: Speaker, text: str, *, top: int) -> list[list[Guess]]:

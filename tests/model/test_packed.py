@@ -1,0 +1,65 @@
+"""A packed network gives the same logits and texts, and leaves the one it was made of as it was."""
+
+import pytest
+import torch
+
+from support import family_of, layout_of, lively, logits_of, packed_batch, shrink
+from trivium.core.batch import reading
+from trivium.model.config import Decoder, ModelConfig
+from trivium.model.decoding import Beam, Decoding
+from trivium.model.generate import decode
+from trivium.model.packed import PackedHead, PackedLinear, can_pack, packed
+from trivium.model.parts import MixtureOfExpertsConfig, Plain
+from trivium.model.presets import PRESETS, preset
+
+WRITING_PRESETS = [name for name in PRESETS if family_of(preset(name)) != "encoder"]
+needs_packing = pytest.mark.skipif(not can_pack(), reason="this build of PyTorch has no oneDNN")
+
+
+def with_experts(config: ModelConfig) -> ModelConfig:
+    """The same decoder with four experts in the place of each feed-forward."""
+    mixture = MixtureOfExpertsConfig(num_experts=4, top_k=2, expert=Plain(size=16, activation="gelu"))
+    assert isinstance(config.family, Decoder)
+    stack = config.family.stack
+    blocks = tuple(block.model_copy(update={"feed_forward": mixture}) for block in stack.pattern)
+    family = config.family.model_copy(update={"stack": stack.model_copy(update={"pattern": blocks})})
+    return config.model_copy(update={"family": family})
+
+
+@needs_packing
+@pytest.mark.parametrize("name", [*WRITING_PRESETS, "experts"])
+@torch.inference_mode()
+def test_logits_are_the_same_for_any_number_of_rows(name: str) -> None:
+    config = with_experts(shrink(preset("decoder-tiny"))) if name == "experts" else shrink(preset(name))
+    network = lively(config)
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    faster = packed(network, rows=3)
+    modules = list(faster.modules())
+    assert sum(isinstance(module, PackedLinear) for module in modules) > 6
+    assert isinstance(faster.head, PackedHead) and not isinstance(network.head, PackedHead)
+    batch = packed_batch(family_of(config))
+    torch.testing.assert_close(logits_of(faster, batch), logits_of(network, batch), atol=1e-5, rtol=1e-5)
+    after = network.state_dict()
+    assert before and all(torch.equal(before[key], after[key]) for key in before)
+
+
+@needs_packing
+@pytest.mark.parametrize("name", ["gpt2", "t5-small"])
+def test_texts_are_the_same(name: str) -> None:
+    config = shrink(preset(name))
+    network, prompts = lively(config), [[110, 111, 112], [120], [130, 131]]
+    source = None
+    if family_of(config) == "encoder_decoder":
+        source = reading(torch.tensor([[110, 111], [112, 113], [114, 115]]), layout_of([[0, 0]] * 3, causal=False))
+    for decoding in (Decoding(max_new_tokens=9), Decoding(method=Beam(size=3), max_new_tokens=9)):
+        mine, theirs = (
+            decode(which, prompts, decoding, stop=frozenset(), source=source)
+            for which in (packed(network, rows=9), network)
+        )
+        assert [[each.tokens for each in row] for row in mine] == [[each.tokens for each in row] for row in theirs]
+
+
+def test_what_cannot_be_faster_stays_what_it_is() -> None:
+    network = lively(shrink(preset("gpt2")))
+    assert packed(network, rows=1) is network
+    assert packed(network.double(), rows=8) is network
