@@ -41,7 +41,7 @@ def spans_of_tags(tags: Sequence[str]) -> list[Span]:
     Raises:
         DataError: a tag of no scheme.
 
-    Source: conlleval.pl, `startOfChunk` and `endOfChunk` (CoNLL-2000).
+    Source: conlleval.pl, `startOfChunk` and `endOfChunk` (CoNLL-2000); for S, which it does not know, seqeval.
     """
     spans: list[Span] = []
     before, start = _OUTSIDE, 0
