@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from trivium.core.errors import DataError
@@ -148,6 +149,7 @@ def _goes_on(before: _Tag, tag: _Tag) -> bool:
     return before.does in "BI" and tag.does in "IE" and before.label == tag.label
 
 
+@lru_cache(maxsize=1 << 12)  # a file has few different tags, and many of each
 def _parsed(tag: str) -> _Tag:
     if tag in ("O", UNSCORED):
         return _OUTSIDE
