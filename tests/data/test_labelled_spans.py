@@ -152,6 +152,12 @@ def test_spans_become_words_and_none_is_lost(tmp_path):
         (Span(1, 4, "y"), "overlaps another span"),
         (Span(5, 9, "x"), "does not begin and end with a word"),
     ]
+    words, left_out = words_of(
+        SpanExample("a\x1c \u3000b\u0301 c", (Span(0, 2, "p"), Span(2, 6, "q"), Span(5, 6, "r")))
+    )
+    assert words.tokens == ("a", "\x1c", "b\u0301", "c")
+    assert words.labels == ("B-p", "I-p", "B-q", "O")
+    assert [each.span.label for each in left_out] == ["r"]
     rng = np.random.default_rng(secrets.randbits(64))
     kept = 0
     for _ in range(200):

@@ -160,7 +160,7 @@ def test_malformed_sequences_are_read_and_listed_with_file_and_line(tmp_path):
 def test_labels_that_are_no_tags_and_files_without_spans(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("a DET\nb NOUN\n")
-    with pytest.raises(DataError, match=r"`DET` is no tag of a span; expected O or a letter of BIO"):
+    with pytest.raises(DataError, match=r"a\.txt:1: `DET` is no tag of a span; expected O, or a letter of BIO"):
         read_entities(path)
     path.write_text("a O\nb O\n")
     with pytest.raises(DataError, match=r"no label that is scored; expected at least 1"):

@@ -77,6 +77,11 @@ def tags_of_spans(spans: Iterable[Span], length: int) -> tuple[str, ...]:
     return tuple(tags)
 
 
+def is_tag(tag: str) -> bool:
+    """Say whether a label is a tag of any scheme."""
+    return tag in ("O", UNSCORED) or _TAG.fullmatch(tag) is not None
+
+
 def to_bio(tags: Sequence[str]) -> tuple[str, ...]:
     """Return tags of any scheme as BIO tags; `UNSCORED` stays."""
     bio = tags_of_spans(spans_of_tags(tags), len(tags))
