@@ -242,3 +242,8 @@ def test_a_relation_of_a_span_that_does_not_fit_is_listed(tmp_path):
 def test_mistakes_in_semeval_files(tmp_path, content, message):
     with pytest.raises(DataError, match=message):
         read_relations(written(tmp_path / "a.txt", content))
+
+
+def test_a_name_of_two_lines_is_shown_on_one(tmp_path):
+    with pytest.raises(DataError, match=r"a\.jsonl:1: `a`: `x y` is a string; expected a list\.$"):
+        read_spans(written(tmp_path / "a.jsonl", {"text": "x", "label": {"a": {"x\ny": "z"}}}))

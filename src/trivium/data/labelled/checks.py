@@ -51,7 +51,7 @@ def items(row: Any, key: str, where: str) -> list[Any]:
     """Return the list that an object holds under a key."""
     value = entry(row, key, where)
     if not isinstance(value, list):
-        raise DataError(f"{where}: `{key}` is {kind(value)}; expected a list.")
+        raise DataError(f"{where}: `{shown(key)}` is {kind(value)}; expected a list.")
     return value
 
 
