@@ -8,6 +8,7 @@ from typing import Any
 from trivium.core.errors import DataError, nearest
 
 _SHOWN = 40  # characters of a value in a message
+_COMPARED = 200  # names that one is compared with: a text taken for a table may have very many
 
 
 def string(value: Any, where: str) -> str:
@@ -50,7 +51,7 @@ def items(row: Any, key: str, where: str) -> list[Any]:
     """Return the list that an object holds under a key."""
     value = entry(row, key, where)
     if not isinstance(value, list):
-        raise DataError(f"{where}: `{key}` is {kind(value)}; expected a list.")
+        raise DataError(f"{where}: `{shown(key)}` is {kind(value)}; expected a list.")
     return value
 
 
@@ -95,7 +96,7 @@ def check_columns(where: str, required: tuple[str, ...], found: Iterable[str]) -
     known = list(found)
     for column in required:
         if column not in known:
-            hint = nearest(column, [shown(name) for name in known])
+            hint = nearest(column, [shown(name) for name in known[:_COMPARED]])
             raise DataError(f"{where}: no column `{column}`; found {names(known)}.{hint if 'mean' in hint else ''}")
 
 

@@ -131,9 +131,7 @@ def read_multi_label(
     examples = []
     for row in _rows(path, columns):
         if row.table and columns.separator is None:
-            raise ConfigError(
-                f"{row.where}: expected `separator`, what stands between labels, such as `|`; none given."
-            )
+            raise DataError(f"{row.where}: labels in CSV and TSV need `separator`, what stands between them.")
         labels = _labels(row, columns.separator)
         if len(set(labels)) < len(labels):
             twice = next(label for label in labels if labels.count(label) > 1)

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ def table_rows(
     records = iter(lines) if lines is not None else _quoted(path, content, "\t" if form == "tsv" else ",")
     line, first = next(records, (1, []))
     columns = first if header else [str(number) for number in range(1, len(first) + 1)]
-    twice = sorted({name for name in columns if columns.count(name) > 1})
+    twice = sorted(name for name, count in Counter(columns).items() if count > 1)
     if twice:
         raise DataError(f"{path}:{line}: the column {names(twice[:1])} is there twice.")
     check_columns(f"{path}:{line}", required, columns)
@@ -168,7 +169,7 @@ def _quoted(path: Path, content: str, delimiter: str) -> Iterator[tuple[int, lis
     begin = 1
     try:
         for fields in reader:
-            if fields:
+            if len(fields) > 1 or any(field.strip() for field in fields):  # else a blank line
                 yield begin, fields
             begin = reader.line_num + 1
     except csv.Error as error:
@@ -178,7 +179,7 @@ def _quoted(path: Path, content: str, delimiter: str) -> Iterator[tuple[int, lis
 def _unquoted(content: str) -> list[tuple[int, list[str]]] | None:
     """Return the records of a TSV file, or None when its lines differ in tabs, so that quoted fields span lines."""
     lines = [(number, line.rstrip("\r")) for number, line in enumerate(content.split("\n"), start=1)]
-    lines = [(number, line) for number, line in lines if line]
+    lines = [(number, line) for number, line in lines if line.strip() or "\t" in line]
     if len({line.count("\t") for _, line in lines}) != 1:
         return None
     return [(number, [_bare(field) for field in line.split("\t")]) for number, line in lines]

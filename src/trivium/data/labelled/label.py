@@ -14,7 +14,7 @@ from trivium.core.errors import DataError
 from trivium.data.labelled.checks import check_classes, check_columns, kind, shown, string
 from trivium.data.labelled.files import is_json, json_rows, read_text
 from trivium.data.labelled.problems import Problem
-from trivium.data.labelled.tags import UNSCORED, Scheme, detect_scheme, malformed, spans_of_tags, to_bio
+from trivium.data.labelled.tags import UNSCORED, Scheme, detect_scheme, is_tag, malformed, spans_of_tags, to_bio
 
 _SPACELESS = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\u3000-\u303f\uff00-\uffef]{2}")
 
@@ -105,14 +105,21 @@ def read_entities(
         DataError: what is wrong, with file and line; labels that are tags of no scheme, and a file without spans.
     """
     sentences = list(_sentences(path, columns))
+    for where, example in sentences:
+        wrong = next((place for place, label in enumerate(example.labels) if not is_tag(label)), None)
+        if wrong is not None:
+            raise DataError(
+                f"{where.of(wrong)}: `{shown(example.labels[wrong])}` is no tag of a span; expected O, or a letter of "
+                "BIO, BIOES, BMES or BILOU and a label, such as B-PER."
+            )
     if scheme is None:
         scheme = detect_scheme(example.labels for _, example in sentences)
     problems = []
-    for wheres, example in sentences:
+    for where, example in sentences:
         for place in malformed(example.labels, scheme):
             tag, word = shown(example.labels[place]), shown(example.tokens[place])
             before = f"after {shown(example.labels[place - 1])}" if place else "first"
-            problems.append(Problem(wheres.of(place), f"{tag} ({word!r}) {before} is not {scheme}; read leniently."))
+            problems.append(Problem(where.of(place), f"{tag} ({word!r}) {before} is not {scheme}; read leniently."))
     if strict and problems:
         raise DataError(f"{problems[0]}" + (f" And {len(problems) - 1} more." if len(problems) > 1 else ""))
     examples = [example._replace(labels=to_bio(example.labels)) for _, example in sentences]

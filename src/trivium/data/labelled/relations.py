@@ -158,8 +158,9 @@ def _joint(row: dict[str, Any], where: str, problems: list[Problem]) -> JointExa
             kept[number] = len(spans)
             spans.append(found)
     relations = []
+    named = _named(marked, where)
     for value in items(row, "relations", where):
-        head, tail, label = _relation(value, marked, f"{where}: an entry of `relations`")
+        head, tail, label = _relation(value, len(marked), named, f"{where}: an entry of `relations`")
         if head in kept and tail in kept:
             relations.append(Relation(kept[head], kept[tail], label))
         else:
@@ -167,21 +168,30 @@ def _joint(row: dict[str, Any], where: str, problems: list[Problem]) -> JointExa
     return JointExample(text, tuple(spans), tuple(relations))
 
 
-def _relation(value: Any, marked: list[Marked], where: str) -> Relation:
+def _named(marked: list[Marked], where: str) -> dict[int | str, int]:
+    """Return the numbers of a row's spans by their ids."""
+    named: dict[int | str, int] = {}
+    for number, each in enumerate(marked):
+        if isinstance(each.name, int | str) and not isinstance(each.name, bool):
+            if each.name in named:
+                raise DataError(f"{where}: two spans have the id {shown(str(each.name))}.")
+            named[each.name] = number
+    return named
+
+
+def _relation(value: Any, num_spans: int, named: dict[int | str, int], where: str) -> Relation:
     """Return a relation with the numbers of its spans in the row."""
     if not isinstance(value, dict):
         raise DataError(f"{where} is {kind(value)}; expected an object.")
-    if "from_id" in value:
-        check_columns(where, ("from_id", "to_id", "type"), value)
-        known: list[Any] = [each.name for each in marked]
-        ends = [value["from_id"], value["to_id"]]
-        label = value["type"]
-    else:
-        check_columns(where, ("head", "tail", "label"), value)
-        known = list(range(len(marked)))
-        ends = [value["head"], value["tail"]]
-        label = value["label"]
-    for end in ends:
-        if isinstance(end, bool) or not isinstance(end, int | str) or end not in known:
-            raise DataError(f"{where}: no span {shown(str(end))}; the row has {len(marked)}.")
-    return Relation(known.index(ends[0]), known.index(ends[1]), string(label, f"{where}: the label").strip())
+    by_id = "from_id" in value
+    head, tail, label = ("from_id", "to_id", "type") if by_id else ("head", "tail", "label")
+    check_columns(where, (head, tail, label), value)
+    numbers = []
+    for end in (value[head], value[tail]):
+        number = None
+        if isinstance(end, int | str) and not isinstance(end, bool):
+            number = named.get(end) if by_id else end
+        if not isinstance(number, int) or not 0 <= number < num_spans:
+            raise DataError(f"{where}: no span {shown(str(end))}; the row has {num_spans}.")
+        numbers.append(number)
+    return Relation(numbers[0], numbers[1], string(value[label], f"{where}: `{label}`").strip())

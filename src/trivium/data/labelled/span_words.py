@@ -13,7 +13,8 @@ from trivium.data.labelled.spans import Span, SpanExample
 from trivium.data.labelled.tags import tags_of_spans
 from trivium.data.words import word_starts
 
-_SPACE_AT_END = regex.compile(r"\p{White_Space}*\Z")
+# What `word_starts` takes for white space, all of it below U+3001; Python's own strip() takes more signs.
+_SPACE = "".join(regex.findall(r"\p{White_Space}", "".join(map(chr, range(0x3001)))))
 
 
 class LeftOut(NamedTuple):
@@ -36,11 +37,9 @@ def words_of(example: SpanExample) -> tuple[LabelExample, list[LeftOut]]:
     starts = [int(start) for start in np.flatnonzero(word_starts(text))]
     tokens, spaces = [], []
     for start, stop in zip(starts, [*starts[1:], len(text)], strict=True):
-        piece = text[start:stop]
-        space = _SPACE_AT_END.search(piece)
-        end = space.start() if space else len(piece)
-        tokens.append(piece[:end])
-        spaces.append(piece[end:])
+        token = text[start:stop].rstrip(_SPACE)
+        tokens.append(token)
+        spaces.append(text[start + len(token) : stop])
     firsts = {start: word for word, start in enumerate(starts)}
     lasts = {start + len(token): word + 1 for word, (start, token) in enumerate(zip(starts, tokens, strict=True))}
     free = [True] * len(tokens)
@@ -73,4 +72,4 @@ def label_examples(examples: Iterable[SpanExample]) -> Labelled[LabelExample]:
 
 def _without_space(text: str, span: Span) -> tuple[int, int]:
     held = text[span.start : span.end]
-    return span.end - len(held.lstrip()), span.start + len(held.rstrip())
+    return span.end - len(held.lstrip(_SPACE)), span.start + len(held.rstrip(_SPACE))

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from trivium.core.errors import DataError
@@ -41,7 +42,7 @@ def spans_of_tags(tags: Sequence[str]) -> list[Span]:
     Raises:
         DataError: a tag of no scheme.
 
-    Source: conlleval.pl, `startOfChunk` and `endOfChunk` (CoNLL-2000).
+    Source: conlleval.pl, `startOfChunk` and `endOfChunk` (CoNLL-2000); for S, which it does not know, seqeval.
     """
     spans: list[Span] = []
     before, start = _OUTSIDE, 0
@@ -74,6 +75,11 @@ def tags_of_spans(spans: Iterable[Span], length: int) -> tuple[str, ...]:
         suffix = f"-{span.label}" if span.label else ""
         tags[span.start : span.end] = [f"B{suffix}", *[f"I{suffix}"] * (span.end - span.start - 1)]
     return tuple(tags)
+
+
+def is_tag(tag: str) -> bool:
+    """Say whether a label is a tag of any scheme."""
+    return tag in ("O", UNSCORED) or _TAG.fullmatch(tag) is not None
 
 
 def to_bio(tags: Sequence[str]) -> tuple[str, ...]:
@@ -148,6 +154,7 @@ def _goes_on(before: _Tag, tag: _Tag) -> bool:
     return before.does in "BI" and tag.does in "IE" and before.label == tag.label
 
 
+@lru_cache(maxsize=1 << 12)  # a file has few different tags, and many of each
 def _parsed(tag: str) -> _Tag:
     if tag in ("O", UNSCORED):
         return _OUTSIDE
