@@ -1,8 +1,8 @@
 """What a task is: what reads the text (a pretrained stack), text to tensors and labels, and a head."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, assert_never
+from typing import Any, Protocol, assert_never, runtime_checkable
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from trivium.core.batch import Batch, Term
 from trivium.core.errors import ConfigError, DataError, nearest
 from trivium.core.random import Key
-from trivium.data.labelled import ClassifyExample, LabelExample
+from trivium.data.labelled import AnswerExample, ClassifyExample, LabelExample, Labelled
 from trivium.data.tokenizer import Tokenizer
 from trivium.model.config import DEFAULT_READOUT, Decoder, Encoder, EncoderDecoder, ModelConfig, ReadoutConfig
 from trivium.model.heads import Network, Readout, SequenceToSequence, TwoStacks
@@ -19,8 +19,11 @@ from trivium.model.stack import Stack
 from trivium.objectives.base import Predicted, label_term
 from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Scores
+from trivium.tasks.settings import TaskSettings
 
-Example = ClassifyExample | LabelExample
+Example = ClassifyExample | LabelExample | AnswerExample
+# What a user writes to be answered: a line of text, or what a line of JSON says.
+Unlabelled = str | Sequence[str] | Mapping[str, Any]
 # (hidden_BLD, batch) -> hidden_ND of the batch's labelled places, [B * N, D]
 Pick = Callable[[Tensor, Batch], Tensor]
 
@@ -58,6 +61,11 @@ class Task(Protocol):
         ...
 
     @property
+    def settings(self) -> TaskSettings:
+        """What its user chose."""
+        ...
+
+    @property
     def num_outputs(self) -> int:
         """Numbers that the head gives for each answer."""
         ...
@@ -67,8 +75,8 @@ class Task(Protocol):
         """The metric by which the best epoch is chosen; the larger, the better."""
         ...
 
-    def read(self, path: Path, *, min_classes: int) -> Sequence[Example]:
-        """Read examples from a file; raise DataError when it is not of this task."""
+    def read(self, path: Path, *, min_classes: int) -> Labelled[Any]:
+        """Read examples from a file, and what of it was mended or left out; raise DataError when it is of no use."""
         ...
 
     def learned(self, examples: Sequence[Any]) -> "Task":
@@ -79,8 +87,12 @@ class Task(Protocol):
         """Raise DataError naming what in other examples cannot have been learned."""
         ...
 
-    def unlabelled(self, value: str | Sequence[str]) -> Example:
-        """Return what a user wrote as an example without labels; raise DataError when it is not of this task."""
+    def unlabelled(self, value: Unlabelled) -> Example:
+        """Return what a user wrote as an example without labels; raise DataError when it is not of this task.
+
+        A string is a line of input: the task says how it becomes an example, so that one that needs more than a text
+        reads JSON out of it.
+        """
         ...
 
     def encode(self, examples: Sequence[Any], reading: Reading, *, known: bool = True) -> Encoded:
@@ -109,6 +121,15 @@ class Task(Protocol):
 
     def loss(self, network: nn.Module, batch: Batch, key: Key) -> tuple[Term, ...]:
         """Return the terms of the loss."""
+        ...
+
+
+@runtime_checkable
+class Settles(Task, Protocol):
+    """A task of which something is chosen on the validation examples, when all else is learned."""
+
+    def settled(self, chosen: Mapping[str, float]) -> Task:
+        """Return the task with what the best epoch's metrics of the validation examples say."""
         ...
 
 

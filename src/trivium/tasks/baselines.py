@@ -10,6 +10,8 @@ import numpy as np
 from trivium.core.errors import MissingExtra
 from trivium.data.labelled import UNSCORED, ClassifyExample, LabelExample
 from trivium.data.words import word_starts
+from trivium.tasks.answer import Answer
+from trivium.tasks.answer_baselines import answer_baselines
 from trivium.tasks.base import Task, class_numbers
 from trivium.tasks.classify import Classify
 from trivium.tasks.label import Label
@@ -36,6 +38,8 @@ def baselines(task: Task, train: Sequence[Any], valid: Sequence[Any], test: Sequ
             return label_baselines(task, train, test)
         case Classify():
             return classify_baselines(task, train, valid, test)
+        case Answer():
+            return answer_baselines(train, test)
         case _:
             return {}
 
@@ -76,7 +80,9 @@ def label_baselines(task: Label, train: Sequence[LabelExample], test: Sequence[L
     asked = [[w for w, label in zip(e.tokens, e.labels, strict=True) if label != UNSCORED] for e in test]
     return {
         "majority": _row(task.labels, right, [[_top(every)] * len(words_A) for words_A in asked]),
-        "most frequent of word, else shape": _row(task.labels, right, [[answer(w) for w in words_A] for words_A in asked]),
+        "most frequent of word, else shape": _row(
+            task.labels, right, [[answer(w) for w in words_A] for words_A in asked]
+        ),
     }
 
 

@@ -1,54 +1,80 @@
 """Tasks by their names, and the networks that learn them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import torch
 
-from trivium.core.errors import ConfigError, DataError, nearest
+from trivium.core.errors import ConfigError, nearest
 from trivium.core.random import Key
-from trivium.data.labelled import LabelExample, text_of
+from trivium.data.labelled import AnswerExample, LabelExample, text_of
 from trivium.hub.family import HeadKind
 from trivium.model.build import build_network, build_readout, choose_kernel
 from trivium.model.config import DEFAULT_READOUT, ModelConfig, ReadoutConfig
 from trivium.model.heads import TwoStacks
 from trivium.model.initialise import initialise
 from trivium.model.stack import Stack
+from trivium.tasks.answer import Answer
 from trivium.tasks.base import Example, Task, TaskModel, reading_part
 from trivium.tasks.classify import Classify
 from trivium.tasks.label import Label
+from trivium.tasks.settings import TASKS, task_settings
 
-TASKS = ("classify", "label")
+HEADS = ("classify", "label", "answer")
+"""The heads of other libraries' checkpoints that do a task of ours."""
 
 
-def build_task(name: str, labels: Iterable[str], readout: ReadoutConfig | None = None) -> Task:
-    """Return the task of this name; raise ConfigError when there is none of that name.
+def build_task(
+    name: str,
+    labels: Iterable[str] = (),
+    readout: ReadoutConfig | None = None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    numbers: Mapping[str, float] = MappingProxyType({}),
+) -> Task:
+    """Return the task of this name; raise ConfigError when there is none of that name, or a setting does not fit it.
 
     Args:
         name: what the command line calls it.
         labels: the classes.
         readout: the head; None = the mean of a text, or a word as it stands, and one projection.
+        settings: see `tasks.settings`.
+        numbers: what examples define beside labels, see `task_numbers`.
     """
+    given: dict[str, Any] = {"readout": readout or DEFAULT_READOUT, "settings": task_settings(name, settings)}
     match name:
         case "classify":
-            return Classify(tuple(labels), readout or DEFAULT_READOUT)
+            return Classify(tuple(labels), **given)
         case "label":
-            return Label(tuple(labels), readout or DEFAULT_READOUT)
+            return Label(tuple(labels), **given)
+        case "answer":
+            return Answer(**given, threshold=numbers.get("threshold"))
         case _:
             raise ConfigError(f"`{name}` is no task.{nearest(name, list(TASKS))}")
+
+
+def task_numbers(task: Task) -> dict[str, float]:
+    """Return the numbers that a task has from its examples."""
+    return {"threshold": task.threshold} if isinstance(task, Answer) and isinstance(task.threshold, float) else {}
 
 
 def head_kind(name: str) -> HeadKind:
     """Return what a checkpoint calls the head of a task; raise ConfigError when there is none of that name."""
     match name:
-        case "classify" | "label":
+        case "classify" | "label" | "answer":
             return name
         case _:
             raise ConfigError(f"`{name}` is no task.{nearest(name, list(TASKS))}")
 
 
-def learned_task(name: str, examples: Sequence[Example], readout: ReadoutConfig | None = None) -> Task:
+def learned_task(
+    name: str,
+    examples: Sequence[Example],
+    readout: ReadoutConfig | None = None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+) -> Task:
     """Return the task of this name as its training examples define it; raise DataError when they cannot."""
-    return build_task(name, (), readout).learned(examples)
+    return build_task(name, (), readout, settings).learned(examples)
 
 
 def build_model(task: Task, config: ModelConfig, reader: Stack | TwoStacks, *, dropout: float, key: Key) -> TaskModel:
@@ -81,10 +107,16 @@ def empty_model(task: Task, config: ModelConfig) -> TaskModel:
 
 
 def texts_of(examples: Sequence[Example]) -> list[str]:
-    """Return the raw text of each example, for a tokenizer to be made of."""
-    return [
-        text_of(example)[0]
-        if isinstance(example, LabelExample)
-        else " ".join(filter(None, (example.text, example.text_pair)))
-        for example in examples
-    ]
+    """Return the raw text of each example, for a tokenizer to be made of, and before them each context once."""
+    contexts = dict.fromkeys(example.context for example in examples if isinstance(example, AnswerExample))
+    return [*contexts, *map(_text, examples)]
+
+
+def _text(example: Example) -> str:
+    match example:
+        case LabelExample():
+            return text_of(example)[0]
+        case AnswerExample():
+            return example.question
+        case _:
+            return " ".join(filter(None, (example.text, example.text_pair)))

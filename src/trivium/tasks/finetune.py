@@ -8,6 +8,7 @@ from trivium.core.config import parse, read_toml, write_toml
 from trivium.core.errors import ConfigError, Interrupted
 from trivium.core.files import alone, new_folder, refuse_existing, write_json, write_text
 from trivium.core.progress import Progress, Silent
+from trivium.data.labelled import Problem
 from trivium.hub.families import usual_readout
 from trivium.model.config import DEFAULT_READOUT
 from trivium.model.count import num_parameters
@@ -36,6 +37,7 @@ from trivium.train.resume import newest_whole, require_same
 from trivium.train.signals import stop_signals
 from trivium.train.track import Tracker, followed
 
+_MOST_TOLD = 5  # problems of a file
 CONFIG, LOG, RESULTS = "config.toml", "log.jsonl", "results.json"
 # Settings that are written when a run begins: the fingerprints say whether they are the same.
 _GIVEN = ("start_from", "train", "valid", "test", "fingerprints", "steps")
@@ -77,7 +79,7 @@ def finetune(
         Interrupted: SIGTERM or SIGINT came; everything is saved.
     """
     progress, saved = progress or Silent(), out / CONFIG
-    build_task(config.task, ())
+    build_task(config.task, settings=config.settings)
     before = _begun(out) if resume and saved.is_file() else None
     if before is None:
         refuse_existing(out)  # to resume as well: what has no configuration is no run of ours
@@ -90,8 +92,8 @@ def finetune(
     else:
         require_unchanged(found, before.fingerprints or Fingerprints(), names)
         config = before
-    material = _read(config, train, valid, test)
-    fitting = _made(config, start, material)
+    material = _read(config, train, valid, test, progress)
+    fitting = _made(config, start, material, progress)
     compared = _baselines(material, progress)
     if before is None:
         every = config.checkpoint_steps or -(-fitting.steps // 10)
@@ -102,7 +104,7 @@ def finetune(
     with alone(saved), stop_signals() as stopped_by, tracked as followers:
         log = Log(out / LOG, followers)
         fitted = _train(fitting, config.checkpoint_steps or fitting.steps, out, log, progress, stopped_by)
-        results = _finish(config, material, fitted, compared, out)
+        results = _finish(config, material, fitted, compared, out, progress)
     progress.line(
         f"{results['coverage']:.0%} of what was asked is answered; "
         f"{fitted.share_of_real_tokens:.0%} of the places read in training were real tokens"
@@ -127,11 +129,15 @@ def _begun(out: Path) -> FinetuneConfig:
     return parse(FinetuneConfig, tree, str(out / CONFIG))
 
 
-def _made(config: FinetuneConfig, start: Start, material: _Material) -> Fitting:
+def _made(config: FinetuneConfig, start: Start, material: _Material, progress: Progress) -> Fitting:
     """Return what the fit is made of; raise a UserError for what cannot be trained."""
     start = start.for_rows(config.row_length or start.row_length)
     task, reading = material.task, start.reading(material.task.readout)
-    return make_fitting(start, task, task.encode(material.train, reading), task.encode(material.valid, reading), config)
+    train, valid = (task.encode(examples, reading) for examples in (material.train, material.valid))
+    for what, encoded in (("training", train), ("validation", valid)):
+        for said in encoded.said:
+            progress.warn(f"{what}: {said}")
+    return make_fitting(start, task, train, valid, config)
 
 
 def _train(
@@ -163,28 +169,51 @@ def _train(
 
 
 def _finish(
-    config: FinetuneConfig, material: _Material, fitted: Fitted, compared: dict[str, Row], out: Path
+    config: FinetuneConfig,
+    material: _Material,
+    fitted: Fitted,
+    compared: dict[str, Row],
+    out: Path,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Write `model/` and `results.json`."""
     with new_folder(out / MODEL) as folder:
         save_tuned(folder, fitted.tuned)
     task, scores = fitted.tuned.task, None
     if material.test is not None:
-        scores = task.score(fitted.tuned.model, task.encode(material.test, fitted.tuned.reading))
-    results = _results(config, fitted, scores, material.test) | {"baselines": compared, "seconds": round(fitted.seconds, 3)}
+        encoded = task.encode(material.test, fitted.tuned.reading)
+        for said in encoded.said:
+            progress.warn(f"test: {said}")
+        scores = task.score(fitted.tuned.model, encoded)
+    results = _results(config, fitted, scores, material.test) | {
+        "baselines": compared,
+        "seconds": round(fitted.seconds, 3),
+    }
     write_json(out / RESULTS, results)
     return results
 
 
-def _read(config: FinetuneConfig, train: Source, valid: Source, test: Source | None) -> _Material:
+def tell(problems: Sequence[Problem], progress: Progress) -> None:
+    """Say what of a file was mended or left out."""
+    for problem in problems[:_MOST_TOLD]:
+        progress.warn(str(problem))
+    if len(problems) > _MOST_TOLD:
+        progress.warn(f"... and {len(problems) - _MOST_TOLD} more of the same file.")
+
+
+def _read(config: FinetuneConfig, train: Source, valid: Source, test: Source | None, progress: Progress) -> _Material:
     """Read the examples and check that nothing is asked for that cannot be learned."""
-    reader = build_task(config.task, ())
+    reader = build_task(config.task, settings=config.settings)
 
     def read(source: Source, min_classes: int) -> Sequence[Example]:
-        return reader.read(source, min_classes=min_classes) if isinstance(source, Path) else source
+        if not isinstance(source, Path):
+            return source
+        examples, problems = reader.read(source, min_classes=min_classes)
+        tell(problems, progress)
+        return examples
 
     examples = read(train, 2)
-    task = learned_task(config.task, examples, config.readout)
+    task = learned_task(config.task, examples, config.readout, config.settings)
     others: list[Sequence[Example]] = []
     for what, source in (("valid", valid), ("test", test)):
         if source is not None:
