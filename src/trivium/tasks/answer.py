@@ -23,6 +23,7 @@ from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Scores
 from trivium.tasks.settings import ANSWER_SETTINGS, AnswerSettings
 
+_READ = '{"question": "...", "context": "..."}'
 _AROUND = 80  # characters that are shown on each side of an answer
 
 
@@ -75,10 +76,10 @@ class Answer:
     def unlabelled(self, value: Unlabelled) -> AnswerExample:
         """Return a question and a context, or a line of JSON that holds them, as an example."""
         if isinstance(value, str):
-            value = json_line(value, "answer")
+            value = _parsed(value)
         question, context = (value.get(key) if isinstance(value, Mapping) else None for key in ("question", "context"))
         if not isinstance(question, str) or not isinstance(context, str):
-            raise DataError(f'answer reads {{"question": "...", "context": "..."}}, found {_found(value)}.')
+            raise DataError(f"answer reads {_READ}, found {_found(value)}.")
         if not question.strip():
             raise DataError("answer: the question is empty.")
         return AnswerExample("", None, context, question, ())
@@ -147,6 +148,13 @@ class Answer:
         stop = start + len(text)
         before, after = example.context[max(0, start - _AROUND) : start], example.context[stop : stop + _AROUND]
         return f"{example.question} | {before}[{text}]{after}"
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json_line(line, "answer")
+    except DataError:
+        raise DataError(f"answer reads {_READ}, found no JSON: {line[:40]!r}.") from None
 
 
 def _found(value: object) -> str:

@@ -63,7 +63,7 @@ def sliding_window(example: AnswerExample, length: int) -> str:
     left_R, right_R = np.maximum(begin_R - len(question), 0), np.minimum(begin_R + length + len(question), len(words))
     own_R = sums[begin_R + length] - sums[begin_R]
     score_R = np.where(own_R > 1e-9, -1.0, sums[right_R] - sums[left_R])
-    best = int(score_R.argmax())
+    best = int(score_R.round(9).argmax())  # of equal sums in another order the first
     return example.context[words[best].start : words[best + length - 1].end]
 
 

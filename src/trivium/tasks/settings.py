@@ -23,7 +23,7 @@ class AnswerSettings(Config):
     """
 
     stride: PositiveInt | None = None
-    max_answer_tokens: PositiveInt = 30
+    max_answer_tokens: PositiveInt = 64
     num_best: PositiveInt = 10
 
 
