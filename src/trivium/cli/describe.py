@@ -163,10 +163,12 @@ def show_objectives(out: Path | None, *, as_json: bool) -> None:
 def show_scores(title: str, metrics: dict[str, float], baselines: dict[str, dict[str, float | str]]) -> None:
     """Print a model's scores with the baselines below them."""
     names = list(metrics)
-    typer.echo(f"{title:<36}" + "".join(f"{name:>12}" for name in names))
-    typer.echo(f"{'  the model':<36}" + "".join(f"{metrics[name]:>12.4f}" for name in names))
+    widths = [max(12, len(name) + 2) for name in names]
+    typer.echo(f"{title:<36}" + "".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True)))
+    cells = (f"{metrics[name]:>{width}.4f}" for name, width in zip(names, widths, strict=True))
+    typer.echo(f"{'  the model':<36}" + "".join(cells))
     for baseline, values in baselines.items():
-        cells = [values.get(name, "") for name in names]
-        shown = "".join(f"{cell:>12.4f}" if isinstance(cell, float) else f"{'':>12}" for cell in cells)
+        pairs = [(values.get(name), width) for name, width in zip(names, widths, strict=True)]
+        shown = "".join(f"{cell:>{width}.4f}" if isinstance(cell, float) else " " * width for cell, width in pairs)
         remarks = [value for value in values.values() if isinstance(value, str)]
         typer.echo(f"  {baseline:<34}{shown}{'  '.join(remarks)}".rstrip())

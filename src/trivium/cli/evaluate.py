@@ -31,8 +31,11 @@ def command(
 
     if does_task(run):
         metrics = _task_metrics(run, data)
+        width = max(12, *(len(name) + 2 for name in metrics))
         typer.echo(
-            json.dumps(metrics) if as_json else "\n".join(f"{name:<12}{value:.4f}" for name, value in metrics.items())
+            json.dumps(metrics)
+            if as_json
+            else "\n".join(f"{name:<{width}}{value:.4f}" for name, value in metrics.items())
         )
         return
     from trivium.cli.progress import shown
@@ -83,7 +86,10 @@ def _task_metrics(run: Path, file: Path) -> dict[str, float]:
         raise DataError(f"--data {file}: a fine-tuned run is scored on a labelled file, found a folder.")
     tuned = load_tuned(run)
     examples, problems = tuned.task.read(file, min_classes=1)
+    tuned.task.check(examples, str(file))
+    encoded = tuned.task.encode(examples, tuned.reading)
     with shown(quiet=True) as progress:
         tell(problems, progress)
-    tuned.task.check(examples, str(file))
-    return tuned.task.score(tuned.model, tuned.task.encode(examples, tuned.reading)).metrics
+        for said in encoded.said:
+            progress.warn(said)
+    return tuned.task.score(tuned.model, encoded).metrics

@@ -1,8 +1,8 @@
 """What a task is: what reads the text (a pretrained stack), text to tensors and labels, and a head."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, assert_never
+from typing import Any, Protocol, assert_never, runtime_checkable
 
 import numpy as np
 import torch
@@ -11,7 +11,14 @@ from torch import Tensor, nn
 from trivium.core.batch import Batch, Term
 from trivium.core.errors import ConfigError, DataError, nearest
 from trivium.core.random import Key
-from trivium.data.labelled import ClassifyExample, LabelExample, Labelled, MultiLabelExample, RegressionExample
+from trivium.data.labelled import (
+    AnswerExample,
+    ClassifyExample,
+    LabelExample,
+    Labelled,
+    MultiLabelExample,
+    RegressionExample,
+)
 from trivium.data.tokenizer import Tokenizer
 from trivium.model.chain import LabelChain
 from trivium.model.config import DEFAULT_READOUT, Decoder, Encoder, EncoderDecoder, ModelConfig, ReadoutConfig
@@ -22,7 +29,9 @@ from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Scores
 from trivium.tasks.settings import TaskSettings
 
-Example = ClassifyExample | MultiLabelExample | RegressionExample | LabelExample
+Example = ClassifyExample | MultiLabelExample | RegressionExample | LabelExample | AnswerExample
+# What a user writes to be answered: a line of text, or what a line of JSON says.
+Unlabelled = str | Sequence[str] | Mapping[str, Any]
 # (hidden_BLD, batch) -> hidden_ND of the batch's labelled places, [B * N, D]
 Pick = Callable[[Tensor, Batch], Tensor]
 
@@ -94,8 +103,12 @@ class Task(Protocol):
         """Raise DataError naming what in other examples cannot have been learned."""
         ...
 
-    def unlabelled(self, value: str | Sequence[str]) -> Example:
-        """Return what a user wrote as an example without labels; raise DataError when it is not of this task."""
+    def unlabelled(self, value: Unlabelled) -> Example:
+        """Return what a user wrote as an example without labels; raise DataError when it is not of this task.
+
+        A string is a line of input: the task says how it becomes an example, so that one that needs more than a text
+        reads JSON out of it.
+        """
         ...
 
     def encode(self, examples: Sequence[Any], reading: Reading, *, known: bool = True) -> Encoded:
@@ -124,6 +137,15 @@ class Task(Protocol):
 
     def loss(self, network: nn.Module, batch: Batch, key: Key) -> tuple[Term, ...]:
         """Return the terms of the loss."""
+        ...
+
+
+@runtime_checkable
+class Settles(Task, Protocol):
+    """A task of which something is chosen on the validation examples, when all else is learned."""
+
+    def settled(self, chosen: Mapping[str, float]) -> Task:
+        """Return the task with what the best epoch's metrics of the validation examples say."""
         ...
 
 

@@ -17,6 +17,8 @@ from trivium.data.labelled import (
     spans_of_tags,
 )
 from trivium.data.words import word_starts
+from trivium.tasks.answer import Answer
+from trivium.tasks.answer_baselines import answer_baselines
 from trivium.tasks.base import Task, class_numbers
 from trivium.tasks.classify import Classify
 from trivium.tasks.label import Label
@@ -56,6 +58,8 @@ def baselines(task: Task, train: Sequence[Any], valid: Sequence[Any], test: Sequ
             return multi_label_baselines(task, train, test)
         case Regress():
             return regress_baselines(train, test)
+        case Answer():
+            return answer_baselines(train, test)
         case _:
             return {}
 

@@ -8,7 +8,7 @@ import torch
 
 from trivium.core.errors import ConfigError, nearest
 from trivium.core.random import Key
-from trivium.data.labelled import LabelExample, text_of
+from trivium.data.labelled import AnswerExample, LabelExample, text_of
 from trivium.hub.family import HeadKind
 from trivium.model.build import build_network, build_readout, choose_kernel
 from trivium.model.chain import LabelChain
@@ -16,6 +16,7 @@ from trivium.model.config import DEFAULT_READOUT, ModelConfig, ReadoutConfig
 from trivium.model.heads import TwoStacks
 from trivium.model.initialise import initialise
 from trivium.model.stack import Stack
+from trivium.tasks.answer import Answer
 from trivium.tasks.base import Example, Task, TaskModel, reading_part
 from trivium.tasks.classify import Classify
 from trivium.tasks.label import Label
@@ -24,7 +25,7 @@ from trivium.tasks.regress import Regress
 from trivium.tasks.settings import TASKS, task_settings
 from trivium.tasks.spans import Spans
 
-HEADS = ("classify", "label")
+HEADS = ("classify", "label", "answer")
 """The heads of other libraries' checkpoints that do a task of ours."""
 
 
@@ -42,10 +43,13 @@ def build_task(
         labels: the classes.
         readout: the head; None = the mean of a text, or a word as it stands, and one projection.
         settings: see `tasks.settings`.
-        numbers: what the training examples define beside labels, see `task_numbers`.
+        numbers: what examples define beside labels, see `task_numbers`.
     """
-    chosen = task_settings(name, settings)
-    given: dict[str, Any] = {"readout": readout or DEFAULT_READOUT, "settings": chosen, **numbers}
+    given: dict[str, Any] = {
+        "readout": readout or DEFAULT_READOUT,
+        "settings": task_settings(name, settings),
+        **numbers,
+    }
     match name:
         case "classify":
             return Classify(tuple(labels), **given)
@@ -57,13 +61,21 @@ def build_task(
             return Label(tuple(labels), **given)
         case "spans":
             return Spans(tuple(labels), **given)
+        case "answer":
+            return Answer(**given)
         case _:
             raise ConfigError(f"`{name}` is no task.{nearest(name, list(TASKS))}")
 
 
 def task_numbers(task: Task) -> dict[str, float]:
-    """Return the numbers that a task has from its training examples."""
-    return {"centre": task.centre, "spread": task.spread} if isinstance(task, Regress) else {}
+    """Return the numbers that a task has from its examples."""
+    match task:
+        case Regress():
+            return {"centre": task.centre, "spread": task.spread}
+        case Answer() if isinstance(task.threshold, float):
+            return {"threshold": task.threshold}
+        case _:
+            return {}
 
 
 def head_kind(name: str) -> HeadKind:
@@ -73,6 +85,8 @@ def head_kind(name: str) -> HeadKind:
             return "classify"
         case "label" | "spans":
             return "label"
+        case "answer":
+            return "answer"
         case _:
             raise ConfigError(f"`{name}` is no task.{nearest(name, list(TASKS))}")
 
@@ -120,10 +134,16 @@ def empty_model(task: Task, config: ModelConfig) -> TaskModel:
 
 
 def texts_of(examples: Sequence[Example]) -> list[str]:
-    """Return the raw text of each example, for a tokenizer to be made of."""
-    return [
-        text_of(example)[0]
-        if isinstance(example, LabelExample)
-        else " ".join(filter(None, (example.text, example.text_pair)))
-        for example in examples
-    ]
+    """Return the raw text of each example, for a tokenizer to be made of, and before them each context once."""
+    contexts = dict.fromkeys(example.context for example in examples if isinstance(example, AnswerExample))
+    return [*contexts, *map(_text, examples)]
+
+
+def _text(example: Example) -> str:
+    match example:
+        case LabelExample():
+            return text_of(example)[0]
+        case AnswerExample():
+            return example.question
+        case _:
+            return " ".join(filter(None, (example.text, example.text_pair)))

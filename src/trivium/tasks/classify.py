@@ -14,7 +14,7 @@ from trivium.data.labelled import ClassifyExample, Labelled, read_classify
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.objectives.base import Predicted
 from trivium.tasks.answers import class_answers, score_classes
-from trivium.tasks.base import check_known, class_numbers, classes_of, predicted_classes
+from trivium.tasks.base import Unlabelled, check_known, class_numbers, classes_of, predicted_classes
 from trivium.tasks.pieces import Encoded, Piece, Reading
 from trivium.tasks.scores import Scores
 from trivium.tasks.settings import TEXT_SETTINGS, TextSettings
@@ -67,7 +67,7 @@ class Classify:
         for number, example in enumerate(examples, start=1):
             check_known((example.label,), known, f"{source}: example {number}")
 
-    def unlabelled(self, value: str | Sequence[str]) -> ClassifyExample:
+    def unlabelled(self, value: Unlabelled) -> ClassifyExample:
         """Return a text, or a list of a text and its pair, as an example."""
         text, text_pair = one_or_two(value, self.name)
         return ClassifyExample(text, "", text_pair)

@@ -93,7 +93,7 @@ def finetune(
         require_unchanged(found, before.fingerprints or Fingerprints(), names)
         config = before
     material = _read(config, train, valid, test, progress)
-    fitting = _made(config, start, material)
+    fitting = _made(config, start, material, progress)
     compared = _baselines(material, progress)
     if before is None:
         every = config.checkpoint_steps or -(-fitting.steps // 10)
@@ -104,7 +104,7 @@ def finetune(
     with alone(saved), stop_signals() as stopped_by, tracked as followers:
         log = Log(out / LOG, followers)
         fitted = _train(fitting, config.checkpoint_steps or fitting.steps, out, log, progress, stopped_by)
-        results = _finish(config, material, fitted, compared, out)
+        results = _finish(config, material, fitted, compared, out, progress)
     progress.line(
         f"{results['coverage']:.0%} of what was asked is answered; "
         f"{fitted.share_of_real_tokens:.0%} of the places read in training were real tokens"
@@ -129,11 +129,15 @@ def _begun(out: Path) -> FinetuneConfig:
     return parse(FinetuneConfig, tree, str(out / CONFIG))
 
 
-def _made(config: FinetuneConfig, start: Start, material: _Material) -> Fitting:
+def _made(config: FinetuneConfig, start: Start, material: _Material, progress: Progress) -> Fitting:
     """Return what the fit is made of; raise a UserError for what cannot be trained."""
     start = start.for_rows(config.row_length or start.row_length)
     task, reading = material.task, start.reading(material.task.readout)
-    return make_fitting(start, task, task.encode(material.train, reading), task.encode(material.valid, reading), config)
+    train, valid = (task.encode(examples, reading) for examples in (material.train, material.valid))
+    for what, encoded in (("training", train), ("validation", valid)):
+        for said in encoded.said:
+            progress.warn(f"{what}: {said}")
+    return make_fitting(start, task, train, valid, config)
 
 
 def _train(
@@ -165,14 +169,22 @@ def _train(
 
 
 def _finish(
-    config: FinetuneConfig, material: _Material, fitted: Fitted, compared: dict[str, Row], out: Path
+    config: FinetuneConfig,
+    material: _Material,
+    fitted: Fitted,
+    compared: dict[str, Row],
+    out: Path,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Write `model/` and `results.json`."""
     with new_folder(out / MODEL) as folder:
         save_tuned(folder, fitted.tuned)
     task, scores = fitted.tuned.task, None
     if material.test is not None:
-        scores = task.score(fitted.tuned.model, task.encode(material.test, fitted.tuned.reading))
+        encoded = task.encode(material.test, fitted.tuned.reading)
+        for said in encoded.said:
+            progress.warn(f"test: {said}")
+        scores = task.score(fitted.tuned.model, encoded)
     results = _results(config, fitted, scores, material.test) | {
         "baselines": compared,
         "seconds": round(fitted.seconds, 3),

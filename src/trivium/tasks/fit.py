@@ -16,7 +16,7 @@ from trivium.data.loader import ahead
 from trivium.model.folder import load_tensors, unique_tensors
 from trivium.objectives.base import Learned
 from trivium.objectives.regularisers.build import regularised
-from trivium.tasks.base import Task, TaskModel
+from trivium.tasks.base import Settles, Task, TaskModel
 from trivium.tasks.build import build_model
 from trivium.tasks.config import FinetuneConfig
 from trivium.tasks.folder import TunedModel
@@ -273,7 +273,10 @@ def finished(fitting: Fitting, done: Progressed) -> Fitted:
     if done.best_epoch is None:
         raise RuntimeError("training ended without an epoch")
     load_tensors(fitting.model, dict(done.best), "the best epoch")
-    tuned = TunedModel(fitting.model.eval(), fitting.reader.config, fitting.task, fitting.valid.reading)
+    task = fitting.task
+    if isinstance(task, Settles):
+        task = task.settled(done.best_epoch.metrics)
+    tuned = TunedModel(fitting.model.eval(), fitting.reader.config, task, fitting.valid.reading)
     share = fitting.rows.share_of_real_tokens
     return Fitted(tuned, list(done.epochs), done.best_epoch, share, done.tokens, done.seconds)
 

@@ -17,7 +17,7 @@ from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.objectives.base import labelled
 from trivium.tasks import metrics
 from trivium.tasks.answers import answers
-from trivium.tasks.base import check_known, class_logits
+from trivium.tasks.base import Unlabelled, check_known, class_logits
 from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Mistake, Scores, WorstMistakes
 from trivium.tasks.settings import TEXT_SETTINGS, TextSettings
@@ -66,7 +66,7 @@ class MultiLabel:
         for number, example in enumerate(examples, start=1):
             check_known(example.labels, known, f"{source}: example {number}")
 
-    def unlabelled(self, value: str | Sequence[str]) -> MultiLabelExample:
+    def unlabelled(self, value: Unlabelled) -> MultiLabelExample:
         """Return a text, or a list of a text and its pair, as an example."""
         text, text_pair = one_or_two(value, self.name)
         return MultiLabelExample(text, (), text_pair)

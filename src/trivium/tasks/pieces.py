@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -45,6 +45,8 @@ class Encoded(NamedTuple):
     pieces: list[Piece]  # in the order of their examples
     gold: list[np.ndarray]  # the right answers of each example, [answers] or [answers, C]; 0 where they are not known
     reading: Reading
+    asked: Sequence[Any] = ()  # what each example asks, of tasks whose answers are text
+    said: tuple[str, ...] = ()  # what of the examples cannot be answered right, for eyes
 
     @property
     def num_answers(self) -> int:

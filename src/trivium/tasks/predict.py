@@ -1,24 +1,28 @@
 """Answers to any number of texts, in order, in bounded memory."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
+from trivium.tasks.base import Unlabelled
 from trivium.tasks.folder import TunedModel
 
 _TEXTS = 64  # read before the first is answered
 
 
-def predict_texts(tuned: TunedModel, texts: Iterable[str | Sequence[str]]) -> Iterator[dict[str, Any]]:
+def predict_texts(tuned: TunedModel, texts: Iterable[Unlabelled]) -> Iterator[dict[str, Any]]:
     """Yield the model's answer to each text, in the order of the texts.
 
     classify gives `{"text", "label", "probabilities"}` (and `text_pair` where there is one), label `{"tokens",
-    "labels"}`. Texts are read a few dozen at a time, however many there are.
+    "labels"}`; answer `{"question", "answer", "start", "end", "score", "others"}`, where start and end are characters
+    of the context (None where the answer is that there is none), and the others are the next best ones. Texts are read
+    a few dozen at a time, however many there are.
 
     Args:
         tuned: the fine-tuned model.
         texts: for classify, strings or lists of a text and its pair; for label, strings (cut into words by white
-            space, or by Unicode's rules where there is none) or lists of words.
+            space, or by Unicode's rules where there is none) or lists of words; for answer, objects of a question and a
+            context, or lines of JSON that are.
 
     Raises:
         DataError: a text that is not of the task.

@@ -16,7 +16,7 @@ from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.objectives.base import labelled
 from trivium.tasks import metrics
 from trivium.tasks.answers import answers
-from trivium.tasks.base import class_logits
+from trivium.tasks.base import Unlabelled, class_logits
 from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Mistake, Scores, WorstMistakes
 from trivium.tasks.settings import TEXT_SETTINGS, TextSettings
@@ -62,7 +62,7 @@ class Regress:
     def check(self, examples: Sequence[RegressionExample], source: str) -> None:
         """Accept any numbers."""
 
-    def unlabelled(self, value: str | Sequence[str]) -> RegressionExample:
+    def unlabelled(self, value: Unlabelled) -> RegressionExample:
         """Return a text, or a list of a text and its pair, as an example."""
         text, text_pair = one_or_two(value, self.name)
         return RegressionExample(text, 0.0, text_pair)

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from pydantic import PositiveInt
+
 from trivium.core.config import Config, parse
 from trivium.core.errors import ConfigError, nearest
 from trivium.data.labelled import ClassifyColumns, Scheme, TokenColumns
 
-TASKS = ("classify", "multi_label", "regress", "label", "spans")
+TASKS = ("classify", "multi_label", "regress", "label", "spans", "answer")
 
 
 class TextSettings(Config):
@@ -35,8 +37,21 @@ class SpanSettings(WordSettings):
     chain: Literal["free", "trained"] = "free"
 
 
+class AnswerSettings(Config):
+    """Of the task that answers questions.
+
+    `stride` is how many tokens of the context one window begins after the one before, at most; None = half of what a
+    window shows. An answer is at most `max_answer_tokens` long; `num_best` answers are compared and shown.
+    """
+
+    stride: PositiveInt | None = None
+    max_answer_tokens: PositiveInt = 64
+    num_best: PositiveInt = 10
+
+
 TEXT_SETTINGS, WORD_SETTINGS, SPAN_SETTINGS = TextSettings(), WordSettings(), SpanSettings()
-TaskSettings = TextSettings | WordSettings | SpanSettings
+ANSWER_SETTINGS = AnswerSettings()
+TaskSettings = TextSettings | WordSettings | SpanSettings | AnswerSettings
 
 
 def task_settings(task: str, tree: Mapping[str, Any]) -> TaskSettings:
@@ -52,5 +67,7 @@ def task_settings(task: str, tree: Mapping[str, Any]) -> TaskSettings:
             return parse(WordSettings, tree, f"settings of {task}")
         case "spans":
             return parse(SpanSettings, tree, f"settings of {task}")
+        case "answer":
+            return parse(AnswerSettings, tree, f"settings of {task}")
         case _:
             raise ConfigError(f"`{task}` is no task.{nearest(task, list(TASKS))}")

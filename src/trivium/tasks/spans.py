@@ -26,7 +26,7 @@ from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.objectives.base import Predicted
 from trivium.tasks import metrics
 from trivium.tasks.answers import Answers, ClassScores, answers
-from trivium.tasks.base import TaskModel, check_known, class_logits, predicted_classes
+from trivium.tasks.base import TaskModel, Unlabelled, check_known, class_logits, predicted_classes
 from trivium.tasks.label import Label
 from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Scores
@@ -91,7 +91,7 @@ class Spans:
         for number, example in enumerate(examples, start=1):
             check_known(self.words.gold(example), known, f"{source}: example {number}")
 
-    def unlabelled(self, value: str | Sequence[str]) -> LabelExample:
+    def unlabelled(self, value: Unlabelled) -> LabelExample:
         """Return words, or a string cut into them, as an example."""
         return self.words.unlabelled(value)
 
