@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from answer_support import (
     KINDS,
+    answer_model,
     answer_reading,
     answer_start,
     chinese_questions,
     questions,
     write_squad,
 )
-from test_answer_spans import answer_model
 from typer.testing import CliRunner
 
 from stopping import Killed, KilledAt, Lines
