@@ -46,7 +46,7 @@ from trivium.train.log import read_log
         ("encoder", ["epochs=8"], 0.9),
         pytest.param("decoder", ["epochs=10"], 0.9, marks=pytest.mark.slow),
         # What it reads comes a place late, so that each token is known by way of the encoder only.
-        pytest.param("encoder_decoder", ["epochs=14", "readout.stack=writer"], 0.75, marks=pytest.mark.slow),
+        pytest.param("encoder_decoder", ["epochs=14", "readout.stack=writer"], 0.7, marks=pytest.mark.slow),
     ],
 )
 def test_an_easy_task_is_learned(family: str, assignments: list[str], least: float) -> None:
