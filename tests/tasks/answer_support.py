@@ -6,13 +6,19 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import torch
 from task_support import CHINESE, ENGLISH, classify_examples, word
 
-from support import tiny
-from trivium.data.labelled import Answer, AnswerExample
+from support import lively, tiny
+from trivium.core.random import Key
+from trivium.data.labelled import Answer as Placed
+from trivium.data.labelled import AnswerExample
 from trivium.data.tokenizer import Tokenizer
 from trivium.data.tokenizer_training import TokenizerKind
-from trivium.tasks.base import reads_both_ways
+from trivium.model.config import ReadoutConfig, with_vocabulary
+from trivium.tasks.answer import Answer
+from trivium.tasks.base import TaskModel, reading_part, reads_both_ways
+from trivium.tasks.build import build_model
 from trivium.tasks.pieces import Reading
 from trivium.tasks.start import Start, random_start
 
@@ -39,7 +45,7 @@ def questions(
             place = int(rng.integers(0, len(text) + 1))
             text.insert(place, answer if kind == asked else str(rng.choice(KINDS[str(kind)])))
         context = " ".join(text) + "."
-        answers = (Answer(context.index(answer), answer),) if is_answered else ()
+        answers = (Placed(context.index(answer), answer),) if is_answered else ()
         examples.append(AnswerExample(f"q{number}", None, context, f"Which is the {asked}?", answers))
     return examples
 
@@ -54,7 +60,7 @@ def chinese_questions(count: int, *, seed: int, signs: tuple[int, int] = (4, 40)
         text = rng.choice(list(SIGNS), int(rng.integers(*signs))).tolist()
         text.insert(int(rng.integers(0, len(text) + 1)), answer)
         context = "".join(text) + "。"
-        answers = (Answer(context.index(answer), answer),)
+        answers = (Placed(context.index(answer), answer),)
         examples.append(AnswerExample(f"z{number}", None, context, f"{asked}是什么？", answers))
     return examples
 
@@ -73,6 +79,16 @@ def answer_reading(family: str = "encoder", row_length: int = 64, kind: Tokenize
 
 def answer_start(family: str = "encoder") -> Start:
     return random_start(tiny(family), answer_tokenizer(), row_length=64)
+
+
+def answer_model(family: str, readout: ReadoutConfig | None = None) -> TaskModel:
+    """A network in which every token shows in every answer."""
+    config = with_vocabulary(tiny(family), answer_tokenizer().vocabulary_size)
+    task = Answer(readout or ReadoutConfig())
+    model = build_model(task, config, reading_part(lively(config), task.readout), dropout=0.1, key=Key(3)).eval()
+    with torch.no_grad():
+        model.head.projection.weight.mul_(20.0)
+    return model
 
 
 def write_squad(path: Path, examples: Sequence[AnswerExample]) -> Path:

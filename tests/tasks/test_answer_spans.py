@@ -5,36 +5,22 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from answer_support import answer_reading, answer_start, answer_tokenizer, chinese_questions, questions
+from answer_support import answer_model, answer_reading, answer_start, chinese_questions, questions
 from task_support import FAMILIES
 from torch import nn
 
-from support import lively, tiny
 from trivium.core.batch import Batch
-from trivium.core.random import Key
 from trivium.data.labelled import Answer as Placed
 from trivium.data.labelled import AnswerExample
-from trivium.model.config import ReadoutConfig, with_vocabulary
+from trivium.model.config import ReadoutConfig
 from trivium.tasks.answer import Answer
 from trivium.tasks.answer_spans import Span, best_threshold, boundary_nats, find_spans, probabilities, window_spans
 from trivium.tasks.answer_windows import Asked, encode_questions
-from trivium.tasks.base import TaskModel, reading_part
-from trivium.tasks.build import build_model
 from trivium.tasks.pieces import Encoded, Piece, Reading, pack, row_capacity
 from trivium.tasks.settings import AnswerSettings
 
 SETTINGS = AnswerSettings(stride=9, max_answer_tokens=6, num_best=7)
 WRITING = ReadoutConfig(stack="writer")
-
-
-def answer_model(family: str, readout: ReadoutConfig | None = None) -> TaskModel:
-    """A network in which every token shows in every answer."""
-    config = with_vocabulary(tiny(family), answer_tokenizer().vocabulary_size)
-    task = Answer(readout or ReadoutConfig())
-    model = build_model(task, config, reading_part(lively(config), task.readout), dropout=0.1, key=Key(3)).eval()
-    with torch.no_grad():
-        model.head.projection.weight.mul_(20.0)
-    return model
 
 
 def mixed_questions(seed: int) -> list[AnswerExample]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from answer_support import TOKENIZERS, answer_reading, answer_tokenizer, chinese_questions, questions
+from test_tasks_foreign import FRAMES, SIZES, SYLLABLE_IDS, foreign
 
 from shared_data import unpacked
 from trivium.data.labelled import Answer, AnswerExample, read_answers
@@ -121,6 +122,27 @@ def test_who_reads_from_left_to_right_says_that_there_is_none_after_the_text() -
         for piece in encode_questions(examples, answer_reading(family), AnswerSettings(), known=True).pieces:
             assert piece.places_N[0] == (place if place == 0 else len(piece.tokens_L) - 1)
             assert piece.tokens_L[-1] == answer_tokenizer().special.eos
+
+
+@pytest.mark.parametrize("name", FRAMES)
+@pytest.mark.parametrize("both_ways", [True, False])
+def test_a_frame_of_another_house_is_put_around_the_pair(name: str, both_ways: bool) -> None:
+    tokenizer, rng = foreign(name), np.random.default_rng(1)
+    contexts = [" ".join(rng.choice(sorted(SYLLABLE_IDS), count)) for count in (1, 9, 30)]
+    examples = [AnswerExample(text, None, text, "ba ze", (Answer(0, text[:2]),)) for text in contexts]
+    encoded = encode_questions(examples, Reading(tokenizer, 20, both_ways), AnswerSettings(), known=True)
+    after = len(tokenizer.frame.pair.ids[2])
+    for piece in encoded.pieces:
+        words = examples[piece.example].context.split()
+        special = np.isin(piece.tokens_L, sorted(tokenizer.special.all()))
+        assert special.sum() == SIZES[name][1] and len(piece.tokens_L) <= 20
+        shown = [words[token] for token in piece.answers_N[1:]]
+        assert piece.tokens_L[piece.places_N[1:]].tolist() == [SYLLABLE_IDS[word] for word in shown]
+        assert piece.places_N[0] == (0 if both_ways or not after else len(piece.tokens_L) - 1)
+        assert piece.segments_L is not None and piece.segments_L[piece.places_N[1:]].all() == (name == "bert")
+        first = int(piece.answers_N[0]) == -1
+        assert piece.classes_N.tolist() == ([0, 3] if first else [3, 0]) + [0] * (len(shown) - 1)
+    assert len(encoded.pieces) > 4
 
 
 def test_an_answer_that_no_window_holds_is_said() -> None:

@@ -15,6 +15,7 @@ from trivium.core.errors import ConfigError
 from trivium.core.special import SpecialTokens
 from trivium.data.tokenizer import Tokenizer
 from trivium.model.config import with_vocabulary
+from trivium.model.decoding import Decoding
 from trivium.model.presets import preset
 from trivium.objectives.build import Vocabulary, build_objective
 from trivium.objectives.masked import Masked, MaskedConfig
@@ -109,7 +110,7 @@ def test_filling_needs_a_mask_and_continuing_a_sentinel() -> None:
         assert "\n" not in str(caught.value)
     for name in ("bert", "gpt2"):
         with pytest.raises(ConfigError, match="the tokenizer has no sentinels: the continuation of an encoder-decoder"):
-            continue_text(speaker("encoder_decoder", foreign(name)), "ba", max_new_tokens=2, sampling=None)
+            continue_text(speaker("encoder_decoder", foreign(name)), "ba", Decoding(max_new_tokens=2))
     with pytest.raises(ConfigError, match="no sentinels: filling in by an encoder-decoder"):
         fill_masks(speaker("encoder_decoder", foreign("bert")), "ba [MASK]", top=2)
     [guesses] = fill_masks(speaker("encoder", foreign("roberta")), "ba [MASK] ke", top=3)
@@ -119,8 +120,8 @@ def test_filling_needs_a_mask_and_continuing_a_sentinel() -> None:
 @pytest.mark.parametrize(("family", "name"), [("decoder", "gpt2"), ("decoder", "llama"), ("decoder", "t5")])
 def test_an_empty_prompt_is_continued(family: str, name: str) -> None:
     torch.manual_seed(0)
-    _, new = continue_text(speaker(family, foreign(name)), "", max_new_tokens=4, sampling=None)
-    assert len(new) <= 4
+    [found] = continue_text(speaker(family, foreign(name)), "", Decoding(max_new_tokens=4))
+    assert len(found.tokens) <= 4
 
 
 def test_objectives_say_what_the_tokenizer_lacks() -> None:

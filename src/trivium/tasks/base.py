@@ -141,7 +141,7 @@ class Task(Protocol):
 
 
 @runtime_checkable
-class Settles(Task, Protocol):
+class Settles(Protocol):
     """A task of which something is chosen on the validation examples, when all else is learned."""
 
     def settled(self, chosen: Mapping[str, float]) -> Task:
