@@ -21,7 +21,7 @@ def command(
             metavar="RUN|PRESET", help="A pretrained run or Hugging Face folder; a preset's name = from random weights."
         ),
     ],
-    task: Annotated[str, typer.Option(help="classify or label.")],
+    task: Annotated[str, typer.Option(help="classify, label or embed.")],
     train: Annotated[Path, typer.Option(help="Labelled file to learn from.")],
     valid: Annotated[Path, typer.Option(help="Labelled file that chooses the best epoch.")],
     out: Out,

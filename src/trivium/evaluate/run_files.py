@@ -12,7 +12,7 @@ from trivium.hub.open import is_foreign, read_foreign
 from trivium.model.folder import CONFIG as MODEL_CONFIG
 from trivium.model.folder import model_folder
 from trivium.objectives.build import usual_objective
-from trivium.tasks.build import TASKS
+from trivium.tasks.build import HEADS
 from trivium.train.log import read_log
 from trivium.train.run import CONFIG, LOG, MODEL, RESULTS
 
@@ -99,7 +99,7 @@ def foreign_run(folder: Path) -> RunFiles:
         HubError: it cannot be read.
     """
     model = read_foreign(folder)
-    pretrained = model.head not in TASKS
+    pretrained = model.head not in HEADS
     config: Tree = {"objective": {"kind": usual_objective(model.config).kind}} if pretrained else {"task": model.head}
     return RunFiles(folder, config, [], {}, model.config.model_dump(mode="json"))
 

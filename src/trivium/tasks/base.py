@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from trivium.core.batch import Batch, Term
 from trivium.core.errors import ConfigError, DataError, nearest
 from trivium.core.random import Key
-from trivium.data.labelled import ClassifyExample, LabelExample
+from trivium.data.labelled import ClassifyExample, LabelExample, SimilarExample
 from trivium.data.tokenizer import Tokenizer
 from trivium.model.config import DEFAULT_READOUT, Decoder, Encoder, EncoderDecoder, ModelConfig, ReadoutConfig
 from trivium.model.heads import Network, Readout, SequenceToSequence, TwoStacks
@@ -19,8 +19,9 @@ from trivium.model.stack import Stack
 from trivium.objectives.base import Predicted, label_term
 from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Scores
+from trivium.tasks.settings import TaskSettings
 
-Example = ClassifyExample | LabelExample
+Example = ClassifyExample | LabelExample | SimilarExample
 # (hidden_BLD, batch) -> hidden_ND of the batch's labelled places, [B * N, D]
 Pick = Callable[[Tensor, Batch], Tensor]
 
@@ -28,7 +29,7 @@ Pick = Callable[[Tensor, Batch], Tensor]
 class TaskModel(nn.Module):
     """A stack that reads, or both of an encoder-decoder, and a head over what is picked of the hidden states."""
 
-    def __init__(self, *, reader: Stack | TwoStacks, pick: Pick, head: Readout) -> None:
+    def __init__(self, *, reader: Stack | TwoStacks, pick: Pick, head: Readout | nn.Identity) -> None:
         super().__init__()
         self.reader = reader
         self.pick = pick
@@ -36,7 +37,8 @@ class TaskModel(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits_NC of the batch's labelled places, [B * N, C]."""
-        return self.head(self.pick(self.reader(batch), batch))
+        logits_NC: Tensor = self.head(self.pick(self.reader(batch), batch))
+        return logits_NC
 
 
 class Task(Protocol):
@@ -58,8 +60,13 @@ class Task(Protocol):
         ...
 
     @property
+    def settings(self) -> TaskSettings:
+        """What its user chose."""
+        ...
+
+    @property
     def num_outputs(self) -> int:
-        """Numbers that the head gives for each answer."""
+        """Numbers that the head gives for each answer; 0 = there is no head, what is picked is the answer."""
         ...
 
     @property

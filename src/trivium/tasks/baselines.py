@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 
 from trivium.core.errors import MissingExtra
-from trivium.data.labelled import UNSCORED, ClassifyExample, LabelExample
+from trivium.data.labelled import UNSCORED, ClassifyExample, LabelExample, SimilarExample
 from trivium.data.words import word_starts
 from trivium.tasks.base import Task, class_numbers
 from trivium.tasks.classify import Classify
+from trivium.tasks.embed import Embed, numbered
 from trivium.tasks.label import Label
 from trivium.tasks.metrics import Confusion
+from trivium.tasks.pair_scores import PairNumbers, Vectors, WordOverlap, correlations, found
 
 Row = dict[str, float | str]
-TFIDF = "tf-idf + logistic regression"
+TFIDF, TFIDF_COSINE, OVERLAP = "tf-idf + logistic regression", "tf-idf, cosine", "words in common"
 _STRENGTHS = (1.0, 10.0, 100.0)  # of scikit-learn's C, the inverse of the penalty
 
 
@@ -36,6 +38,8 @@ def baselines(task: Task, train: Sequence[Any], valid: Sequence[Any], test: Sequ
             return label_baselines(task, train, test)
         case Classify():
             return classify_baselines(task, train, valid, test)
+        case Embed():
+            return embed_baselines(task, train, test)
         case _:
             return {}
 
@@ -76,8 +80,23 @@ def label_baselines(task: Label, train: Sequence[LabelExample], test: Sequence[L
     asked = [[w for w, label in zip(e.tokens, e.labels, strict=True) if label != UNSCORED] for e in test]
     return {
         "majority": _row(task.labels, right, [[_top(every)] * len(words_A) for words_A in asked]),
-        "most frequent of word, else shape": _row(task.labels, right, [[answer(w) for w in words_A] for words_A in asked]),
+        "most frequent of word, else shape": _row(
+            task.labels, right, [[answer(w) for w in words_A] for words_A in asked]
+        ),
     }
+
+
+def embed_baselines(task: Embed, train: Sequence[SimilarExample], test: Sequence[SimilarExample]) -> dict[str, Row]:
+    """Return the metrics of words that two texts have in common, and of TF-IDF, its weights from all texts."""
+    texts, gold = numbered(test)
+    pairs, measure = PairNumbers.of(gold), correlations if task.is_scored else found
+    words = [frozenset(filter(None, split_all(text))) for text in texts]
+    rows: dict[str, Row] = {OVERLAP: dict(measure(pairs, WordOverlap(words)))}
+    try:
+        rows[TFIDF_COSINE] = dict(measure(pairs, Vectors(_tfidf_vectors(numbered(train)[0], texts))))
+    except MissingExtra as missing:
+        rows[TFIDF_COSINE] = {"missing": str(missing)}
+    return rows
 
 
 def shape(word: str) -> str:
@@ -118,6 +137,16 @@ def _tfidf(
     if best[1] is None:
         return []
     return [str(label) for label in best[1].predict(vectoriser.transform(map(_whole, test)))]
+
+
+def _tfidf_vectors(train: Sequence[str], texts: Sequence[str]) -> Any:
+    """Return texts as a sparse matrix of TF-IDF of words and word pairs, each row of length 1."""
+    try:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+    except ImportError:
+        raise MissingExtra("scikit-learn", "baselines", "the TF-IDF baseline") from None
+    # The texts that are compared give the words, so that none is without a vector; the training texts count too.
+    return TfidfVectorizer(analyzer=_grams, sublinear_tf=True).fit([*train, *texts]).transform(texts)
 
 
 def _whole(example: ClassifyExample) -> str:

@@ -17,6 +17,7 @@ from trivium.tasks.answers import class_answers, score_classes
 from trivium.tasks.base import check_known, class_numbers, classes_of, predicted_classes
 from trivium.tasks.pieces import Encoded, Piece, Reading
 from trivium.tasks.scores import Scores
+from trivium.tasks.settings import NO_SETTINGS, NoSettings
 from trivium.tasks.texts import one_or_two, pooled, printed_texts, text_windows
 
 
@@ -37,6 +38,7 @@ class Classify:
 
     labels: tuple[str, ...]
     readout: ReadoutConfig = DEFAULT_READOUT
+    settings: ClassVar[NoSettings] = NO_SETTINGS
     name: ClassVar[str] = "classify"
     chosen_by: ClassVar[str] = "accuracy"
 

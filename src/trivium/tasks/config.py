@@ -1,7 +1,7 @@
 """A fine-tuning run as a value, and what the file beside a fine-tuned model says."""
 
 from collections.abc import Sequence
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -10,7 +10,7 @@ from trivium.core.errors import ConfigError
 from trivium.model.config import ReadoutConfig
 from trivium.model.parts import Probability
 from trivium.objectives.regularisers.config import Regularisers
-from trivium.tasks.build import build_task
+from trivium.tasks.settings import task_settings
 from trivium.train.config import AveragingConfig
 from trivium.train.optimiser_config import AdamWConfig, OptimiserConfig, Precision
 from trivium.train.pace_config import LayerDecay, Unfreezing
@@ -42,6 +42,7 @@ class FinetuneConfig(Config):
     """
 
     task: str
+    settings: dict[str, Any] = Field(default_factory=dict)  # of the task, see `tasks.settings`
     seed: NonNegativeInt = 0
     start_from: str | None = None  # a run whose weights this one begins with, or a preset's name
     train: str | None = None
@@ -85,6 +86,8 @@ class TaskFile(Config):
     labels: tuple[str, ...]
     row_length: PositiveInt
     readout: ReadoutConfig = ReadoutConfig()
+    settings: dict[str, Any] = Field(default_factory=dict)
+    numbers: dict[str, float] = Field(default_factory=dict)
 
 
 def finetune_config(task: str, assignments: Sequence[str] = ()) -> FinetuneConfig:
@@ -97,9 +100,10 @@ def finetune_config(task: str, assignments: Sequence[str] = ()) -> FinetuneConfi
     Raises:
         ConfigError: an unknown task or key, a value that does not fit, or `steps`, which follows from the rest.
     """
-    build_task(task, ())
     tree = FinetuneConfig(task=task).model_dump(mode="json", exclude_none=True)
+    tree["settings"] = task_settings(task, {}).model_dump(mode="json", exclude_none=True)
     config = parse(FinetuneConfig, override(tree, assignments), "finetune")
+    task_settings(task, config.settings)
     if config.steps is not None:
         raise ConfigError("finetune: `steps` follows from `epochs` and the examples; `max_steps` sets the most.")
     return config

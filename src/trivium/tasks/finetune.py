@@ -8,12 +8,10 @@ from trivium.core.config import parse, read_toml, write_toml
 from trivium.core.errors import ConfigError, Interrupted
 from trivium.core.files import alone, new_folder, refuse_existing, write_json, write_text
 from trivium.core.progress import Progress, Silent
-from trivium.hub.families import usual_readout
-from trivium.model.config import DEFAULT_READOUT
 from trivium.model.count import num_parameters
 from trivium.tasks.base import Example, Task
 from trivium.tasks.baselines import Row, baselines
-from trivium.tasks.build import build_task, head_kind, learned_task
+from trivium.tasks.build import build_task, learned_task, usual_head
 from trivium.tasks.config import FinetuneConfig, Fingerprints
 from trivium.tasks.fingerprints import Source, fingerprints, require_unchanged
 from trivium.tasks.fit import (
@@ -77,7 +75,7 @@ def finetune(
         Interrupted: SIGTERM or SIGINT came; everything is saved.
     """
     progress, saved = progress or Silent(), out / CONFIG
-    build_task(config.task, ())
+    build_task(config.task, settings=config.settings)
     before = _begun(out) if resume and saved.is_file() else None
     if before is None:
         refuse_existing(out)  # to resume as well: what has no configuration is no run of ours
@@ -114,7 +112,7 @@ def settled(config: FinetuneConfig, start: Start) -> FinetuneConfig:
     """Return the settings with rows' length, head and the types to compute in decided."""
     changed: dict[str, Any] = {
         "row_length": config.row_length or start.row_length,
-        "readout": config.readout or usual_readout(start.config, head_kind(config.task)) or DEFAULT_READOUT,
+        "readout": config.readout or usual_head(config.task, start.config),
     }
     return settled_types(config).model_copy(update=changed)
 
@@ -171,20 +169,23 @@ def _finish(
     task, scores = fitted.tuned.task, None
     if material.test is not None:
         scores = task.score(fitted.tuned.model, task.encode(material.test, fitted.tuned.reading))
-    results = _results(config, fitted, scores, material.test) | {"baselines": compared, "seconds": round(fitted.seconds, 3)}
+    results = _results(config, fitted, scores, material.test) | {
+        "baselines": compared,
+        "seconds": round(fitted.seconds, 3),
+    }
     write_json(out / RESULTS, results)
     return results
 
 
 def _read(config: FinetuneConfig, train: Source, valid: Source, test: Source | None) -> _Material:
     """Read the examples and check that nothing is asked for that cannot be learned."""
-    reader = build_task(config.task, ())
+    reader = build_task(config.task, settings=config.settings)
 
     def read(source: Source, min_classes: int) -> Sequence[Example]:
         return reader.read(source, min_classes=min_classes) if isinstance(source, Path) else source
 
     examples = read(train, 2)
-    task = learned_task(config.task, examples, config.readout)
+    task = learned_task(config.task, examples, config.readout, config.settings)
     others: list[Sequence[Example]] = []
     for what, source in (("valid", valid), ("test", test)):
         if source is not None:

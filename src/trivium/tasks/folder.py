@@ -13,7 +13,7 @@ from trivium.hub.tokenizers import read_tokenizer
 from trivium.model.config import ModelConfig
 from trivium.model.folder import CONFIG, TOKENIZER, WEIGHTS, load_tensors, model_folder, read_tensors, save_model
 from trivium.tasks.base import Task, TaskModel, reading_of
-from trivium.tasks.build import TASKS, build_task, empty_model
+from trivium.tasks.build import HEADS, build_task, empty_model, task_numbers
 from trivium.tasks.config import TaskFile
 from trivium.tasks.pieces import Reading
 
@@ -33,10 +33,16 @@ class TunedModel(NamedTuple):
 def save_tuned(folder: Path, tuned: TunedModel) -> None:
     """Write a fine-tuned model into an existing, empty folder (see `core.files.new_folder`)."""
     save_model(folder, tuned.model, tuned.config, tuned.reading.tokenizer.to_bytes())
-    task = TaskFile(
-        task=tuned.task.name, labels=tuned.task.labels, row_length=tuned.reading.row_length, readout=tuned.task.readout
+    task = tuned.task
+    file = TaskFile(
+        task=task.name,
+        labels=task.labels,
+        row_length=tuned.reading.row_length,
+        readout=task.readout,
+        settings=task.settings.model_dump(mode="json", exclude_none=True),
+        numbers=task_numbers(task),
     )
-    write_text(folder / TASK, write_toml(task))
+    write_text(folder / TASK, write_toml(file))
     write_checksums(folder)
 
 
@@ -56,7 +62,7 @@ def load_tuned(path: Path) -> TunedModel:
     verify_checksums(folder)
     config = parse(ModelConfig, read_toml(folder / CONFIG), str(folder / CONFIG))
     file = parse(TaskFile, read_toml(folder / TASK), str(folder / TASK))
-    task = build_task(file.task, file.labels, file.readout)
+    task = build_task(file.task, file.labels, file.readout, file.settings, file.numbers)
     model = empty_model(task, config)
     load_tensors(model, read_tensors(folder / WEIGHTS), str(folder / WEIGHTS))
     tokenizer = Tokenizer.from_bytes((folder / TOKENIZER).read_bytes())
@@ -66,7 +72,7 @@ def load_tuned(path: Path) -> TunedModel:
 def _foreign(folder: Path) -> TunedModel:
     """Return the model of a Hugging Face folder that does a task."""
     found = read_foreign(folder)
-    if found.head not in TASKS or found.readout is None:
+    if found.head not in HEADS or found.readout is None:
         raise CheckpointError(f"{folder}: a checkpoint without a task of ours (its head: {found.head}); fine-tune it.")
     if found.problem not in (None, "single_label_classification"):
         raise CheckpointError(f"{folder}: its `problem_type` is {found.problem}; expected one class a text.")
@@ -85,4 +91,4 @@ def _foreign(folder: Path) -> TunedModel:
 def does_task(path: Path) -> bool:
     """Return whether a run, its `model` folder or a Hugging Face folder is fine-tuned for a task of ours."""
     folder = model_folder(path)
-    return (folder / TASK).is_file() or (is_foreign(folder) and read_head(folder) in TASKS)
+    return (folder / TASK).is_file() or (is_foreign(folder) and read_head(folder) in HEADS)

@@ -21,6 +21,7 @@ from trivium.tasks.answers import class_answers, score_classes
 from trivium.tasks.base import check_known, class_numbers, classes_of, predicted_classes
 from trivium.tasks.pieces import Encoded, Piece, Reading, best_windows, window_starts
 from trivium.tasks.scores import Scores
+from trivium.tasks.settings import NO_SETTINGS, NoSettings
 
 _AROUND = 8  # words that are shown on each side of one
 
@@ -39,6 +40,7 @@ class Label:
 
     labels: tuple[str, ...]
     readout: ReadoutConfig = DEFAULT_READOUT
+    settings: ClassVar[NoSettings] = NO_SETTINGS
     name: ClassVar[str] = "label"
     chosen_by: ClassVar[str] = "accuracy"
 

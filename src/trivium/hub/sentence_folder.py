@@ -1,0 +1,83 @@
+"""The files that make a Hugging Face folder one of sentence-transformers: what stands for a text, and what is after."""
+
+import json
+from pathlib import Path
+
+from trivium.core.errors import HubError
+from trivium.core.files import write_json
+from trivium.hub.files import one_line, read_json
+from trivium.hub.options import Tree
+from trivium.model.config import Pooling
+
+MODULES, POOLING = "modules.json", "1_Pooling"
+_KEYS: dict[Pooling, str] = {
+    "mean": "pooling_mode_mean_tokens",
+    "first": "pooling_mode_cls_token",
+    "last": "pooling_mode_lasttoken",
+    "weighted": "pooling_mode_weightedmean_tokens",
+}
+_READ = ("Transformer", "Pooling", "Normalize")
+
+
+def read_pooling(folder: Path) -> Pooling | None:
+    """Return what stands for a text in a folder of sentence-transformers; None = the folder says nothing of it.
+
+    Raises:
+        HubError: a module or a pooling that is not read.
+    """
+    if not (folder / MODULES).is_file():
+        return None
+    paths = _module_paths(folder / MODULES)
+    for kind in paths:
+        if kind not in _READ:
+            raise HubError(f"{folder / MODULES}: the module `{kind}` is not read; expected {', '.join(_READ)}.")
+    where = paths.get("Pooling", POOLING)
+    options = read_json(folder / where / "config.json")
+    named = options.get("pooling_mode")
+    found = [pooling for pooling, key in _KEYS.items() if options.get(key) or key.split("_")[2] == named]
+    others = [key for key, value in options.items() if key.startswith("pooling_mode_") and value is True]
+    if len(found) != 1 or not set(others) <= {_KEYS[found[0]]}:
+        told = ", ".join(others) or named
+        raise HubError(f"{folder / where}: expected one pooling of {', '.join(_KEYS)}; found {told}.")
+    return found[0]
+
+
+def write_sentence_files(folder: Path, *, pooling: Pooling, size: int, max_length: int) -> None:
+    """Write what sentence-transformers reads beside a model of transformers: pooling, then vectors of length 1.
+
+    Args:
+        folder: of the model.
+        pooling: what stands for a text.
+        size: numbers a text.
+        max_length: tokens that are read of a text.
+    """
+    kinds = (("", "Transformer"), (POOLING, "Pooling"), ("2_Normalize", "Normalize"))
+    modules = [
+        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for number, (path, kind) in enumerate(kinds)
+    ]
+    write_json(folder / MODULES, modules)
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
+    write_json(folder / "config_sentence_transformers.json", {"similarity_fn_name": "cosine"})
+    for path, _ in kinds[1:]:
+        (folder / path).mkdir()
+    write_json(folder / POOLING / "config.json", _pooling_options(pooling, size))
+
+
+def _module_paths(file: Path) -> dict[str, str]:
+    """Return where each module is, by its kind."""
+    try:
+        modules = json.loads(file.read_text(encoding="utf-8"))
+        return {str(module["type"]).rpartition(".")[2]: str(module["path"]) for module in modules}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise HubError(f"{file}: expected a JSON list of modules with `type` and `path`: {one_line(error)}.") from None
+
+
+def _pooling_options(pooling: Pooling, size: int) -> Tree:
+    return {
+        "word_embedding_dimension": size,
+        **{key: one == pooling for one, key in _KEYS.items()},
+        "pooling_mode_max_tokens": False,
+        "pooling_mode_mean_sqrt_len_tokens": False,
+        "include_prompt": True,
+    }
