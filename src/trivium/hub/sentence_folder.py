@@ -1,13 +1,17 @@
 """The files that make a Hugging Face folder one of sentence-transformers: what stands for a text, and what is after."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+
+from torch import Tensor
 
 from trivium.core.errors import HubError
 from trivium.core.files import write_json
 from trivium.hub.files import one_line, read_json
 from trivium.hub.options import Tree
 from trivium.model.config import Pooling
+from trivium.model.folder import save_tensors
 
 MODULES, POOLING = "modules.json", "1_Pooling"
 _KEYS: dict[Pooling, str] = {
@@ -42,26 +46,41 @@ def read_pooling(folder: Path) -> Pooling | None:
     return found[0]
 
 
-def write_sentence_files(folder: Path, *, pooling: Pooling, size: int, max_length: int) -> None:
+def write_sentence_files(
+    folder: Path, *, pooling: Pooling, size: int, max_length: int, projection: Mapping[str, Tensor] | None = None
+) -> None:
     """Write what sentence-transformers reads beside a model of transformers: pooling, then vectors of length 1.
 
     Args:
         folder: of the model.
         pooling: what stands for a text.
-        size: numbers a text.
+        size: numbers a text, before the projection.
         max_length: tokens that are read of a text.
+        projection: `weight` [C, size], and perhaps `bias` [C]; None = there is none.
     """
-    kinds = (("", "Transformer"), (POOLING, "Pooling"), ("2_Normalize", "Normalize"))
+    kinds = ["Transformer", "Pooling", *(["Dense"] if projection is not None else []), "Normalize"]
+    paths = ["" if not number else f"{number}_{kind}" for number, kind in enumerate(kinds)]
     modules = [
         {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
-        for number, (path, kind) in enumerate(kinds)
+        for number, (path, kind) in enumerate(zip(paths, kinds, strict=True))
     ]
     write_json(folder / MODULES, modules)
     write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
     write_json(folder / "config_sentence_transformers.json", {"similarity_fn_name": "cosine"})
-    for path, _ in kinds[1:]:
+    for path in paths[1:]:
         (folder / path).mkdir()
     write_json(folder / POOLING / "config.json", _pooling_options(pooling, size))
+    if projection is not None:
+        options = {
+            "in_features": size,
+            "out_features": len(projection["weight"]),
+            "bias": "bias" in projection,
+            "activation_function": "torch.nn.modules.linear.Identity",
+        }
+        write_json(folder / paths[2] / "config.json", options)
+        save_tensors(
+            folder / paths[2] / "model.safetensors", {f"linear.{name}": part for name, part in projection.items()}
+        )
 
 
 def _module_paths(file: Path) -> dict[str, str]:

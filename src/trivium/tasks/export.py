@@ -24,7 +24,9 @@ from trivium.model.folder import load_tensors, model_folder, unique_tensors
 from trivium.model.heads import Network
 from trivium.tasks.base import TaskModel
 from trivium.tasks.build import build_task, empty_model, head_kind
-from trivium.tasks.folder import does_task, load_tuned
+from trivium.tasks.embed import Embed
+from trivium.tasks.export_embedder import reading_network, write_after_reading
+from trivium.tasks.folder import TunedModel, does_task, load_tuned
 
 _TOLERANCE = 1e-6  # equal weights in the same network: only the order of sums could differ
 _PROBES = (
@@ -52,6 +54,7 @@ class _Material(NamedTuple):
     head: HeadKind
     readout: ReadoutConfig | None
     labels: tuple[str, ...]
+    tuned: TunedModel | None = None  # what embeds texts, of which the network has what reads
 
 
 def export_huggingface(path: Path, out: Path, *, model_type: str | None = None) -> Exported:
@@ -74,7 +77,7 @@ def export_huggingface(path: Path, out: Path, *, model_type: str | None = None) 
         written = write_folder(
             folder,
             material.config,
-            unique_tensors(material.network),
+            _tensors(material),
             head=material.head,
             readout=material.readout,
             labels=material.labels,
@@ -89,6 +92,8 @@ def export_huggingface(path: Path, out: Path, *, model_type: str | None = None) 
             for_prompts=_goes_on(material),
             segments=_has_segments(material),
         )
+        if material.tuned is not None:
+            write_after_reading(folder, material.tuned)
         difference, compared = _compare(material, folder)
     return Exported(written, sum(tensor.numel() for tensor in material.network.parameters()), difference, compared)
 
@@ -97,10 +102,18 @@ def _opened(path: Path) -> _Material:
     if does_task(path):
         tuned = load_tuned(path)
         task = tuned.task
+        if isinstance(task, Embed):
+            return _Material(tuned.config, reading_network(tuned), tuned.reading.tokenizer, "none", None, (), tuned)
         head = head_kind(task.name)
         return _Material(tuned.config, tuned.model, tuned.reading.tokenizer, head, task.readout, task.labels)
     saved = open_pretrained(model_folder(path), speaks=True)
     return _Material(saved.config, saved.network, Tokenizer.from_bytes(saved.tokenizer), "language", None, ())
+
+
+def _tensors(material: _Material) -> dict[str, Tensor]:
+    """Return what is written: of a network without a task all, or all but its head over the vocabulary."""
+    tensors = unique_tensors(material.network)
+    return {name: tensor for name, tensor in tensors.items() if material.head != "none" or not name.startswith("head.")}
 
 
 def _require_end(material: _Material) -> None:
@@ -146,6 +159,7 @@ def _compare(material: _Material, folder: Path) -> tuple[float, int]:
     else:
         again = empty_model(build_task(copy.head, copy.labels, copy.readout), copy.config).eval()
         load_tensors(again, copy.tensors, str(folder))
+    speaks = material.head == "language"
     worst, compared = torch.zeros(()), 0
     for texts in (*((text,) for text in _PROBES), _PROBES[:2]):
         framed = [_framed(each, texts, ends=not _goes_on(material)) for each in (material.tokenizer, tokenizer)]
@@ -155,7 +169,7 @@ def _compare(material: _Material, folder: Path) -> tuple[float, int]:
         if not len(framed[0].tokens_L):
             continue
         batch = _batch(material, framed[0])
-        before, after = _answers(material.network, batch), _answers(again, batch)
+        before, after = (_answers(each, batch, speaks=speaks) for each in (material.network, again))
         # `maximum` keeps what is not a number.
         worst, compared = torch.maximum(worst, (before - after).abs().max()), compared + before.numel()
     if not float(worst) <= _TOLERANCE:
@@ -198,7 +212,7 @@ def _batch(material: _Material, framed: Framed) -> Batch:
 
 
 @torch.inference_mode()
-def _answers(network: Network | TaskModel, batch: Batch) -> Tensor:
-    """Return the scores of every place."""
+def _answers(network: Network | TaskModel, batch: Batch, *, speaks: bool) -> Tensor:
+    """Return the scores of every place, or what is read there where the network has no head."""
     scores: Tensor = network(batch)
-    return scores if isinstance(network, TaskModel) else network.head(scores)
+    return network.head(scores) if speaks else scores
