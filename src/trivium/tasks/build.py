@@ -104,7 +104,7 @@ def build_model(task: Task, config: ModelConfig, reader: Stack | TwoStacks, *, d
         dropout: before the head.
         key: of the head's weights.
     """
-    head = _build_head(task, config, dropout=dropout)
+    head = build_head(task, config, dropout=dropout)
     model = TaskModel(reader=reader, pick=task.pick, head=head)
     initialise(model.head, config, key.child("head"))
     return model
@@ -119,18 +119,14 @@ def empty_model(task: Task, config: ModelConfig) -> TaskModel:
     # The kernel is named: the usual one is chosen for the device that a network is built on, here none yet.
     network = build_network(config, kernel=choose_kernel(config, torch.device("cpu")), device="meta")
     with torch.device("meta"):
-        head = _build_head(task, config, dropout=0.0)
+        head = build_head(task, config, dropout=0.0)
     return TaskModel(reader=reading_part(network, task.readout), pick=task.pick, head=head).to_empty(device="cpu")
 
 
-def empty_head() -> nn.Identity:
-    """Return the head of a task whose answer is what is picked of the hidden states."""
-    return nn.Identity()
-
-
-def _build_head(task: Task, config: ModelConfig, *, dropout: float) -> Readout | nn.Identity:
+def build_head(task: Task, config: ModelConfig, *, dropout: float) -> Readout | nn.Identity:
+    """Return the head of a task, its parameters not yet drawn; the identity where what is picked is the answer."""
     if not task.num_outputs:
-        return empty_head()
+        return nn.Identity()
     return build_readout(task.readout, hidden_size=config.hidden_size, num_classes=task.num_outputs, dropout=dropout)
 
 

@@ -7,18 +7,20 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from trivium.core.errors import ConfigError
-from trivium.hub.sentence_folder import read_pooling
+from trivium.hub.sentence_folder import AfterReading, read_after_reading
 from trivium.model.config import ModelConfig, Pooling, ReadoutConfig
-from trivium.model.folder import model_folder, unique_tensors
+from trivium.model.folder import load_tensors, model_folder, unique_tensors
 from trivium.model.heads import TwoStacks
 from trivium.model.stack import Stack
 from trivium.tasks.base import TaskModel
-from trivium.tasks.build import empty_head, usual_head
+from trivium.tasks.build import build_head, usual_head
 from trivium.tasks.embed import Embed
 from trivium.tasks.folder import TASK, load_tuned
 from trivium.tasks.pieces import Reading
+from trivium.tasks.settings import EmbedSettings
 from trivium.tasks.start import open_run
 from trivium.tasks.vectors import text_pieces, text_vectors, unit
 
@@ -61,26 +63,27 @@ def open_embedder(path: Path, *, pooling: Pooling | None = None) -> Embedder:
 
     Raises:
         CheckpointError, HubError: it is missing, damaged, or has parts that are not read.
-        ConfigError: another pooling than the one that the model was fine-tuned with.
+        ConfigError: another pooling than the one that the model was trained with.
     """
     folder = model_folder(path)
     if (folder / TASK).is_file():
         tuned = load_tuned(path)
         if isinstance(tuned.task, Embed):
-            own = tuned.task.readout.pooling
-            if pooling not in (None, own):
-                raise ConfigError(f"--pooling {pooling}: {path} was fine-tuned with {own}; leave it out.")
+            _require_same(pooling, tuned.task.readout.pooling, path)
             return Embedder(tuned.model, tuned.config, tuned.task, tuned.reading)
-        stack = tuned.task.readout.stack
-        return _bare(tuned.model.reader, tuned.config, tuned.reading, stack_readout(tuned.config, pooling, stack))
-    start = open_run(path)
-    readout = stack_readout(start.config, pooling or read_pooling(folder), "reader")
-    return _bare(start.reader(0, readout), start.config, start.reading(readout), readout)
-
-
-def stack_readout(config: ModelConfig, pooling: Pooling | None, stack: str) -> ReadoutConfig:
-    """Return what stands for a text: the pooling that is given, or the usual one of the architecture."""
-    return ReadoutConfig.model_validate({"stack": stack, "pooling": pooling or usual_head("embed", config).pooling})
+        task = Embed(_readout(tuned.config, pooling, tuned.task.readout.stack))
+        return _made(tuned.model.reader, tuned.config, tuned.reading, task, {})
+    start, after = open_run(path), read_after_reading(folder)
+    if after is None:
+        after = AfterReading(_readout(start.config, pooling, "reader").pooling, {})
+    _require_same(pooling, after.pooling, path)
+    readout = _readout(start.config, after.pooling, "reader", bias="bias" in after.projection)
+    weight_CD = after.projection.get("weight")
+    settings = EmbedSettings(vector_size=None if weight_CD is None else len(weight_CD))
+    if after.max_length is not None:
+        start = start.for_rows(min(after.max_length, start.config.max_length))
+    part, reading = start.reader(0, readout), start.reading(readout)
+    return _made(part, start.config, reading, Embed(readout, settings), after.projection)
 
 
 def vectors_of(embedder: Embedder, texts: Iterable[str]) -> Iterator[np.ndarray]:
@@ -100,9 +103,22 @@ def embed_texts(embedder: Embedder, texts: Iterable[str]) -> Iterator[np.ndarray
         yield from unit(vectors_SD)
 
 
-def _bare(reader: Stack | TwoStacks, config: ModelConfig, reading: Reading, readout: ReadoutConfig) -> Embedder:
-    task = Embed(readout)
-    model = TaskModel(reader=reader, pick=task.pick, head=empty_head())
+def _require_same(pooling: Pooling | None, own: Pooling, path: Path) -> None:
+    if pooling not in (None, own):
+        raise ConfigError(f"--pooling {pooling}: {path} was trained with {own}; leave it out.")
+
+
+def _readout(config: ModelConfig, pooling: Pooling | None, stack: str, *, bias: bool = True) -> ReadoutConfig:
+    """Return what stands for a text: the pooling that is given, or the usual one of the architecture."""
+    usual = usual_head("embed", config).pooling
+    return ReadoutConfig.model_validate({"stack": stack, "pooling": pooling or usual, "bias": bias})
+
+
+def _made(
+    reader: Stack | TwoStacks, config: ModelConfig, reading: Reading, task: Embed, projection: dict[str, Tensor]
+) -> Embedder:
+    model = TaskModel(reader=reader, pick=task.pick, head=build_head(task, config, dropout=0.0))
+    load_tensors(model.head, {f"projection.{name}": tensor for name, tensor in projection.items()}, "the projection")
     return Embedder(model.eval(), config, task, reading)
 
 

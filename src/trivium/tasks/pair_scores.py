@@ -106,9 +106,8 @@ def found(pairs: PairNumbers, nearness: Nearness) -> dict[str, float]:
 class Block(NamedTuple):
     """Some first texts against all second ones."""
 
-    scores_QS: np.ndarray  # minus infinity for a text with itself, unless that is right
+    scores_QS: np.ndarray  # minus infinity for what is neither right nor wrong: itself, or a partner the other way round
     right_QS: np.ndarray  # bool
-    queries_Q: np.ndarray
 
 
 def blocks(pairs: PairNumbers, nearness: Nearness) -> Iterator[Block]:
@@ -124,8 +123,12 @@ def blocks(pairs: PairNumbers, nearness: Nearness) -> Iterator[Block]:
         right_QS = np.zeros((len(some_Q), len(documents_S)), dtype=bool)
         right_QS[row_A[here_A] - start, column_A[here_A]] = True
         scores_QS = nearness.block(some_Q, documents_S)
-        scores_QS[(some_Q[:, None] == documents_S) & ~right_QS] = -np.inf
-        yield Block(scores_QS, right_QS, some_Q)
+        left_out_QS = some_Q[:, None] == documents_S
+        backwards_A = np.isin(pairs.second_A, some_Q) & np.isin(pairs.first_A, documents_S)
+        asked_A, answer_A = pairs.second_A[backwards_A], pairs.first_A[backwards_A]
+        left_out_QS[np.searchsorted(some_Q, asked_A), np.searchsorted(documents_S, answer_A)] = True
+        scores_QS[left_out_QS & ~right_QS] = -np.inf
+        yield Block(scores_QS, right_QS)
 
 
 def partner_loss(pairs: PairNumbers, nearness: Nearness, temperature: float) -> float:
