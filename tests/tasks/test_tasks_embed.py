@@ -115,7 +115,7 @@ def test_orders_are_those_of_a_loop_over_pairs_of_pairs() -> None:
 def test_every_pair_is_in_one_group_of_each_epoch_with_both_its_texts_whole() -> None:
     examples = pairs(60, seed=4)
     examples.append(SimilarExample(examples[0].text, examples[1].text_pair))  # texts of other pairs
-    examples.append(SimilarExample("ba ke lo " * 30, "mi nu"))  # more than half a group
+    examples.append(SimilarExample("ba ke lo " * 30, "mi nu"))  # longer than a row
     rows = made_rows(examples)
     numbers = {text: number for number, text in enumerate(numbered(examples)[0])}
     expected = sorted((numbers[example.text], numbers[str(example.text_pair)]) for example in examples)

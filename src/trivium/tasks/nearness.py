@@ -8,7 +8,7 @@ from trivium.core.batch import Batch, Pairs
 
 
 def group_vectors(vectors_ND: Tensor, batch: Batch, group_rows: int) -> Tensor:
-    """Return the texts of each group as vectors of length 1, [groups, texts, D]; windows of a text are added up.
+    """Return the texts of each group as vectors of length 1, [groups, texts, D], in the order of their numbers.
 
     Args:
         vectors_ND: of the batch's labelled places, which are windows of texts; the weight of each is its share of one.

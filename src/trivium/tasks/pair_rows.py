@@ -29,8 +29,8 @@ class _Group(NamedTuple):
 class PairRows:
     """The batch of any step, directly: each epoch's pairs in an order of its own, packed into groups of rows.
 
-    A text that is in several pairs of a group is read once. Of a text longer than half a group can hold its beginning
-    is learned from.
+    A text that is in several pairs of a group is read once. Of a text longer than a row its first window is learned
+    from: whole, a few such texts would fill a group, and there would be little to tell apart.
 
     Args:
         encoded: of `tasks.embed`: the pieces are those of texts, the gold of a pair is two texts and a score.
@@ -57,7 +57,7 @@ class PairRows:
         self._pairs_E3 = np.array([gold_A3[0] for gold_A3 in encoded.gold])
         if not len(self._pairs_E3):
             raise DataError("the training examples hold no pair to learn from.")
-        self._texts = _by_text(encoded.pieces, most=group_rows // 2)
+        self._texts = _beginnings(encoded.pieces)
         self._reading: Reading = encoded.reading
         self._group_rows, self._key = group_rows, key
         self._plan = lru_cache(maxsize=2)(self._make_plan)
@@ -150,18 +150,17 @@ class _Filling:
         self.numbers: dict[int, int] = {}  # of its texts
         self._left = [row_length] * rows
 
-    def take(self, texts: dict[int, list[Piece]]) -> bool:
+    def take(self, texts: dict[int, Piece]) -> bool:
         """Take those texts that are not in it yet, or say that they do not fit."""
         left, placed = list(self._left), []
-        for text, pieces in texts.items():
+        for text, piece in texts.items():
             if text in self.numbers:
                 continue
-            for piece in pieces:
-                row = next((number for number, room in enumerate(left) if room >= len(piece.tokens_L)), None)
-                if row is None:
-                    return False
-                left[row] -= len(piece.tokens_L)
-                placed.append((row, text, piece))
+            row = next((number for number, room in enumerate(left) if room >= len(piece.tokens_L)), None)
+            if row is None:
+                return False
+            left[row] -= len(piece.tokens_L)
+            placed.append((row, text, piece))
         for row, text, piece in placed:
             number = self.numbers.setdefault(text, len(self.numbers))
             self.group.rows[row].append(piece._replace(classes_N=np.array([number])))
@@ -169,16 +168,10 @@ class _Filling:
         return True
 
 
-def _by_text(pieces: list[Piece], *, most: int) -> list[list[Piece]]:
-    """Return the pieces of each text, the first ones of a long one; the weights of a text's pieces add up to 1."""
-    texts: list[list[Piece]] = []
+def _beginnings(pieces: list[Piece]) -> list[Piece]:
+    """Return the first piece of each text, as all of it."""
+    firsts: list[Piece] = []
     for piece in pieces:
-        if piece.example == len(texts):
-            texts.append([])
-        if len(texts[-1]) < most:
-            texts[-1].append(piece)
-    shares = [sum(piece.weight for piece in text) for text in texts]
-    return [
-        [piece._replace(weight=piece.weight / share) for piece in text]
-        for text, share in zip(texts, shares, strict=True)
-    ]
+        if piece.example == len(firsts):
+            firsts.append(piece._replace(weight=1.0))
+    return firsts
