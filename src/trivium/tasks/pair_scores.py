@@ -106,7 +106,7 @@ def found(pairs: PairNumbers, nearness: Nearness) -> dict[str, float]:
 class Block(NamedTuple):
     """Some first texts against all second ones."""
 
-    scores_QS: np.ndarray  # minus infinity for what is neither right nor wrong: itself, or a partner the other way round
+    scores_QS: np.ndarray  # minus infinity for what is neither right nor wrong: itself, a partner the other way round
     right_QS: np.ndarray  # bool
 
 
