@@ -11,6 +11,7 @@ from trivium.cli import (
     average,
     compare,
     doctor,
+    embed,
     evaluate,
     export,
     find_lr,
@@ -41,6 +42,8 @@ app.command("find-lr", short_help="Which learning rate to pretrain with.")(find_
 app.command("finetune", short_help="A model to one that does a task.")(finetune.command)
 app.command("evaluate", short_help="Score a model on held-out data.")(evaluate.command)
 app.command("predict", short_help="Answer texts with JSON lines.")(evaluate.predict_command)
+app.command("embed", short_help="Texts to vectors.")(embed.embed_command)
+app.command("search", short_help="The texts of a folder nearest to a question.")(embed.search_command)
 app.command("generate", short_help="Continue a text.")(speak.generate_command)
 app.command("fill", short_help="Say what may stand at each [MASK].")(speak.fill_command)
 app.command("compare", short_help="Runs side by side.")(compare.command)

@@ -33,6 +33,18 @@ class Labels(NamedTuple):
     weights_BN: Tensor  # float32, 1 where the label counts and 0 where the capacity is not used
 
 
+class Pairs(NamedTuple):
+    """Which texts of a group of neighbouring rows belong together; a group's pairs lie anywhere in its rows.
+
+    Texts are numbered in their group; a batch that has pairs has these numbers as its labels.
+    """
+
+    first_BP: Tensor  # int64, the number of a text
+    second_BP: Tensor  # int64
+    scores_BP: Tensor  # float32, how near they should be, where that is known
+    weights_BP: Tensor  # float32, 1 for a pair and 0 where the capacity is not used
+
+
 class Vectors(NamedTuple):
     """Dense inputs that stand in place of tokens: patches of an image, soft prompts."""
 
@@ -55,6 +67,7 @@ class Batch:
         source: what the encoder of an encoder-decoder reads; the rest is then the decoder's.
         documents: labels of whole documents, each at one place of its document, or None.
         targets_BNC: float32, numbers to be predicted at each labelled place instead of a label, or None.
+        pairs: which texts of neighbouring rows belong together, or None.
         chances_BN: float32 in [0, 1), a lot for each labelled place, where the loss draws something there, or None.
         noise_BLD: what is added to the embedded tokens (of the hidden size, after the embedding's norm, dropout and
             projection), or None.
@@ -72,6 +85,7 @@ class Batch:
     source: "Batch | None" = None
     documents: Labels | None = None
     targets_BNC: Tensor | None = None
+    pairs: Pairs | None = None
     chances_BN: Tensor | None = None
     noise_BLD: Tensor | None = None
     first_row: int = 0
@@ -101,6 +115,7 @@ class Batch:
             source=None if self.source is None else self.source.map(function),
             documents=None if self.documents is None else Labels(*map(function, self.documents)),
             targets_BNC=None if self.targets_BNC is None else function(self.targets_BNC),
+            pairs=None if self.pairs is None else Pairs(*map(function, self.pairs)),
             chances_BN=None if self.chances_BN is None else function(self.chances_BN),
             noise_BLD=None if self.noise_BLD is None else function(self.noise_BLD),
         )

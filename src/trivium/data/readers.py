@@ -286,7 +286,7 @@ def _json_lines(
         if line.isspace():
             ledger.drop("json syntax", len(line))
         else:
-            text = _field(_decode(line, encoding, source, start), field, f"{source}:{number}")
+            text = text_of_line(_decode(line, encoding, source, start), field, f"{source}:{number}")
             # In another encoding than the file's the text may be the longer one.
             num_bytes = min(len(text.encode("utf-8")), len(line))
             ledger.drop("json syntax", len(line) - num_bytes)
@@ -296,7 +296,8 @@ def _json_lines(
         start += len(line)
 
 
-def _field(line: str, field: str, place: str) -> str:
+def text_of_line(line: str, field: str, place: str) -> str:
+    """Return the text that a field of a line of JSON holds; raise DataError, with the place, when it holds none."""
     try:
         value: Any = json.loads(line)
     except (ValueError, RecursionError) as error:

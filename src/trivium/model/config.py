@@ -171,16 +171,20 @@ class HeadConfig(Config):
     trained: bool = True
 
 
+Pooling = Literal["mean", "first", "last", "weighted"]
+
+
 class ReadoutConfig(Config):
     """From the hidden states of a text, or of a word, to its classes.
 
     `stack`: whose states are read: those of the stack that reads, or of an encoder-decoder's stack that writes, given
     the same text once more (`core.batch.read_again`). `pooling`: what stands for a text: the mean of its tokens, the
-    first or the last of them; words are read where they stand, whatever it says.
+    first or the last of them, or the mean in which later ones weigh more ("weighted"); words are read where they stand,
+    whatever it says.
     """
 
     stack: Literal["reader", "writer"] = "reader"
-    pooling: Literal["mean", "first", "last"] = "mean"
+    pooling: Pooling = "mean"
     transform: TransformConfig | None = None
     bias: bool = True
 

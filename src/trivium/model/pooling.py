@@ -14,6 +14,17 @@ def document_means(hidden_BLD: Tensor, layout: TokenLayout, places_BN: Tensor) -
     return mean_BND.flatten(0, 1)
 
 
+def document_weighted_means(hidden_BLD: Tensor, layout: TokenLayout, places_BN: Tensor) -> Tensor:
+    """Return, for each place, its document's mean hidden state, the later of them weighing more, hidden_ND.
+
+    The state at position i of a document weighs i + 1: read from left to right, later tokens have seen more
+    (SGPT, Muennighoff 2022, section 4.1).
+    """
+    member_BNL = _members(layout, places_BN).to(hidden_BLD.dtype)
+    weight_BNL = member_BNL * (layout.position_BL + 1).to(hidden_BLD.dtype)[:, None, :]
+    return torch.bmm(weight_BNL / weight_BNL.sum(-1, keepdim=True), hidden_BLD).flatten(0, 1)
+
+
 def document_edges(hidden_BLD: Tensor, layout: TokenLayout, places_BN: Tensor, *, last: bool) -> Tensor:
     """Return, for each place, the first or last hidden state of its document, hidden_ND."""
     member_BNL = _members(layout, places_BN)

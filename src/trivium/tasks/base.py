@@ -18,6 +18,7 @@ from trivium.data.labelled import (
     Labelled,
     MultiLabelExample,
     RegressionExample,
+    SimilarExample,
 )
 from trivium.data.tokenizer import Tokenizer
 from trivium.model.chain import LabelChain
@@ -29,7 +30,7 @@ from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Scores
 from trivium.tasks.settings import TaskSettings
 
-Example = ClassifyExample | MultiLabelExample | RegressionExample | LabelExample | AnswerExample
+Example = ClassifyExample | MultiLabelExample | RegressionExample | LabelExample | AnswerExample | SimilarExample
 # What a user writes to be answered: a line of text, or what a line of JSON says.
 Unlabelled = str | Sequence[str] | Mapping[str, Any]
 # (hidden_BLD, batch) -> hidden_ND of the batch's labelled places, [B * N, D]
@@ -40,7 +41,12 @@ class TaskModel(nn.Module):
     """A stack that reads, or both of an encoder-decoder, and a head over what is picked of the hidden states."""
 
     def __init__(
-        self, *, reader: Stack | TwoStacks, pick: Pick, head: Readout, chain: LabelChain | None = None
+        self,
+        *,
+        reader: Stack | TwoStacks,
+        pick: Pick,
+        head: Readout | nn.Identity,
+        chain: LabelChain | None = None,
     ) -> None:
         super().__init__()
         self.reader = reader
@@ -50,7 +56,8 @@ class TaskModel(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits_NC of the batch's labelled places, [B * N, C]."""
-        return self.head(self.pick(self.reader(batch), batch))
+        logits_NC: Tensor = self.head(self.pick(self.reader(batch), batch))
+        return logits_NC
 
 
 class Task(Protocol):
@@ -78,7 +85,7 @@ class Task(Protocol):
 
     @property
     def num_outputs(self) -> int:
-        """Numbers that the head gives for each answer."""
+        """Numbers that the head gives for each answer; 0 = there is no head, what is picked is the answer."""
         ...
 
     @property

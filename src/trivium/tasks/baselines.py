@@ -14,6 +14,7 @@ from trivium.data.labelled import (
     LabelExample,
     MultiLabelExample,
     RegressionExample,
+    SimilarExample,
     spans_of_tags,
 )
 from trivium.data.words import word_starts
@@ -21,17 +22,20 @@ from trivium.tasks.answer import Answer
 from trivium.tasks.answer_baselines import answer_baselines
 from trivium.tasks.base import Task, class_numbers
 from trivium.tasks.classify import Classify
+from trivium.tasks.embed import Embed, numbered
 from trivium.tasks.label import Label
 from trivium.tasks.metrics import Confusion, RankCorrelation, Regression
 from trivium.tasks.metrics import MultiLabel as LabelCounts
 from trivium.tasks.metrics import Spans as SpanCounts
 from trivium.tasks.multi_label import MultiLabel
+from trivium.tasks.pair_scores import PairNumbers, Vectors, WordOverlap, correlations, found
 from trivium.tasks.regress import Regress
 from trivium.tasks.spans import Spans
 from trivium.tasks.texts import Texts
 
 Row = dict[str, float | str]
 TFIDF, RIDGE = "tf-idf + logistic regression", "tf-idf + ridge regression"
+TFIDF_COSINE, OVERLAP = "tf-idf, cosine", "words in common"
 WORD_ELSE_SHAPE = "most frequent of word, else shape"
 _STRENGTHS = (1.0, 10.0, 100.0)  # of scikit-learn's C, the inverse of the penalty
 
@@ -60,6 +64,8 @@ def baselines(task: Task, train: Sequence[Any], valid: Sequence[Any], test: Sequ
             return regress_baselines(train, test)
         case Answer():
             return answer_baselines(train, test)
+        case Embed():
+            return embed_baselines(task, train, test)
         case _:
             return {}
 
@@ -170,6 +176,19 @@ def _counted(train: Sequence[LabelExample]) -> _Counted:
     return counts
 
 
+def embed_baselines(task: Embed, train: Sequence[SimilarExample], test: Sequence[SimilarExample]) -> dict[str, Row]:
+    """Return the metrics of words that two texts have in common, and of TF-IDF, its weights from all texts."""
+    texts, gold = numbered(test)
+    pairs, measure = PairNumbers.of(gold), correlations if task.is_scored else found
+    words = [frozenset(filter(None, split_all(text))) for text in texts]
+    rows: dict[str, Row] = {OVERLAP: dict(measure(pairs, WordOverlap(words)))}
+    try:
+        rows[TFIDF_COSINE] = dict(measure(pairs, Vectors(_tfidf_vectors(numbered(train)[0], texts))))
+    except MissingExtra as missing:
+        rows[TFIDF_COSINE] = {"missing": str(missing)}
+    return rows
+
+
 def shape(word: str) -> str:
     """Return a word's shape: letters as `X` or `x`, digits as `d`, a run of one kind as one sign.
 
@@ -227,6 +246,16 @@ def _separated(features: Any, right_E: np.ndarray, test_features: Any) -> np.nda
         return np.full(test_features.shape[0], right_E[0])
     given: np.ndarray = LogisticRegression(C=10.0, max_iter=1000).fit(features, right_E).predict(test_features)
     return given
+
+
+def _tfidf_vectors(train: Sequence[str], texts: Sequence[str]) -> Any:
+    """Return texts as a sparse matrix of TF-IDF of words and word pairs, each row of length 1."""
+    try:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+    except ImportError:
+        raise MissingExtra("scikit-learn", "baselines", "the TF-IDF baseline") from None
+    # The texts that are compared give the words, so that none is without a vector; the training texts count too.
+    return TfidfVectorizer(analyzer=_grams, sublinear_tf=True).fit([*train, *texts]).transform(texts)
 
 
 def _whole(example: Texts) -> str:

@@ -5,20 +5,23 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
+from torch import nn
 
 from trivium.core.errors import ConfigError, nearest
 from trivium.core.random import Key
 from trivium.data.labelled import AnswerExample, LabelExample, text_of
+from trivium.hub.families import usual_readout
 from trivium.hub.family import HeadKind
 from trivium.model.build import build_network, build_readout, choose_kernel
 from trivium.model.chain import LabelChain
-from trivium.model.config import DEFAULT_READOUT, ModelConfig, ReadoutConfig
-from trivium.model.heads import TwoStacks
+from trivium.model.config import DEFAULT_READOUT, Decoder, ModelConfig, ReadoutConfig
+from trivium.model.heads import Readout, TwoStacks
 from trivium.model.initialise import initialise
 from trivium.model.stack import Stack
 from trivium.tasks.answer import Answer
 from trivium.tasks.base import Example, Task, TaskModel, reading_part
 from trivium.tasks.classify import Classify
+from trivium.tasks.embed import Embed
 from trivium.tasks.label import Label
 from trivium.tasks.multi_label import MultiLabel
 from trivium.tasks.regress import Regress
@@ -63,6 +66,8 @@ def build_task(
             return Spans(tuple(labels), **given)
         case "answer":
             return Answer(**given)
+        case "embed":
+            return Embed(**given)
         case _:
             raise ConfigError(f"`{name}` is no task.{nearest(name, list(TASKS))}")
 
@@ -74,6 +79,8 @@ def task_numbers(task: Task) -> dict[str, float]:
             return {"centre": task.centre, "spread": task.spread}
         case Answer() if isinstance(task.threshold, float):
             return {"threshold": task.threshold}
+        case Embed() if task.lowest is not None and task.highest is not None:
+            return {"lowest": task.lowest, "highest": task.highest}
         case _:
             return {}
 
@@ -87,8 +94,21 @@ def head_kind(name: str) -> HeadKind:
             return "label"
         case "answer":
             return "answer"
+        case "embed":
+            return "none"
         case _:
             raise ConfigError(f"`{name}` is no task.{nearest(name, list(TASKS))}")
+
+
+def usual_head(name: str, config: ModelConfig) -> ReadoutConfig:
+    """Return a task's head for this architecture where its user has chosen none.
+
+    It is that of transformers, so that the result can be exported, or the mean of a text where it has none that the
+    reading stack is enough for. What embeds texts from left to right lets later tokens weigh more.
+    """
+    if name == "embed":
+        return ReadoutConfig(pooling="weighted" if isinstance(config.family, Decoder) else "mean")
+    return usual_readout(config, head_kind(name)) or DEFAULT_READOUT
 
 
 def learned_task(
@@ -111,7 +131,7 @@ def build_model(task: Task, config: ModelConfig, reader: Stack | TwoStacks, *, d
         dropout: before the head.
         key: of the head's weights.
     """
-    head = build_readout(task.readout, hidden_size=config.hidden_size, num_classes=task.num_outputs, dropout=dropout)
+    head = build_head(task, config, dropout=dropout)
     chain = LabelChain(num_labels=task.num_outputs) if task.is_chained else None
     model = TaskModel(reader=reader, pick=task.pick, head=head, chain=chain)
     initialise(model.head, config, key.child("head"))
@@ -127,10 +147,17 @@ def empty_model(task: Task, config: ModelConfig) -> TaskModel:
     # The kernel is named: the usual one is chosen for the device that a network is built on, here none yet.
     network = build_network(config, kernel=choose_kernel(config, torch.device("cpu")), device="meta")
     with torch.device("meta"):
-        head = build_readout(task.readout, hidden_size=config.hidden_size, num_classes=task.num_outputs, dropout=0.0)
+        head = build_head(task, config, dropout=0.0)
         chain = LabelChain(num_labels=task.num_outputs) if task.is_chained else None
     reader = reading_part(network, task.readout)
     return TaskModel(reader=reader, pick=task.pick, head=head, chain=chain).to_empty(device="cpu")
+
+
+def build_head(task: Task, config: ModelConfig, *, dropout: float) -> Readout | nn.Identity:
+    """Return the head of a task, its parameters not yet drawn; the identity where what is picked is the answer."""
+    if not task.num_outputs:
+        return nn.Identity()
+    return build_readout(task.readout, hidden_size=config.hidden_size, num_classes=task.num_outputs, dropout=dropout)
 
 
 def texts_of(examples: Sequence[Example]) -> list[str]:

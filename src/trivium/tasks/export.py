@@ -21,10 +21,12 @@ from trivium.hub.open import network_of, open_pretrained
 from trivium.hub.tokenizers import read_tokenizer, write_tokenizer
 from trivium.model.config import Decoder, EncoderDecoder, ModelConfig, ReadoutConfig
 from trivium.model.folder import load_tensors, model_folder, unique_tensors
-from trivium.model.heads import Network
+from trivium.model.heads import Network, Readout
 from trivium.tasks.base import TaskModel
 from trivium.tasks.build import build_task, empty_model, head_kind
-from trivium.tasks.folder import does_task, load_tuned
+from trivium.tasks.embed import Embed
+from trivium.tasks.export_embedder import reading_network, write_after_reading
+from trivium.tasks.folder import TunedModel, does_task, load_tuned
 from trivium.tasks.regress import Regress
 
 # What config.json calls a task of texts.
@@ -56,6 +58,7 @@ class _Material(NamedTuple):
     readout: ReadoutConfig | None
     labels: tuple[str, ...]
     task: str = ""
+    tuned: TunedModel | None = None  # what embeds texts, of which the network has what reads
 
 
 def export_huggingface(path: Path, out: Path, *, model_type: str | None = None) -> Exported:
@@ -78,7 +81,7 @@ def export_huggingface(path: Path, out: Path, *, model_type: str | None = None) 
         written = write_folder(
             folder,
             material.config,
-            unique_tensors(material.network),
+            _tensors(material),
             head=material.head,
             readout=material.readout,
             labels=material.labels,
@@ -93,6 +96,8 @@ def export_huggingface(path: Path, out: Path, *, model_type: str | None = None) 
             for_prompts=_goes_on(material),
             segments=_has_segments(material),
         )
+        if material.tuned is not None:
+            write_after_reading(folder, material.tuned)
         difference, compared = _compare(material, folder)
     return Exported(written, sum(tensor.numel() for tensor in material.network.parameters()), difference, compared)
 
@@ -101,6 +106,10 @@ def _opened(path: Path) -> _Material:
     if does_task(path):
         tuned = load_tuned(path)
         task = tuned.task
+        if isinstance(task, Embed):
+            return _Material(
+                tuned.config, reading_network(tuned), tuned.reading.tokenizer, "none", None, (), task.name, tuned
+            )
         head = head_kind(task.name)
         if isinstance(task, Regress):
             _in_own_unit(tuned.model, task)
@@ -113,11 +122,17 @@ def _opened(path: Path) -> _Material:
 @torch.no_grad()
 def _in_own_unit(model: TaskModel, task: Regress) -> None:
     """Let the head give numbers in the unit of the examples, since transformers knows of no other."""
-    projection = model.head.projection
-    if projection.bias is None:
+    projection = model.head.projection if isinstance(model.head, Readout) else None
+    if projection is None or projection.bias is None:
         raise HubError("a number is given in standard deviations, and a head without a bias cannot undo that.")
     projection.weight.mul_(task.spread)
     projection.bias.mul_(task.spread).add_(task.centre)
+
+
+def _tensors(material: _Material) -> dict[str, Tensor]:
+    """Return what is written: of a network without a task all, or all but its head over the vocabulary."""
+    tensors = unique_tensors(material.network)
+    return {name: tensor for name, tensor in tensors.items() if material.head != "none" or not name.startswith("head.")}
 
 
 def _require_end(material: _Material) -> None:
@@ -163,6 +178,7 @@ def _compare(material: _Material, folder: Path) -> tuple[float, int]:
     else:
         again = empty_model(build_task(material.task, copy.labels, copy.readout), copy.config).eval()
         load_tensors(again, copy.tensors, str(folder))
+    speaks = material.head == "language"
     worst, compared = torch.zeros(()), 0
     for texts in (*((text,) for text in _PROBES), _PROBES[:2]):
         framed = [_framed(each, texts, ends=not _goes_on(material)) for each in (material.tokenizer, tokenizer)]
@@ -172,7 +188,7 @@ def _compare(material: _Material, folder: Path) -> tuple[float, int]:
         if not len(framed[0].tokens_L):
             continue
         batch = _batch(material, framed[0])
-        before, after = _answers(material.network, batch), _answers(again, batch)
+        before, after = (_answers(each, batch, speaks=speaks) for each in (material.network, again))
         # `maximum` keeps what is not a number.
         worst, compared = torch.maximum(worst, (before - after).abs().max()), compared + before.numel()
     if not float(worst) <= _TOLERANCE:
@@ -215,7 +231,7 @@ def _batch(material: _Material, framed: Framed) -> Batch:
 
 
 @torch.inference_mode()
-def _answers(network: Network | TaskModel, batch: Batch) -> Tensor:
-    """Return the scores of every place."""
+def _answers(network: Network | TaskModel, batch: Batch, *, speaks: bool) -> Tensor:
+    """Return the scores of every place, or what is read there where the network has no head."""
     scores: Tensor = network(batch)
-    return scores if isinstance(network, TaskModel) else network.head(scores)
+    return network.head(scores) if speaks else scores

@@ -9,12 +9,10 @@ from trivium.core.errors import ConfigError, Interrupted
 from trivium.core.files import alone, new_folder, refuse_existing, write_json, write_text
 from trivium.core.progress import Progress, Silent
 from trivium.data.labelled import Problem
-from trivium.hub.families import usual_readout
-from trivium.model.config import DEFAULT_READOUT
 from trivium.model.count import num_parameters
 from trivium.tasks.base import Example, Task
 from trivium.tasks.baselines import Row, baselines
-from trivium.tasks.build import build_task, head_kind, learned_task
+from trivium.tasks.build import build_task, learned_task, usual_head
 from trivium.tasks.config import FinetuneConfig, Fingerprints
 from trivium.tasks.fingerprints import Source, fingerprints, require_unchanged
 from trivium.tasks.fit import (
@@ -116,7 +114,7 @@ def settled(config: FinetuneConfig, start: Start) -> FinetuneConfig:
     """Return the settings with rows' length, head and the types to compute in decided."""
     changed: dict[str, Any] = {
         "row_length": config.row_length or start.row_length,
-        "readout": config.readout or usual_readout(start.config, head_kind(config.task)) or DEFAULT_READOUT,
+        "readout": config.readout or usual_head(config.task, start.config),
     }
     return settled_types(config).model_copy(update=changed)
 

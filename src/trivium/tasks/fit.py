@@ -19,7 +19,9 @@ from trivium.objectives.regularisers.build import regularised
 from trivium.tasks.base import Settles, Task, TaskModel
 from trivium.tasks.build import build_model
 from trivium.tasks.config import FinetuneConfig
+from trivium.tasks.embed import Embed
 from trivium.tasks.folder import TunedModel
+from trivium.tasks.pair_rows import PairRows
 from trivium.tasks.pieces import Encoded, TrainingRows
 from trivium.tasks.reader import Reader, begin_reader
 from trivium.tasks.start import Start
@@ -66,7 +68,7 @@ class Fitting(NamedTuple):
     reader: Reader
     learned: Learned
     begun: dict[str, Tensor]  # the pretrained weights by their names in the model, where mixout needs them
-    rows: TrainingRows
+    rows: TrainingRows | PairRows
     valid: Encoded
     key: Key
 
@@ -167,11 +169,23 @@ def make_fitting(start: Start, task: Task, train: Encoded, valid: Encoded, confi
     model = build_model(task, reader.config, reader.part, dropout=config.dropout, key=key)
     size = reader.config.hidden_size
     learned = regularised(config.regularisers, task, name=task.name, network=model, hidden_size=size)
-    rows = TrainingRows(
-        train, rows=config.rows, accumulation=config.accumulation, epochs=config.epochs, key=key.child("data")
-    )
+    rows = _rows(task, train, config, key.child("data"))
     begun = _begun_with(start, reader, config)
     return Fitting(settled_types(config), task, model, reader, learned, begun, rows, valid, key)
+
+
+def _rows(task: Task, train: Encoded, config: FinetuneConfig, key: Key) -> TrainingRows | PairRows:
+    """Return the batches of the steps; those of a task that compares texts hold whole groups of rows."""
+    if isinstance(task, Embed):
+        return PairRows(
+            train,
+            group_rows=task.settings.group_rows,
+            rows=config.rows,
+            accumulation=config.accumulation,
+            epochs=config.epochs,
+            key=key,
+        )
+    return TrainingRows(train, rows=config.rows, accumulation=config.accumulation, epochs=config.epochs, key=key)
 
 
 def settled_types(config: FinetuneConfig) -> FinetuneConfig:

@@ -1,15 +1,15 @@
 """What each task lets its user choose beside what all have: `settings` of a fine-tuning run, kept with the model."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from trivium.core.config import Config, parse
 from trivium.core.errors import ConfigError, nearest
 from trivium.data.labelled import ClassifyColumns, Scheme, TokenColumns
 
-TASKS = ("classify", "multi_label", "regress", "label", "spans", "answer")
+TASKS = ("classify", "multi_label", "regress", "label", "spans", "answer", "embed")
 
 
 class TextSettings(Config):
@@ -49,9 +49,24 @@ class AnswerSettings(Config):
     num_best: PositiveInt = 10
 
 
+class EmbedSettings(Config):
+    """Of the task that embeds texts.
+
+    `vector_size`: numbers a text, of a projection that is learned; None = the pooled hidden states as they are.
+    `temperature`: cosines are divided by it. `group_rows`: so many neighbouring rows are compared with each other, and
+    a micro-batch holds a multiple of them: how many other texts each one is told apart from. `loss` of pairs with
+    scores: "cosent" (the order of the cosines is learned), or "cosine" (their values are).
+    """
+
+    vector_size: PositiveInt | None = None
+    temperature: PositiveFloat = 0.05
+    group_rows: Annotated[int, Field(ge=2)] = 8
+    loss: Literal["cosent", "cosine"] = "cosent"
+
+
 TEXT_SETTINGS, WORD_SETTINGS, SPAN_SETTINGS = TextSettings(), WordSettings(), SpanSettings()
-ANSWER_SETTINGS = AnswerSettings()
-TaskSettings = TextSettings | WordSettings | SpanSettings | AnswerSettings
+ANSWER_SETTINGS, EMBED_SETTINGS = AnswerSettings(), EmbedSettings()
+TaskSettings = TextSettings | WordSettings | SpanSettings | AnswerSettings | EmbedSettings
 
 
 def task_settings(task: str, tree: Mapping[str, Any]) -> TaskSettings:
@@ -69,5 +84,7 @@ def task_settings(task: str, tree: Mapping[str, Any]) -> TaskSettings:
             return parse(SpanSettings, tree, f"settings of {task}")
         case "answer":
             return parse(AnswerSettings, tree, f"settings of {task}")
+        case "embed":
+            return parse(EmbedSettings, tree, f"settings of {task}")
         case _:
             raise ConfigError(f"`{task}` is no task.{nearest(task, list(TASKS))}")

@@ -10,7 +10,7 @@ from trivium.core.batch import Batch
 from trivium.core.errors import DataError
 from trivium.data.frame import Framed
 from trivium.model.config import ReadoutConfig
-from trivium.model.pooling import document_edges, document_means
+from trivium.model.pooling import document_edges, document_means, document_weighted_means
 from trivium.tasks.base import Unlabelled
 from trivium.tasks.pieces import Encoded, Piece, Reading, window_starts
 
@@ -50,6 +50,8 @@ def pooled(hidden_BLD: Tensor, batch: Batch, readout: ReadoutConfig) -> Tensor:
             return document_edges(hidden_BLD, batch.layout, batch.places_BN, last=False)
         case "last":
             return document_edges(hidden_BLD, batch.layout, batch.places_BN, last=True)
+        case "weighted":
+            return document_weighted_means(hidden_BLD, batch.layout, batch.places_BN)
         case _:
             assert_never(readout.pooling)
 

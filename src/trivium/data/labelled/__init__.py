@@ -25,6 +25,7 @@ from trivium.data.labelled.label import (
 from trivium.data.labelled.pairs import PairColumns, PairExample, read_mails, read_pairs
 from trivium.data.labelled.problems import Labelled, Problem
 from trivium.data.labelled.relations import JointExample, Relation, RelationExample, read_joint, read_relations
+from trivium.data.labelled.similar import SimilarExample, read_similar
 from trivium.data.labelled.span_words import LeftOut, label_examples, words_of
 from trivium.data.labelled.spans import Span, SpanExample, read_spans
 from trivium.data.labelled.tags import (
@@ -57,6 +58,7 @@ __all__ = [
     "Relation",
     "RelationExample",
     "Scheme",
+    "SimilarExample",
     "Span",
     "SpanExample",
     "TokenColumns",
@@ -77,6 +79,7 @@ __all__ = [
     "read_pairs",
     "read_regression",
     "read_relations",
+    "read_similar",
     "read_spans",
     "spans_of_tags",
     "tags_of_spans",

@@ -1,0 +1,145 @@
+"""How well any way of comparing texts finds what belongs together: vectors, or words that are counted."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from trivium.tasks.metrics.regression import RankCorrelation, Regression
+from trivium.tasks.metrics.retrieval import Retrieval
+
+_BLOCK = 1 << 22  # numbers of a block of scores: what bounds memory
+
+
+class Nearness(Protocol):
+    """Says how near texts are to each other; higher is nearer."""
+
+    def pairs(self, first_A: np.ndarray, second_A: np.ndarray) -> np.ndarray:
+        """Return the score of each pair of texts, float [pairs]."""
+        ...
+
+    def block(self, queries_Q: np.ndarray, documents_S: np.ndarray) -> np.ndarray:
+        """Return the score of each of some texts with each of others, float [queries, documents]."""
+        ...
+
+
+class Vectors:
+    """Cosines of vectors of length 1; rows of a NumPy array, or of a sparse matrix of SciPy's."""
+
+    def __init__(self, unit_SD: Any) -> None:
+        self._unit_SD = unit_SD
+
+    def pairs(self, first_A: np.ndarray, second_A: np.ndarray) -> np.ndarray:
+        """Return the cosine of each pair."""
+        first_AD, second_AD = self._unit_SD[first_A], self._unit_SD[second_A]
+        if isinstance(first_AD, np.ndarray):
+            return np.asarray((first_AD * second_AD).sum(axis=1), dtype=np.float64)
+        return np.asarray(first_AD.multiply(second_AD).sum(axis=1), dtype=np.float64).reshape(-1)
+
+    def block(self, queries_Q: np.ndarray, documents_S: np.ndarray) -> np.ndarray:
+        """Return the cosine of each with each."""
+        product = self._unit_SD[queries_Q] @ self._unit_SD[documents_S].T
+        return np.asarray(product if isinstance(product, np.ndarray) else product.todense(), dtype=np.float64)
+
+
+class WordOverlap:
+    """The share of words that two texts have in common: their number over the root of how many each has.
+
+    Args:
+        words: of each text.
+    """
+
+    def __init__(self, words: Sequence[frozenset[str]]) -> None:
+        self._words = words
+
+    def pairs(self, first_A: np.ndarray, second_A: np.ndarray) -> np.ndarray:
+        """Return the share of each pair."""
+        both = [(self._words[a], self._words[b]) for a, b in zip(first_A, second_A, strict=True)]
+        return np.array([len(a & b) / max(1.0, (len(a) * len(b)) ** 0.5) for a, b in both])
+
+    def block(self, queries_Q: np.ndarray, documents_S: np.ndarray) -> np.ndarray:
+        """Return the share of each with each."""
+        holders: dict[str, list[int]] = defaultdict(list)
+        for column, document in enumerate(documents_S):
+            for word in self._words[document]:
+                holders[word].append(column)
+        common_QS = np.zeros((len(queries_Q), len(documents_S)))
+        for row, query in enumerate(queries_Q):
+            for word in self._words[query]:
+                common_QS[row, holders.get(word, [])] += 1
+        sizes_Q, sizes_S = (np.array([len(self._words[text]) for text in texts]) for texts in (queries_Q, documents_S))
+        return common_QS / np.maximum(1.0, np.sqrt(np.outer(sizes_Q, sizes_S)))
+
+
+class PairNumbers(NamedTuple):
+    """Pairs of texts by number; the scores are not a number where they are not known."""
+
+    first_A: np.ndarray  # int64
+    second_A: np.ndarray  # int64
+    scores_A: np.ndarray  # float64
+
+    @classmethod
+    def of(cls, gold: Sequence[np.ndarray]) -> "PairNumbers":
+        """Return the pairs of the gold of `tasks.embed`."""
+        pairs_A3 = np.concatenate([np.zeros((0, 3)), *gold])
+        return cls(pairs_A3[:, 0].astype(np.int64), pairs_A3[:, 1].astype(np.int64), pairs_A3[:, 2])
+
+
+def correlations(pairs: PairNumbers, nearness: Nearness) -> dict[str, float]:
+    """Return how the scores of pairs go with the right ones: `spearman` and `pearson`."""
+    given_A = nearness.pairs(pairs.first_A, pairs.second_A)
+    ranks, numbers = RankCorrelation(), Regression()
+    ranks.add(pairs.scores_A, given_A)
+    numbers.add(pairs.scores_A, given_A)
+    return ranks.metrics() | {"pearson": numbers.metrics()["pearson"]}
+
+
+def found(pairs: PairNumbers, nearness: Nearness) -> dict[str, float]:
+    """Return how well each first text finds its second ones among all second texts: `recall@1`, `recall@10`, `mrr`."""
+    retrieval = Retrieval((1, 10))
+    for block in blocks(pairs, nearness):
+        retrieval.add(block.scores_QS, block.right_QS)
+    return retrieval.metrics()
+
+
+class Block(NamedTuple):
+    """Some first texts against all second ones."""
+
+    scores_QS: np.ndarray  # minus infinity for what is neither right nor wrong: itself, a partner the other way round
+    right_QS: np.ndarray  # bool
+
+
+def blocks(pairs: PairNumbers, nearness: Nearness) -> Iterator[Block]:
+    """Yield all first texts, each once, against all second texts, each once, some at a time."""
+    queries_Q, documents_S = np.unique(pairs.first_A), np.unique(pairs.second_A)
+    row_A = np.searchsorted(queries_Q, pairs.first_A)
+    column_A = np.searchsorted(documents_S, pairs.second_A)
+    order_A = np.argsort(row_A, kind="stable")
+    size = max(1, _BLOCK // max(1, len(documents_S)))
+    for start in range(0, len(queries_Q), size):
+        some_Q = queries_Q[start : start + size]
+        here_A = order_A[slice(*np.searchsorted(row_A[order_A], (start, start + len(some_Q))))]
+        right_QS = np.zeros((len(some_Q), len(documents_S)), dtype=bool)
+        right_QS[row_A[here_A] - start, column_A[here_A]] = True
+        scores_QS = nearness.block(some_Q, documents_S)
+        left_out_QS = some_Q[:, None] == documents_S
+        backwards_A = np.isin(pairs.second_A, some_Q) & np.isin(pairs.first_A, documents_S)
+        asked_A, answer_A = pairs.second_A[backwards_A], pairs.first_A[backwards_A]
+        left_out_QS[np.searchsorted(some_Q, asked_A), np.searchsorted(documents_S, answer_A)] = True
+        scores_QS[left_out_QS & ~right_QS] = -np.inf
+        yield Block(scores_QS, right_QS)
+
+
+def partner_loss(pairs: PairNumbers, nearness: Nearness, temperature: float) -> float:
+    """Return the mean cross-entropy of naming a pair's other text among all that are not right, nats, both ways."""
+    nats = 0.0
+    for side in (pairs, pairs._replace(first_A=pairs.second_A, second_A=pairs.first_A)):
+        for block in blocks(side, nearness):
+            logits_QS = block.scores_QS / temperature
+            wrong_QS = np.where(block.right_QS, -np.inf, logits_QS)
+            rest_Q = np.logaddexp.reduce(wrong_QS, axis=1)
+            row_A, column_A = np.nonzero(block.right_QS)
+            nats += float(np.logaddexp(0.0, rest_Q[row_A] - logits_QS[row_A, column_A]).mean()) * len(row_A)
+    unique = len({*zip(pairs.first_A.tolist(), pairs.second_A.tolist(), strict=True)})
+    return nats / max(1, 2 * unique)
