@@ -321,7 +321,7 @@ def test_killed_after_every_step_it_ends_as_if_never_killed_and_opens_as_it_was(
     tuned = load_tuned(tmp_path / "whole")
     assert isinstance(tuned.task, Embed) and tuned.task.is_scored == scored and tuned.task.settings.group_rows == 2
     assert tuned.task.readout.pooling == ("weighted" if family == "decoder" else "mean")
-    test = tuned.task.read(files["test"], min_classes=1)
+    test = tuned.task.read(files["test"], min_classes=1).examples
     assert tuned.task.score(tuned.model, tuned.task.encode(test, tuned.reading)).metrics == results["test"]
     # Answers are those of `embed`.
     texts = [test[0].text, "红楼梦"]
