@@ -75,11 +75,14 @@ def _lines() -> Iterator[str]:
 
 def _task_metrics(run: Path, file: Path) -> dict[str, float]:
     from trivium.core.errors import DataError
+    from trivium.data.labelled import summed_up
     from trivium.tasks.folder import load_tuned
 
     if file.is_dir():
         raise DataError(f"--data {file}: a fine-tuned run is scored on a labelled file, found a folder.")
     tuned = load_tuned(run)
-    examples = tuned.task.read(file, min_classes=1)
+    examples, problems = tuned.task.read(file, min_classes=1)
+    if problems:
+        typer.echo(f"Warning: {summed_up(problems)}", err=True)
     tuned.task.check(examples, str(file))
     return tuned.task.score(tuned.model, tuned.task.encode(examples, tuned.reading)).metrics

@@ -21,7 +21,7 @@ def command(
             metavar="RUN|PRESET", help="A pretrained run or Hugging Face folder; a preset's name = from random weights."
         ),
     ],
-    task: Annotated[str, typer.Option(help="classify or label.")],
+    task: Annotated[str, typer.Option(help="classify, label or relate.")],
     train: Annotated[Path, typer.Option(help="Labelled file to learn from.")],
     valid: Annotated[Path, typer.Option(help="Labelled file that chooses the best epoch.")],
     out: Out,
@@ -105,6 +105,6 @@ def _tokenizer(path: Path | None, task: str, train: Path) -> "Tokenizer":
     from trivium.tasks.build import build_task, texts_of
 
     if path is None:
-        examples = build_task(task, ()).read(train, min_classes=2)
+        examples = build_task(task, ()).read(train, min_classes=2).examples
         return Tokenizer.train(texts_of(examples), "bpe", _TRAINED_VOCABULARY)
     return open_tokenizer(path)

@@ -1,6 +1,6 @@
 """What a task is: what reads the text (a pretrained stack), text to tensors and labels, and a head."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, assert_never
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from trivium.core.batch import Batch, Term
 from trivium.core.errors import ConfigError, DataError, nearest
 from trivium.core.random import Key
-from trivium.data.labelled import ClassifyExample, LabelExample
+from trivium.data.labelled import ClassifyExample, LabelExample, Labelled, RelationExample
 from trivium.data.tokenizer import Tokenizer
 from trivium.model.config import DEFAULT_READOUT, Decoder, Encoder, EncoderDecoder, ModelConfig, ReadoutConfig
 from trivium.model.heads import Network, Readout, SequenceToSequence, TwoStacks
@@ -20,8 +20,10 @@ from trivium.objectives.base import Predicted, label_term
 from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Scores
 
-Example = ClassifyExample | LabelExample
-# (hidden_BLD, batch) -> hidden_ND of the batch's labelled places, [B * N, D]
+Example = ClassifyExample | LabelExample | RelationExample
+# What a user writes to be answered: a line of text, or what a line of JSON says.
+Unlabelled = str | Sequence[str] | Mapping[str, Any]
+# (hidden_BLD, batch) -> hidden_ND of the batch's answers, [B * N, D], or [B * N, P * D] where each reads P places
 Pick = Callable[[Tensor, Batch], Tensor]
 
 
@@ -63,12 +65,17 @@ class Task(Protocol):
         ...
 
     @property
+    def num_places(self) -> int:
+        """Places that each answer is read off (P); the head sees their hidden states side by side."""
+        ...
+
+    @property
     def chosen_by(self) -> str:
         """The metric by which the best epoch is chosen; the larger, the better."""
         ...
 
-    def read(self, path: Path, *, min_classes: int) -> Sequence[Example]:
-        """Read examples from a file; raise DataError when it is not of this task."""
+    def read(self, path: Path, *, min_classes: int) -> Labelled[Any]:
+        """Read examples from a file, and what of it does not fit; raise DataError when it is not of this task."""
         ...
 
     def learned(self, examples: Sequence[Any]) -> "Task":
@@ -79,8 +86,12 @@ class Task(Protocol):
         """Raise DataError naming what in other examples cannot have been learned."""
         ...
 
-    def unlabelled(self, value: str | Sequence[str]) -> Example:
-        """Return what a user wrote as an example without labels; raise DataError when it is not of this task."""
+    def unlabelled(self, value: Unlabelled) -> Example:
+        """Return what a user wrote as an example without labels; raise DataError when it is not of this task.
+
+        A string is a line of input: the task says how it becomes an example, so that one that needs more than a text
+        reads JSON out of it.
+        """
         ...
 
     def encode(self, examples: Sequence[Any], reading: Reading, *, known: bool = True) -> Encoded:

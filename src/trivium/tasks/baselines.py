@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from trivium.core.errors import MissingExtra
-from trivium.data.labelled import UNSCORED, ClassifyExample, LabelExample
+from trivium.data.labelled import UNSCORED, ClassifyExample, LabelExample, RelationExample
 from trivium.data.words import word_starts
 from trivium.tasks.base import Task, class_numbers
 from trivium.tasks.classify import Classify
 from trivium.tasks.label import Label
-from trivium.tasks.metrics import Confusion
+from trivium.tasks.metrics import Confusion, Relations
+from trivium.tasks.relate import Relate, relation_metrics
 
 Row = dict[str, float | str]
 TFIDF = "tf-idf + logistic regression"
@@ -36,6 +37,8 @@ def baselines(task: Task, train: Sequence[Any], valid: Sequence[Any], test: Sequ
             return label_baselines(task, train, test)
         case Classify():
             return classify_baselines(task, train, valid, test)
+        case Relate():
+            return relate_baselines(task, train, valid, test)
         case _:
             return {}
 
@@ -50,11 +53,47 @@ def classify_baselines(
     right = [task.gold(example) for example in test]
     commonest = _commonest(example.label for example in train)
     rows: dict[str, Row] = {"majority": _row(task.labels, right, [[commonest]] * len(test))}
+    labels = [example.label for example in train], [example.label for example in valid]
+    terms = [[_grams(_whole(example)) for example in each] for each in (train, valid, test)]
     try:
-        rows[TFIDF] = _row(task.labels, right, [[label] for label in _tfidf(train, valid, test)])
+        rows[TFIDF] = _row(task.labels, right, [[label] for label in _tfidf(terms[0], terms[1], terms[2], *labels)])
     except MissingExtra as missing:
         rows[TFIDF] = {"missing": str(missing)}
     return rows
+
+
+def relate_baselines(
+    task: Relate,
+    train: Sequence[RelationExample],
+    valid: Sequence[RelationExample],
+    test: Sequence[RelationExample],
+) -> dict[str, Row]:
+    """Return the metrics of the most frequent relation, and of logistic regression on TF-IDF of `relation_terms`."""
+    labels = [example.relation for example in train], [example.relation for example in valid]
+    right = [example.relation for example in test]
+    rows: dict[str, Row] = {"majority": _relation_row(task, right, [_commonest(labels[0])] * len(test))}
+    terms = [[relation_terms(example) for example in each] for each in (train, valid, test)]
+    try:
+        rows[TFIDF] = _relation_row(task, right, _tfidf(terms[0], terms[1], terms[2], *labels))
+    except MissingExtra as missing:
+        rows[TFIDF] = {"missing": str(missing)}
+    return rows
+
+
+def relation_terms(example: RelationExample) -> list[str]:
+    """Return what a pair of spans is known by: words and pairs of words between them, words and type of each span.
+
+    Which of the spans comes first is said, and the words between say it too: they mean the opposite the other way
+    round.
+    """
+    head, tail = example.head, example.tail
+    order = "forwards" if head[:2] <= tail[:2] else "backwards"
+    between = example.text[min(head.end, tail.end) : max(head.start, tail.start)]
+    terms = [order, f"{order} types: {head.label} {tail.label}"]
+    for role, span in (("head", head), ("tail", tail)):
+        terms += [f"{role}: {word}" for word in split_all(example.text[span.start : span.end])]
+        terms.append(f"{role} type: {span.label}")
+    return terms + [f"{order}: {gram}" for gram in _grams(between)]
 
 
 def label_baselines(task: Label, train: Sequence[LabelExample], test: Sequence[LabelExample]) -> dict[str, Row]:
@@ -76,7 +115,9 @@ def label_baselines(task: Label, train: Sequence[LabelExample], test: Sequence[L
     asked = [[w for w, label in zip(e.tokens, e.labels, strict=True) if label != UNSCORED] for e in test]
     return {
         "majority": _row(task.labels, right, [[_top(every)] * len(words_A) for words_A in asked]),
-        "most frequent of word, else shape": _row(task.labels, right, [[answer(w) for w in words_A] for words_A in asked]),
+        "most frequent of word, else shape": _row(
+            task.labels, right, [[answer(w) for w in words_A] for words_A in asked]
+        ),
     }
 
 
@@ -96,28 +137,36 @@ def split_all(text: str) -> list[str]:
 
 
 def _tfidf(
-    train: Sequence[ClassifyExample], valid: Sequence[ClassifyExample], test: Sequence[ClassifyExample]
+    train: Sequence[Sequence[str]],
+    valid: Sequence[Sequence[str]],
+    test: Sequence[Sequence[str]],
+    train_labels: Sequence[str],
+    valid_labels: Sequence[str],
 ) -> list[str]:
-    """Return the class that logistic regression gives each test text; its penalty is chosen on `valid`."""
+    """Return the class that logistic regression gives each test example; its penalty is chosen on `valid`.
+
+    Args:
+        train, valid, test: the terms of each example.
+        train_labels, valid_labels: the classes of each example.
+    """
     try:
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
     except ImportError:
         raise MissingExtra("scikit-learn", "baselines", "the TF-IDF baseline") from None
-    if len({example.label for example in train}) < 2:
-        return [train[0].label] * len(test)
-    vectoriser = TfidfVectorizer(analyzer=_grams, sublinear_tf=True)
-    features = vectoriser.fit_transform(map(_whole, train))
-    right = [example.label for example in valid]
-    valid_features, best = vectoriser.transform(map(_whole, valid)), (-1.0, None)
+    if len(set(train_labels)) < 2:
+        return [train_labels[0]] * len(test)
+    vectoriser = TfidfVectorizer(analyzer=list, sublinear_tf=True)
+    features = vectoriser.fit_transform(train)
+    valid_features, best = vectoriser.transform(valid), (-1.0, None)
     for strength in _STRENGTHS:
-        model = LogisticRegression(C=strength, max_iter=1000).fit(features, [example.label for example in train])
-        accuracy = float(np.mean(model.predict(valid_features) == np.array(right)))
+        model = LogisticRegression(C=strength, max_iter=1000).fit(features, train_labels)
+        accuracy = float(np.mean(model.predict(valid_features) == np.array(valid_labels)))
         if accuracy > best[0]:
             best = (accuracy, model)
     if best[1] is None:
         return []
-    return [str(label) for label in best[1].predict(vectoriser.transform(map(_whole, test)))]
+    return [str(label) for label in best[1].predict(vectoriser.transform(test))]
 
 
 def _whole(example: ClassifyExample) -> str:
@@ -134,6 +183,12 @@ def _row(labels: Sequence[str], right: Sequence[Sequence[str]], given: Sequence[
     for right_A, given_A in zip(right, given, strict=True):
         confusion.add(class_numbers(right_A, labels), class_numbers(given_A, labels))
     return dict(confusion.metrics())
+
+
+def _relation_row(task: Relate, right: Sequence[str], given: Sequence[str]) -> Row:
+    relations = Relations(task.settings.none or "")
+    relations.add(right, given)
+    return dict(relation_metrics(relations))
 
 
 def _commonest(labels: Any) -> str:

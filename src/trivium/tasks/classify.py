@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from trivium.core.batch import Batch, Term
 from trivium.core.random import Key
-from trivium.data.labelled import ClassifyExample, read_classify
+from trivium.data.labelled import ClassifyExample, Labelled, read_classify
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.objectives.base import Predicted
 from trivium.tasks.answers import class_answers, score_classes
-from trivium.tasks.base import check_known, class_numbers, classes_of, predicted_classes
+from trivium.tasks.base import Unlabelled, check_known, class_numbers, classes_of, predicted_classes
 from trivium.tasks.pieces import Encoded, Piece, Reading
 from trivium.tasks.scores import Scores
 from trivium.tasks.texts import one_or_two, pooled, printed_texts, text_windows
@@ -39,15 +39,16 @@ class Classify:
     readout: ReadoutConfig = DEFAULT_READOUT
     name: ClassVar[str] = "classify"
     chosen_by: ClassVar[str] = "accuracy"
+    num_places: ClassVar[int] = 1
 
     @property
     def num_outputs(self) -> int:
         """Number of classes."""
         return len(self.labels)
 
-    def read(self, path: Path, *, min_classes: int) -> Sequence[ClassifyExample]:
+    def read(self, path: Path, *, min_classes: int) -> Labelled[ClassifyExample]:
         """Read texts and their classes."""
-        return read_classify(path, min_classes=min_classes)
+        return Labelled(read_classify(path, min_classes=min_classes), [])
 
     def gold(self, example: ClassifyExample) -> Sequence[str]:
         """Return the example's class."""
@@ -63,7 +64,7 @@ class Classify:
         for number, example in enumerate(examples, start=1):
             check_known((example.label,), known, f"{source}: example {number}")
 
-    def unlabelled(self, value: str | Sequence[str]) -> ClassifyExample:
+    def unlabelled(self, value: Unlabelled) -> ClassifyExample:
         """Return a text, or a list of a text and its pair, as an example."""
         text, text_pair = one_or_two(value, self.name)
         return ClassifyExample(text, "", text_pair)

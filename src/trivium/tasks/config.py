@@ -11,6 +11,7 @@ from trivium.model.config import ReadoutConfig
 from trivium.model.parts import Probability
 from trivium.objectives.regularisers.config import Regularisers
 from trivium.tasks.build import build_task
+from trivium.tasks.relate import RelateConfig
 from trivium.train.config import AveragingConfig
 from trivium.train.optimiser_config import AdamWConfig, OptimiserConfig, Precision
 from trivium.train.pace_config import LayerDecay, Unfreezing
@@ -33,12 +34,12 @@ class FinetuneConfig(Config):
     `rows` is the most a step has: the packed rows of an epoch are spread evenly over its steps. `row_length` None =
     that of the pretraining run; `readout` None = that of transformers for this architecture, so that the result
     can be exported, or the mean of a text where it has none that the reading stack is enough for. Training ends after
-    `epochs`, after `max_steps` when they are fewer, or when `patience` epochs in a row were no better than one before. The learning rate is for networks of a few hundred hidden units;
-    one of 768 wants 2e-5 to 5e-5 (Devlin et al. 2019, A.3). `layer_decay` and `unfreezing` None: all layers learn
-    alike, from the first step on. A checkpoint is written at the end of each epoch and, within one, every
-    `checkpoint_steps` from its beginning; None = a tenth of the run. Of updates that are not finite `max_skipped` in a
-    row are borne. `steps`, how many there are, follows from the rest; it and what is said of files and weights are
-    written when the run begins, whatever was there before.
+    `epochs`, after `max_steps` when they are fewer, or when `patience` epochs in a row were no better than one before.
+    The learning rate is for networks of a few hundred hidden units; one of 768 wants 2e-5 to 5e-5 (Devlin et al. 2019,
+    A.3). `layer_decay` and `unfreezing` None: all layers learn alike, from the first step on. A checkpoint is written
+    at the end of each epoch and, within one, every `checkpoint_steps` from its beginning; None = a tenth of the run. Of
+    updates that are not finite `max_skipped` in a row are borne. `steps`, how many there are, follows from the rest; it
+    and what is said of files and weights are written when the run begins, whatever was there before.
     """
 
     task: str
@@ -57,6 +58,7 @@ class FinetuneConfig(Config):
     accumulation: PositiveInt = 1
     checkpoint_steps: PositiveInt | None = None
     readout: ReadoutConfig | None = None
+    relate: RelateConfig | None = None  # settings of the task of this name
     dropout: Probability = 0.1  # before the head's projection
     precision: Precision = "auto"
     max_gradient_norm: PositiveFloat = 1.0
@@ -77,6 +79,12 @@ class FinetuneConfig(Config):
             raise ValueError(f"`accumulation` must divide `rows`: {self.accumulation} does not divide {self.rows}")
         return self
 
+    @model_validator(mode="after")
+    def _settings_of_the_task(self) -> Self:
+        if self.relate is not None and self.task != "relate":
+            raise ValueError(f"`relate` is for the task of this name, found: {self.task}")
+        return self
+
 
 class TaskFile(Config):
     """task.toml: the task a model was fine-tuned for."""
@@ -85,6 +93,7 @@ class TaskFile(Config):
     labels: tuple[str, ...]
     row_length: PositiveInt
     readout: ReadoutConfig = ReadoutConfig()
+    relate: RelateConfig | None = None  # settings of the task of this name
 
 
 def finetune_config(task: str, assignments: Sequence[str] = ()) -> FinetuneConfig:

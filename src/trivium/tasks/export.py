@@ -98,6 +98,8 @@ def _opened(path: Path) -> _Material:
         tuned = load_tuned(path)
         task = tuned.task
         head = head_kind(task.name)
+        if head == "none":
+            raise HubError(f"{path}: transformers has no model with a head for `{task.name}`; it is used with trivium.")
         return _Material(tuned.config, tuned.model, tuned.reading.tokenizer, head, task.readout, task.labels)
     saved = open_pretrained(model_folder(path), speaks=True)
     return _Material(saved.config, saved.network, Tokenizer.from_bytes(saved.tokenizer), "language", None, ())

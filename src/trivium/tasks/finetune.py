@@ -8,6 +8,7 @@ from trivium.core.config import parse, read_toml, write_toml
 from trivium.core.errors import ConfigError, Interrupted
 from trivium.core.files import alone, new_folder, refuse_existing, write_json, write_text
 from trivium.core.progress import Progress, Silent
+from trivium.data.labelled import summed_up
 from trivium.hub.families import usual_readout
 from trivium.model.config import DEFAULT_READOUT
 from trivium.model.count import num_parameters
@@ -90,7 +91,7 @@ def finetune(
     else:
         require_unchanged(found, before.fingerprints or Fingerprints(), names)
         config = before
-    material = _read(config, train, valid, test)
+    material = _read(config, train, valid, test, progress)
     fitting = _made(config, start, material)
     compared = _baselines(material, progress)
     if before is None:
@@ -171,20 +172,28 @@ def _finish(
     task, scores = fitted.tuned.task, None
     if material.test is not None:
         scores = task.score(fitted.tuned.model, task.encode(material.test, fitted.tuned.reading))
-    results = _results(config, fitted, scores, material.test) | {"baselines": compared, "seconds": round(fitted.seconds, 3)}
+    results = _results(config, fitted, scores, material.test) | {
+        "baselines": compared,
+        "seconds": round(fitted.seconds, 3),
+    }
     write_json(out / RESULTS, results)
     return results
 
 
-def _read(config: FinetuneConfig, train: Source, valid: Source, test: Source | None) -> _Material:
-    """Read the examples and check that nothing is asked for that cannot be learned."""
+def _read(config: FinetuneConfig, train: Source, valid: Source, test: Source | None, progress: Progress) -> _Material:
+    """Read the examples, say what of them does not fit, and check that nothing is asked that cannot be learned."""
     reader = build_task(config.task, ())
 
     def read(source: Source, min_classes: int) -> Sequence[Example]:
-        return reader.read(source, min_classes=min_classes) if isinstance(source, Path) else source
+        if not isinstance(source, Path):
+            return source
+        examples, problems = reader.read(source, min_classes=min_classes)
+        if problems:
+            progress.warn(summed_up(problems))
+        return examples
 
     examples = read(train, 2)
-    task = learned_task(config.task, examples, config.readout)
+    task = learned_task(config.task, examples, config.readout, relate=config.relate)
     others: list[Sequence[Example]] = []
     for what, source in (("valid", valid), ("test", test)):
         if source is not None:

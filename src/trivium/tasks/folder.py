@@ -16,6 +16,7 @@ from trivium.tasks.base import Task, TaskModel, reading_of
 from trivium.tasks.build import TASKS, build_task, empty_model
 from trivium.tasks.config import TaskFile
 from trivium.tasks.pieces import Reading
+from trivium.tasks.relate import Relate
 
 TASK, MODEL = "task.toml", "model"
 _LONGEST_ROW = 512  # of foreign models, which may read far more than is good for a batch
@@ -34,7 +35,11 @@ def save_tuned(folder: Path, tuned: TunedModel) -> None:
     """Write a fine-tuned model into an existing, empty folder (see `core.files.new_folder`)."""
     save_model(folder, tuned.model, tuned.config, tuned.reading.tokenizer.to_bytes())
     task = TaskFile(
-        task=tuned.task.name, labels=tuned.task.labels, row_length=tuned.reading.row_length, readout=tuned.task.readout
+        task=tuned.task.name,
+        labels=tuned.task.labels,
+        row_length=tuned.reading.row_length,
+        readout=tuned.task.readout,
+        relate=tuned.task.settings if isinstance(tuned.task, Relate) else None,
     )
     write_text(folder / TASK, write_toml(task))
     write_checksums(folder)
@@ -56,7 +61,7 @@ def load_tuned(path: Path) -> TunedModel:
     verify_checksums(folder)
     config = parse(ModelConfig, read_toml(folder / CONFIG), str(folder / CONFIG))
     file = parse(TaskFile, read_toml(folder / TASK), str(folder / TASK))
-    task = build_task(file.task, file.labels, file.readout)
+    task = build_task(file.task, file.labels, file.readout, relate=file.relate)
     model = empty_model(task, config)
     load_tensors(model, read_tensors(folder / WEIGHTS), str(folder / WEIGHTS))
     tokenizer = Tokenizer.from_bytes((folder / TOKENIZER).read_bytes())

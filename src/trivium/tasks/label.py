@@ -1,7 +1,7 @@
 """A label for each word."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -11,14 +11,15 @@ import numpy as np
 from torch import Tensor, nn
 
 from trivium.core.batch import Batch, Term
+from trivium.core.errors import DataError
 from trivium.core.random import Key
-from trivium.data.labelled import UNSCORED, LabelExample, read_label, text_of
+from trivium.data.labelled import UNSCORED, LabelExample, Labelled, read_label, text_of
 from trivium.data.words import word_starts
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.model.heads import at_places
 from trivium.objectives.base import Predicted
 from trivium.tasks.answers import class_answers, score_classes
-from trivium.tasks.base import check_known, class_numbers, classes_of, predicted_classes
+from trivium.tasks.base import Unlabelled, check_known, class_numbers, classes_of, predicted_classes
 from trivium.tasks.pieces import Encoded, Piece, Reading, best_windows, window_starts
 from trivium.tasks.scores import Scores
 
@@ -41,15 +42,16 @@ class Label:
     readout: ReadoutConfig = DEFAULT_READOUT
     name: ClassVar[str] = "label"
     chosen_by: ClassVar[str] = "accuracy"
+    num_places: ClassVar[int] = 1
 
     @property
     def num_outputs(self) -> int:
         """Number of labels."""
         return len(self.labels)
 
-    def read(self, path: Path, *, min_classes: int) -> Sequence[LabelExample]:
+    def read(self, path: Path, *, min_classes: int) -> Labelled[LabelExample]:
         """Read words and their labels."""
-        return read_label(path, min_classes=min_classes)
+        return Labelled(read_label(path, min_classes=min_classes), [])
 
     def gold(self, example: LabelExample) -> Sequence[str]:
         """Return the labels of the words that are scored."""
@@ -65,8 +67,10 @@ class Label:
         for number, example in enumerate(examples, start=1):
             check_known(self.gold(example), known, f"{source}: example {number}")
 
-    def unlabelled(self, value: str | Sequence[str]) -> LabelExample:
+    def unlabelled(self, value: Unlabelled) -> LabelExample:
         """Return words, or a string cut into them, as an example; see `split_words`."""
+        if isinstance(value, Mapping):
+            raise DataError("label reads a text, or a list of words; found an object.")
         if not isinstance(value, str):
             return LabelExample(tuple(value), ("",) * len(value))
         words, spaces = split_words(value)

@@ -1,6 +1,6 @@
 """What tasks share that read whole texts, or pairs of them: windows, what stands for a text, and how it is printed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, assert_never
 
 import numpy as np
@@ -11,6 +11,7 @@ from trivium.core.errors import DataError
 from trivium.data.frame import Framed
 from trivium.model.config import ReadoutConfig
 from trivium.model.pooling import document_edges, document_means
+from trivium.tasks.base import Unlabelled
 from trivium.tasks.pieces import Reading, window_starts
 
 
@@ -51,8 +52,10 @@ def pooled(hidden_BLD: Tensor, batch: Batch, readout: ReadoutConfig) -> Tensor:
             assert_never(readout.pooling)
 
 
-def one_or_two(value: str | Sequence[str], task: str) -> tuple[str, str | None]:
+def one_or_two(value: Unlabelled, task: str) -> tuple[str, str | None]:
     """Return a text and its pair, of a text or a list of two; raise DataError for another number."""
+    if isinstance(value, Mapping):
+        raise DataError(f"{task} reads a text, or a list of two; found an object.")
     texts = (value,) if isinstance(value, str) else tuple(value)
     if len(texts) not in (1, 2):
         raise DataError(f"{task} reads a text, or a list of two; found a list of {len(texts)}.")

@@ -12,11 +12,18 @@ from trivium.data.labelled.classify import (
 )
 from trivium.data.labelled.conllu import ABSENT, read_conllu
 from trivium.data.labelled.dialogues import DialogueExample, read_dialogues, turn_pairs
-from trivium.data.labelled.files import write_jsonl
+from trivium.data.labelled.files import json_line, write_jsonl
 from trivium.data.labelled.label import Entities, LabelExample, TokenColumns, read_entities, read_label, text_of
 from trivium.data.labelled.pairs import PairColumns, PairExample, read_mails, read_pairs
-from trivium.data.labelled.problems import Labelled, Problem
-from trivium.data.labelled.relations import JointExample, Relation, RelationExample, read_joint, read_relations
+from trivium.data.labelled.problems import Labelled, Problem, summed_up
+from trivium.data.labelled.relations import (
+    JointExample,
+    Relation,
+    RelationExample,
+    read_joint,
+    read_relations,
+    unlabelled_relation,
+)
 from trivium.data.labelled.span_words import LeftOut, label_examples, words_of
 from trivium.data.labelled.spans import Span, SpanExample, read_spans
 from trivium.data.labelled.tags import (
@@ -54,6 +61,7 @@ __all__ = [
     "TokenColumns",
     "UNSCORED",
     "detect_scheme",
+    "json_line",
     "label_examples",
     "malformed",
     "read_answers",
@@ -70,10 +78,12 @@ __all__ = [
     "read_relations",
     "read_spans",
     "spans_of_tags",
+    "summed_up",
     "tags_of_spans",
     "text_of",
     "to_bio",
     "turn_pairs",
+    "unlabelled_relation",
     "words_of",
     "write_jsonl",
 ]

@@ -86,6 +86,11 @@ def json_values(path: Path, content: str) -> Iterator[tuple[str, Any]]:
         yield f"{path}:{number}", _parsed(line, f"{path}:{number}", lines=False)
 
 
+def json_line(line: str, where: str) -> Any:
+    """Return the value of one line of JSON; raise DataError when it is none."""
+    return _parsed(line, where, lines=False)
+
+
 def json_rows(path: Path, content: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the JSON objects of a file; anything else in it is a DataError."""
     for where, row in json_values(path, content):
