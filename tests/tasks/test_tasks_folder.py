@@ -87,7 +87,7 @@ def test_the_saved_run_repeats_itself_byte_for_byte(runs: dict[str, Path], tmp_p
 @pytest.mark.parametrize("task", ["label", "classify"])
 def test_a_saved_model_predicts_what_was_scored(runs: dict[str, Path], task: str) -> None:
     tuned = load_tuned(runs[task])
-    examples = build_task(task, ()).read(runs[task].parent / "test.jsonl", min_classes=1)
+    examples = build_task(task, ()).read(runs[task].parent / "test.jsonl", min_classes=1).examples
     given: list[str] = []
     right: list[str] = []
     if task == "label":

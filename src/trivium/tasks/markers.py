@@ -53,7 +53,8 @@ class Marked(NamedTuple):
     """A text with two spans marked, as tokens."""
 
     tokens_L: np.ndarray  # int64
-    opens: tuple[int, int]  # where the head's and the tail's first marker stand
+    opens: tuple[int, int]  # where the marker before the head, and before the tail, begins
+    closes: tuple[int, int]  # where the marker behind the head, and behind the tail, ends
     whole: bool  # the spans are shown, and all of the text between them
 
 
@@ -150,14 +151,17 @@ def mark_spans(
         # Of spans that begin together the longer is outside; of those that end together the one that began earlier.
         events += [(before, 2, -stop, which, start), (after, 0, -first, -which, both[which].close)]
     parts: list[np.ndarray] = []
-    opens = [0, 0]
+    opens, closes = [0, 0], [0, 0]
     filled = done = 0
     for number, order, _, which, ids in sorted(events):
-        if order == 2:
-            opens[which] = filled + number - done
+        begin = filled + number - done
         parts += [ids_T[shown_K[done:number]], np.array(ids, dtype=np.int64)]
-        filled, done = filled + number - done + len(ids), number
+        filled, done = begin + len(ids), number
+        if order == 2:
+            opens[which] = begin
+        if order != 1:  # a marker behind comes later than that before it, or with it
+            closes[abs(which)] = filled - 1
     tokens_L = np.concatenate([*parts, ids_T[shown_K[done:]]]).astype(np.int64)
-    begin, end = min(first for first, _ in spans), max(stop for _, stop in spans)
+    begin, end = min(spans)[0], max(stop for _, stop in spans)
     between = np.searchsorted(shown_K, end) - np.searchsorted(shown_K, begin)
-    return Marked(tokens_L, (opens[0], opens[1]), int(between) == end - begin)
+    return Marked(tokens_L, (opens[0], opens[1]), (closes[0], closes[1]), int(between) == end - begin)

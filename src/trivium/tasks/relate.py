@@ -50,9 +50,9 @@ class Relate:
     Before each span stands a marker that says whether it is the head or the tail, and its type; behind it stands one
     that ends it (typed entity markers, Zhong & Chen 2021). They are sentinels of the vocabulary, which no text holds,
     or punctuation where a foreign vocabulary has none (see `markers.markers_of`), so that no vocabulary grows. The head
-    of the network sees the states at both start markers side by side (Baldini Soares et al. 2019). A model that reads
-    from left to right has not seen the tail there: it reads the two start markers once more behind the text and answers
-    from those.
+    of the network sees the states at both markers side by side: at those before the spans (Baldini Soares et al. 2019),
+    or, in a model that reads from left to right and has seen neither span there, at those behind them, of which the
+    later one has seen both.
 
     A text longer than a row is cut to what is around both spans (see `markers.shown_tokens`). Each pair is answered,
     so that coverage is 1; the metric `whole` is the share of pairs whose spans were read with all the text between
@@ -112,7 +112,7 @@ class Relate:
 
     def unlabelled(self, value: Unlabelled) -> RelationExample:
         """Return an object with `text`, `head` and `tail`, or a line of JSON that is one, as an example."""
-        where = "a pair of spans"
+        where = self.name
         if isinstance(value, str):
             if not value.lstrip().startswith("{"):
                 raise DataError(f"relate reads a JSON object with `text`, `head` and `tail`, found {value[:40]!r}.")
@@ -134,7 +134,8 @@ class Relate:
             tokens_L, segments_L = reading.tokenizer.frame.around([marked.tokens_L])
             # A decoder that reads a text again does so one place late (see `read_again`).
             before = len(reading.tokenizer.frame.before) + reading.again
-            places_NP = np.array([marked.opens], dtype=np.int64) + before
+            places = marked.opens if reading.both_ways else marked.closes
+            places_NP = np.array([places], dtype=np.int64) + before
             pieces.append(Piece(tokens_L, places_NP, gold[number], _ZERO, number, 1.0, segments_L=segments_L))
             num_whole += marked.whole
         measured = {"whole": num_whole / max(1, len(pieces))}
@@ -206,8 +207,7 @@ def marked_texts(examples: Sequence[RelationExample], reading: Reading) -> Itera
         ConfigError: rows too short for two marked spans.
     """
     tokenizer, markers = reading.tokenizer, markers_of(reading.tokenizer)
-    again: Ids = () if reading.both_ways else (*markers.head.open, *markers.tail.open)
-    room = reading.row_length - tokenizer.frame.size(1) - len(again)
+    room = reading.row_length - tokenizer.frame.size(1)
     for_types = room - markers.size - markers.least
     if for_types < 0:
         least = reading.row_length - for_types
@@ -221,12 +221,7 @@ def marked_texts(examples: Sequence[RelationExample], reading: Reading) -> Itera
         edges = np.concatenate([[0], np.cumsum([len(each) for each in ids], dtype=np.int64)])
         in_tokens = [(int(edges[first]), int(edges[stop])) for first, stop in spans]
         pair = types[example.head.label], types[example.tail.label]
-        marked = mark_spans(np.concatenate(ids), (in_tokens[0], in_tokens[1]), pair, markers, room)
-        if again:
-            end = len(marked.tokens_L)
-            tokens_L = np.concatenate([marked.tokens_L, np.array(again, dtype=np.int64)])
-            marked = marked._replace(tokens_L=tokens_L, opens=(end, end + len(markers.head.open)))
-        yield marked
+        yield mark_spans(np.concatenate(ids), (in_tokens[0], in_tokens[1]), pair, markers, room)
 
 
 def no_relation(labels: Iterable[str]) -> str:
