@@ -182,7 +182,7 @@ def _finish(
 
 def _read(config: FinetuneConfig, train: Source, valid: Source, test: Source | None, progress: Progress) -> _Material:
     """Read the examples, say what of them does not fit, and check that nothing is asked that cannot be learned."""
-    reader = build_task(config.task, ())
+    reader = build_task(config.task, (), relate=config.relate)
 
     def read(source: Source, min_classes: int) -> Sequence[Example]:
         if not isinstance(source, Path):

@@ -14,7 +14,17 @@ from trivium.core.batch import Batch, Term
 from trivium.core.config import Config
 from trivium.core.errors import ConfigError, DataError, nearest
 from trivium.core.random import Key
-from trivium.data.labelled import Labelled, RelationExample, json_line, read_relations, unlabelled_relation
+from trivium.data.labelled import (
+    Labelled,
+    RelationExample,
+    is_joint,
+    json_line,
+    pairs_of,
+    read_joint,
+    read_relations,
+    unlabelled_relation,
+)
+from trivium.data.labelled.checks import check_classes
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.model.heads import at_places
 from trivium.objectives.base import Predicted
@@ -84,8 +94,19 @@ class Relate:
         return "macro_f1" if any(map(_DIRECTED.fullmatch, self.labels)) else "micro_f1"
 
     def read(self, path: Path, *, min_classes: int) -> Labelled[RelationExample]:
-        """Read texts with two spans and their relation."""
-        return read_relations(path, min_classes=min_classes)
+        """Read texts with two spans and their relation, or with all their spans and relations.
+
+        Of the latter every span is paired with every other one; pairs that are not related have the label `none` of the
+        settings, "no_relation" where it is not said; without such a label they are left out.
+        """
+        if not is_joint(path):
+            return read_relations(path, min_classes=min_classes)
+        none = "no_relation" if self.settings.none is None else self.settings.none
+        examples, problems = read_joint(path)
+        pairs = pairs_of(examples, none=none)
+        check_classes(path, {pair.relation for pair in pairs.examples}, len(pairs.examples), min_classes)
+        placed = [problem._replace(where=f"{path}: {problem.where}") for problem in pairs.problems]
+        return Labelled(pairs.examples, [*problems, *placed])
 
     def gold(self, example: RelationExample) -> Sequence[str]:
         """Return the example's relation."""

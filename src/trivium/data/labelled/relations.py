@@ -1,7 +1,8 @@
 """Relations between two spans of a text: one a row, or all of a text together."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, permutations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,6 +107,36 @@ def read_joint(path: Path, *, min_classes: int = 1, strict: bool = False) -> Lab
         raise DataError(f"{path}: no usable relations of {min_classes} classes. First: {problems[0]}")
     check_classes(path, classes, len(examples), min_classes)
     return result
+
+
+def is_joint(path: Path) -> bool:
+    """Say whether a file has all spans and relations of a text in a row, by its first; raise DataError as they do."""
+    content = read_text(path)
+    return is_json(path, content) and any("relations" in row for _, row in islice(json_rows(path, content), 1))
+
+
+def pairs_of(examples: Sequence[JointExample], *, none: str) -> Labelled[RelationExample]:
+    """Return each span of a text with each other one as a pair, in order, and the relations that pairs cannot say.
+
+    Of several relations of one span to another the first is taken; one of a span to itself is none of a pair.
+
+    Args:
+        examples: texts with their spans and relations.
+        none: the relation of those that have none; "" = they are left out.
+    """
+    pairs: list[RelationExample] = []
+    problems: list[Problem] = []
+    for number, (text, spans, relations) in enumerate(examples, start=1):
+        named: dict[tuple[int, int], str] = {}
+        for head, tail, label in relations:
+            if head == tail or named.setdefault((head, tail), label) != label:
+                why = "of a span to itself" if head == tail else f"of spans that are related by `{named[head, tail]}`"
+                problems.append(Problem(f"example {number}", f"left out: the relation `{shown(label)}` {why}."))
+        for head, tail in permutations(range(len(spans)), 2):
+            label = named.get((head, tail), none)
+            if label:
+                pairs.append(RelationExample(text, spans[head], spans[tail], label))
+    return Labelled(pairs, problems)
 
 
 def _json_pairs(path: Path, content: str, problems: list[Problem]) -> Iterator[RelationExample]:
