@@ -62,7 +62,8 @@ class Relate:
     or punctuation where a foreign vocabulary has none (see `markers.markers_of`), so that no vocabulary grows. The head
     of the network sees the states at both markers side by side: at those before the spans (Baldini Soares et al. 2019),
     or, in a model that reads from left to right and has seen neither span there, at those behind them, of which the
-    later one has seen both.
+    later one has seen both. (2,500 sentences of SemEval-2010 task 8, decoder-tiny from random weights, two seeds, macro
+    F1: 0.55 and 0.55 there, 0.49 and 0.51 at the last tokens, 0.48 and 0.49 at both markers repeated behind the text.)
 
     A text longer than a row is cut to what is around both spans (see `markers.shown_tokens`). Each pair is answered,
     so that coverage is 1; the metric `whole` is the share of pairs whose spans were read with all the text between
