@@ -315,7 +315,8 @@ def test_examples_in_memory_are_told_apart_too(tmp_path: Path) -> None:
 
 def test_in_memory_the_same_is_learned(files: Files, unbroken: Path) -> None:
     config, begin = finetune_config("label", LABEL), start()
-    train, valid = (build_task("label", ()).read(files[split], min_classes=1).examples for split in ("train", "valid"))
+    task = build_task("label", ())
+    train, valid = (task.read(files[split], min_classes=1).examples for split in ("train", "valid"))
     task = learned_task("label", train)
     fitted = fit(begin, task, task.encode(train, begin.reading()), task.encode(valid, begin.reading()), config)
     assert equal(parameters_of(fitted.tuned.model), parameters_of(load_tuned(unbroken).model))

@@ -22,7 +22,7 @@ def command(
             metavar="RUN|PRESET", help="A pretrained run or Hugging Face folder; a preset's name = from random weights."
         ),
     ],
-    task: Annotated[str, typer.Option(help="classify, multi_label, regress, label, spans, answer or embed.")],
+    task: Annotated[str, typer.Option(help="classify, multi_label, regress, label, spans, relate, answer or embed.")],
     train: Annotated[Path, typer.Option(help="Labelled file to learn from.")],
     valid: Annotated[Path, typer.Option(help="Labelled file that chooses the best epoch.")],
     out: Out,

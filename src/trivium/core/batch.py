@@ -60,7 +60,8 @@ class Batch:
         tokens_BL: int64, ids.
         layout: who sees whom.
         labels_BN: int64, what is to be predicted at each labelled place.
-        places_BN: int64, which place of the row each label belongs to.
+        places_BN: int64, which place of the row each label belongs to; [B, N * P] where an answer of a task is read off
+            P places, those of one answer side by side.
         weights_BN: float32, 1 where the label counts and 0 where the capacity N is not used.
         segments_BL: int64, token types (BERT's sentence A and B), or None.
         vectors: dense inputs in place of some tokens, or None.

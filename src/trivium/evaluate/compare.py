@@ -205,7 +205,7 @@ def _open(run: RunFiles) -> Opened:
         tuned = load_tuned(run.path)
         task, readout = tuned.task, tuned.task.readout
         key = f"{tuned.config.model_dump_json()} {task.name} {len(task.labels)} {readout.model_dump_json()}"
-        return Opened(key, Reader(tuned.model, tuned.config, readout), num_parameters(tuned.model))
+        return Opened(key, Reader(tuned.model, tuned.config, readout, task.num_places), num_parameters(tuned.model))
     saved = open_pretrained(run.folder, speaks=False)
     reader = network_reader(saved.network, saved.config)
     return Opened(saved.config.model_dump_json(), reader, num_parameters(saved.network))

@@ -29,6 +29,7 @@ class Reader(NamedTuple):
     forward: Callable[[Batch], Tensor]
     config: ModelConfig
     readout: ReadoutConfig = DEFAULT_READOUT  # what reads
+    num_places: int = 1  # that each answer is read off
 
 
 class Speed(NamedTuple):
@@ -60,8 +61,10 @@ def reading_speed(
     longest = min((reader.config.max_length for reader in readers), default=length)
     if not 1 <= length <= longest:
         raise ConfigError(f"speed is measured on texts of 1 to {longest} tokens (the models' length), found {length}.")
-    alone = [reading_batch(reader.config, [[length]], reader.readout) for reader in readers]
-    packed = [reading_batch(reader.config, _packed_lengths(length, rows), reader.readout) for reader in readers]
+    alone, packed = (
+        [reading_batch(each.config, lengths, each.readout, num_places=each.num_places) for each in readers]
+        for lengths in ([[length]], _packed_lengths(length, rows))
+    )
     progress = progress or Silent()
     progress.start("measure speed", _ROUNDS + _PACKED_ROUNDS, "rounds")
     with torch.inference_mode():
@@ -85,14 +88,19 @@ def reading_speed(
 
 
 def reading_batch(
-    config: ModelConfig, lengths: Sequence[Sequence[int]], readout: ReadoutConfig = DEFAULT_READOUT
+    config: ModelConfig,
+    lengths: Sequence[Sequence[int]],
+    readout: ReadoutConfig = DEFAULT_READOUT,
+    *,
+    num_places: int = 1,
 ) -> Batch:
-    """Return a batch to read: random tokens, with one labelled place a text.
+    """Return a batch to read: random tokens, with one answer a text.
 
     Args:
         config: says how many different tokens there are, and whether texts are read both ways.
         lengths: tokens of the texts in each row; all rows are as long as the longest.
         readout: says which stacks read.
+        num_places: that the answer for each text is read off.
     """
     rows, size = len(lengths), max(sum(row) for row in lengths)
     most = max(len(row) for row in lengths)
@@ -109,7 +117,7 @@ def reading_batch(
         tokens_BL=torch.from_numpy(tokens_BL),
         layout=layout(torch.from_numpy(document_BL), torch.from_numpy(positions_of(document_BL))),
         labels_BN=torch.zeros(rows, most, dtype=torch.int64),
-        places_BN=torch.from_numpy(places_BN),
+        places_BN=torch.from_numpy(places_BN.repeat(num_places, axis=1)),
         weights_BN=torch.from_numpy(weights_BN),
     )
     return read_again(batch, 0) if readout.stack == "writer" else batch

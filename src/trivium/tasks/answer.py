@@ -47,6 +47,7 @@ class Answer:
     readout: ReadoutConfig = DEFAULT_READOUT
     settings: AnswerSettings = ANSWER_SETTINGS
     threshold: float | Literal["open"] | None = None
+    num_places: ClassVar[int] = 1
     name: ClassVar[str] = "answer"
     is_chained: ClassVar[bool] = False
     chosen_by: ClassVar[str] = "f1"

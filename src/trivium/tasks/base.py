@@ -18,6 +18,7 @@ from trivium.data.labelled import (
     Labelled,
     MultiLabelExample,
     RegressionExample,
+    RelationExample,
     SimilarExample,
 )
 from trivium.data.tokenizer import Tokenizer
@@ -30,10 +31,18 @@ from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Scores
 from trivium.tasks.settings import TaskSettings
 
-Example = ClassifyExample | MultiLabelExample | RegressionExample | LabelExample | AnswerExample | SimilarExample
+Example = (
+    ClassifyExample
+    | MultiLabelExample
+    | RegressionExample
+    | LabelExample
+    | RelationExample
+    | AnswerExample
+    | SimilarExample
+)
 # What a user writes to be answered: a line of text, or what a line of JSON says.
 Unlabelled = str | Sequence[str] | Mapping[str, Any]
-# (hidden_BLD, batch) -> hidden_ND of the batch's labelled places, [B * N, D]
+# (hidden_BLD, batch) -> hidden_ND of the batch's answers, [B * N, D], or [B * N, P * D] where each reads P places
 Pick = Callable[[Tensor, Batch], Tensor]
 
 
@@ -91,6 +100,11 @@ class Task(Protocol):
     @property
     def is_chained(self) -> bool:
         """Whether how likely each label comes after each other is learned, see `LabelChain`."""
+        ...
+
+    @property
+    def num_places(self) -> int:
+        """Places that each answer is read off (P); the head sees their hidden states side by side."""
         ...
 
     @property

@@ -14,6 +14,7 @@ from trivium.data.labelled import (
     LabelExample,
     MultiLabelExample,
     RegressionExample,
+    RelationExample,
     SimilarExample,
     spans_of_tags,
 )
@@ -26,10 +27,12 @@ from trivium.tasks.embed import Embed, numbered
 from trivium.tasks.label import Label
 from trivium.tasks.metrics import Confusion, RankCorrelation, Regression
 from trivium.tasks.metrics import MultiLabel as LabelCounts
+from trivium.tasks.metrics import Relations as RelationCounts
 from trivium.tasks.metrics import Spans as SpanCounts
 from trivium.tasks.multi_label import MultiLabel
 from trivium.tasks.pair_scores import PairNumbers, Vectors, WordOverlap, correlations, found
 from trivium.tasks.regress import Regress
+from trivium.tasks.relate import Relate, relation_metrics
 from trivium.tasks.spans import Spans
 from trivium.tasks.texts import Texts
 
@@ -66,6 +69,8 @@ def baselines(task: Task, train: Sequence[Any], valid: Sequence[Any], test: Sequ
             return answer_baselines(train, test)
         case Embed():
             return embed_baselines(task, train, test)
+        case Relate():
+            return relate_baselines(task, train, valid, test)
         case _:
             return {}
 
@@ -80,11 +85,47 @@ def classify_baselines(
     right = [task.gold(example) for example in test]
     commonest = _commonest(example.label for example in train)
     rows: dict[str, Row] = {"majority": _row(task.labels, right, [[commonest]] * len(test))}
+    labels = [example.label for example in train], [example.label for example in valid]
+    terms = [_terms(each) for each in (train, valid, test)]
     try:
-        rows[TFIDF] = _row(task.labels, right, [[label] for label in _tfidf(train, valid, test)])
+        rows[TFIDF] = _row(task.labels, right, [[label] for label in _tfidf(terms[0], terms[1], terms[2], *labels)])
     except MissingExtra as missing:
         rows[TFIDF] = {"missing": str(missing)}
     return rows
+
+
+def relate_baselines(
+    task: Relate,
+    train: Sequence[RelationExample],
+    valid: Sequence[RelationExample],
+    test: Sequence[RelationExample],
+) -> dict[str, Row]:
+    """Return the metrics of the most frequent relation, and of logistic regression on TF-IDF of `relation_terms`."""
+    labels = [example.relation for example in train], [example.relation for example in valid]
+    right = [example.relation for example in test]
+    rows: dict[str, Row] = {"majority": _relation_row(task, right, [_commonest(labels[0])] * len(test))}
+    terms = [[relation_terms(example) for example in each] for each in (train, valid, test)]
+    try:
+        rows[TFIDF] = _relation_row(task, right, _tfidf(terms[0], terms[1], terms[2], *labels))
+    except MissingExtra as missing:
+        rows[TFIDF] = {"missing": str(missing)}
+    return rows
+
+
+def relation_terms(example: RelationExample) -> list[str]:
+    """Return what a pair of spans is known by: words and pairs of words between them, words and type of each span.
+
+    Which of the spans comes first is said, and the words between say it too: they mean the opposite the other way
+    round.
+    """
+    head, tail = example.head, example.tail
+    order = "forwards" if head[:2] <= tail[:2] else "backwards"
+    between = example.text[min(head.end, tail.end) : max(head.start, tail.start)]
+    terms = [order, f"{order} types: {head.label} {tail.label}"]
+    for role, span in (("head", head), ("tail", tail)):
+        terms += [f"{role}: {word}" for word in split_all(example.text[span.start : span.end])]
+        terms.append(f"{role} type: {span.label}")
+    return terms + [f"{order}: {gram}" for gram in _grams(between)]
 
 
 def label_baselines(task: Label, train: Sequence[LabelExample], test: Sequence[LabelExample]) -> dict[str, Row]:
@@ -125,7 +166,7 @@ def multi_label_baselines(
 
     rows: dict[str, Row] = {"majority": row(np.broadcast_to(right_EC.mean(axis=0) > 0.5, test_EC.shape))}
     try:
-        features, test_features = _features(train, test)
+        features, test_features = _features(_terms(train), _terms(test))
         rows[TFIDF] = row(np.stack([_separated(features, y, test_features) for y in right_EC.T], axis=1))
     except MissingExtra as missing:
         rows[TFIDF] = {"missing": str(missing)}
@@ -144,7 +185,7 @@ def regress_baselines(train: Sequence[RegressionExample], test: Sequence[Regress
 
     rows: dict[str, Row] = {"mean": row(np.full(len(test), values.mean()))}
     try:
-        features, test_features = _features(train, test)
+        features, test_features = _features(_terms(train), _terms(test))
         from sklearn.linear_model import Ridge
 
         rows[RIDGE] = row(Ridge().fit(features, values).predict(test_features))
@@ -205,19 +246,27 @@ def split_all(text: str) -> list[str]:
 
 
 def _tfidf(
-    train: Sequence[ClassifyExample], valid: Sequence[ClassifyExample], test: Sequence[ClassifyExample]
+    train: Sequence[Sequence[str]],
+    valid: Sequence[Sequence[str]],
+    test: Sequence[Sequence[str]],
+    train_labels: Sequence[str],
+    valid_labels: Sequence[str],
 ) -> list[str]:
-    """Return the class that logistic regression gives each test text; its penalty is chosen on `valid`."""
-    if len({example.label for example in train}) < 2:
-        return [train[0].label] * len(test)
+    """Return the class that logistic regression gives each test example; its penalty is chosen on `valid`.
+
+    Args:
+        train, valid, test: the terms of each example.
+        train_labels, valid_labels: the classes of each example.
+    """
+    if len(set(train_labels)) < 2:
+        return [train_labels[0]] * len(test)
     features, valid_features, test_features = _features(train, valid, test)
     from sklearn.linear_model import LogisticRegression
 
-    right = [example.label for example in valid]
     best = (-1.0, None)
     for strength in _STRENGTHS:
-        model = LogisticRegression(C=strength, max_iter=1000).fit(features, [example.label for example in train])
-        accuracy = float(np.mean(model.predict(valid_features) == np.array(right)))
+        model = LogisticRegression(C=strength, max_iter=1000).fit(features, train_labels)
+        accuracy = float(np.mean(model.predict(valid_features) == np.array(valid_labels)))
         if accuracy > best[0]:
             best = (accuracy, model)
     if best[1] is None:
@@ -225,17 +274,20 @@ def _tfidf(
     return [str(label) for label in best[1].predict(test_features)]
 
 
-def _features(*splits: Sequence[Texts]) -> list[Any]:
-    """Return TF-IDF of words and word pairs of each split, as the first of them has it; raise MissingExtra."""
+def _features(*splits: Sequence[Sequence[str]]) -> list[Any]:
+    """Return TF-IDF of the terms of each split, as the first of them has it; raise MissingExtra."""
     try:
         from sklearn.feature_extraction.text import TfidfVectorizer
     except ImportError:
         raise MissingExtra("scikit-learn", "baselines", "the TF-IDF baseline") from None
-    vectoriser = TfidfVectorizer(analyzer=_grams, sublinear_tf=True)
-    return [
-        vectoriser.fit_transform(map(_whole, splits[0])),
-        *(vectoriser.transform(map(_whole, s)) for s in splits[1:]),
-    ]
+    vectoriser = TfidfVectorizer(analyzer=list, sublinear_tf=True)
+    first, *others = splits
+    return [vectoriser.fit_transform(first), *map(vectoriser.transform, others)]
+
+
+def _terms(examples: Sequence[Texts]) -> list[list[str]]:
+    """Return the words and word pairs of each text."""
+    return [_grams(_whole(example)) for example in examples]
 
 
 def _separated(features: Any, right_E: np.ndarray, test_features: Any) -> np.ndarray:
@@ -272,6 +324,12 @@ def _row(labels: Sequence[str], right: Sequence[Sequence[str]], given: Sequence[
     for right_A, given_A in zip(right, given, strict=True):
         confusion.add(class_numbers(right_A, labels), class_numbers(given_A, labels))
     return dict(confusion.metrics())
+
+
+def _relation_row(task: Relate, right: Sequence[str], given: Sequence[str]) -> Row:
+    relations = RelationCounts(task.settings.none or "")
+    relations.add(right, given)
+    return dict(relation_metrics(relations))
 
 
 def _commonest(labels: Any) -> str:

@@ -9,7 +9,7 @@ from torch import nn
 
 from trivium.core.errors import ConfigError, nearest
 from trivium.core.random import Key
-from trivium.data.labelled import AnswerExample, LabelExample, text_of
+from trivium.data.labelled import AnswerExample, LabelExample, RelationExample, text_of
 from trivium.hub.families import usual_readout
 from trivium.hub.family import HeadKind
 from trivium.model.build import build_network, build_readout, choose_kernel
@@ -25,6 +25,7 @@ from trivium.tasks.embed import Embed
 from trivium.tasks.label import Label
 from trivium.tasks.multi_label import MultiLabel
 from trivium.tasks.regress import Regress
+from trivium.tasks.relate import Relate
 from trivium.tasks.settings import TASKS, task_settings
 from trivium.tasks.spans import Spans
 
@@ -64,6 +65,8 @@ def build_task(
             return Label(tuple(labels), **given)
         case "spans":
             return Spans(tuple(labels), **given)
+        case "relate":
+            return Relate(tuple(labels), **given)
         case "answer":
             return Answer(**given)
         case "embed":
@@ -94,7 +97,7 @@ def head_kind(name: str) -> HeadKind:
             return "label"
         case "answer":
             return "answer"
-        case "embed":
+        case "relate" | "embed":
             return "none"
         case _:
             raise ConfigError(f"`{name}` is no task.{nearest(name, list(TASKS))}")
@@ -157,7 +160,13 @@ def build_head(task: Task, config: ModelConfig, *, dropout: float) -> Readout | 
     """Return the head of a task, its parameters not yet drawn; the identity where what is picked is the answer."""
     if not task.num_outputs:
         return nn.Identity()
-    return build_readout(task.readout, hidden_size=config.hidden_size, num_classes=task.num_outputs, dropout=dropout)
+    return build_readout(
+        task.readout,
+        hidden_size=config.hidden_size,
+        num_classes=task.num_outputs,
+        dropout=dropout,
+        num_places=task.num_places,
+    )
 
 
 def texts_of(examples: Sequence[Example]) -> list[str]:
@@ -172,5 +181,7 @@ def _text(example: Example) -> str:
             return text_of(example)[0]
         case AnswerExample():
             return example.question
+        case RelationExample():
+            return example.text
         case _:
             return " ".join(filter(None, (example.text, example.text_pair)))

@@ -43,6 +43,7 @@ class Classify:
     name: ClassVar[str] = "classify"
     is_chained: ClassVar[bool] = False
     chosen_by: ClassVar[str] = "accuracy"
+    num_places: ClassVar[int] = 1
 
     @property
     def num_outputs(self) -> int:

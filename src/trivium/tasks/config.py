@@ -31,15 +31,14 @@ class FinetuneConfig(Config):
     """Everything a fine-tuning run depends on besides the files and the weights it names.
 
     `rows` is the most a step has: the packed rows of an epoch are spread evenly over its steps. `row_length` None =
-    that of the pretraining run; `readout` None = that of transformers for this architecture, so that the result can
-    be exported, or the mean of a text where it has none that the reading stack is enough for. Training ends after
-    `epochs`, after `max_steps` when they are fewer, or when `patience` epochs in a row were no better than one
-    before. The learning rate is for networks of a few hundred hidden units; one of 768 wants 2e-5 to 5e-5 (Devlin
-    et al. 2019, A.3). `layer_decay` and `unfreezing` None: all layers learn alike, from the first step on. A
-    checkpoint is written at the end of each epoch and, within one, every `checkpoint_steps` from its beginning;
-    None = a tenth of the run. Of updates that are not finite `max_skipped` in a row are borne. `steps`, how many
-    there are, follows from the rest; it and what is said of files and weights are written when the run begins,
-    whatever was there before.
+    that of the pretraining run; `readout` None = that of transformers for this architecture, so that the result
+    can be exported, or the mean of a text where it has none that the reading stack is enough for. Training ends after
+    `epochs`, after `max_steps` when they are fewer, or when `patience` epochs in a row were no better than one before.
+    The learning rate is for networks of a few hundred hidden units; one of 768 wants 2e-5 to 5e-5 (Devlin et al. 2019,
+    A.3). `layer_decay` and `unfreezing` None: all layers learn alike, from the first step on. A checkpoint is written
+    at the end of each epoch and, within one, every `checkpoint_steps` from its beginning; None = a tenth of the run. Of
+    updates that are not finite `max_skipped` in a row are borne. `steps`, how many there are, follows from the rest; it
+    and what is said of files and weights are written when the run begins, whatever was there before.
     """
 
     task: str

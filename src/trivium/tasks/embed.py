@@ -44,6 +44,7 @@ class Embed:
     settings: EmbedSettings = EMBED_SETTINGS
     lowest: float | None = None
     highest: float | None = None
+    num_places: ClassVar[int] = 1
     name: ClassVar[str] = "embed"
     is_chained: ClassVar[bool] = False
     labels: ClassVar[tuple[str, ...]] = ()

@@ -111,6 +111,8 @@ def _opened(path: Path) -> _Material:
                 tuned.config, reading_network(tuned), tuned.reading.tokenizer, "none", None, (), task.name, tuned
             )
         head = head_kind(task.name)
+        if head == "none":
+            raise HubError(f"{path}: transformers has no model with a head for `{task.name}`; it is used with trivium.")
         if isinstance(task, Regress):
             _in_own_unit(tuned.model, task)
         labels = task.labels or ("number",) * task.num_outputs

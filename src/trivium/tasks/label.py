@@ -46,6 +46,7 @@ class Label:
     name: ClassVar[str] = "label"
     is_chained: ClassVar[bool] = False
     chosen_by: ClassVar[str] = "accuracy"
+    num_places: ClassVar[int] = 1
 
     @property
     def num_outputs(self) -> int:

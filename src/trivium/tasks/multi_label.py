@@ -40,6 +40,7 @@ class MultiLabel:
     labels: tuple[str, ...]
     readout: ReadoutConfig = DEFAULT_READOUT
     settings: TextSettings = TEXT_SETTINGS
+    num_places: ClassVar[int] = 1
     name: ClassVar[str] = "multi_label"
     is_chained: ClassVar[bool] = False
     chosen_by: ClassVar[str] = "micro_f1"

@@ -1,7 +1,8 @@
 """Labelled examples as pieces of tokens: windows over what is longer than a row, packed rows, batches by step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +31,7 @@ class Piece(NamedTuple):
     """What one window shows of an example, and which of the example's answers are given there."""
 
     tokens_L: np.ndarray  # int64, at least one, what the tokenizer's frame adds included
-    places_N: np.ndarray  # int64, where in the piece an answer is given
+    places_N: np.ndarray  # int64, where in the piece an answer is given; [N, P] where it is read off P places
     classes_N: np.ndarray  # int64, the right answer there, 0 where it is not known
     answers_N: np.ndarray  # int64, which of the example's answers it is
     example: int
@@ -47,6 +48,8 @@ class Encoded(NamedTuple):
     reading: Reading
     asked: Sequence[Any] = ()  # what each example asks, of tasks whose answers are text
     said: tuple[str, ...] = ()  # what of the examples cannot be answered right, for eyes
+    # What is known of how the examples are read before any is answered; shown among the metrics.
+    measured: Mapping[str, float] = MappingProxyType({})
 
     @property
     def num_answers(self) -> int:
@@ -110,7 +113,9 @@ def pack(rows: Sequence[Sequence[Piece]], reading: Reading, *, num_rows: int, ca
     tokens_BL = np.full((num_rows, reading.row_length), reading.tokenizer.special.pad, dtype=np.int64)
     document_BL = np.full(tokens_BL.shape, -1, dtype=np.int32)
     segments_BL = np.zeros_like(tokens_BL) if reading.segments and reading.tokenizer.frame.has_segments else None
-    places_BN, labels_BN, answer_BN = (np.zeros((num_rows, capacity), dtype=np.int64) for _ in range(3))
+    labels_BN, answer_BN = (np.zeros((num_rows, capacity), dtype=np.int64) for _ in range(2))
+    num_places = next((places_of(piece).shape[1] for row in rows for piece in row), 1)
+    places_BNP = np.zeros((num_rows, capacity, num_places), dtype=np.int64)
     weights_BN = np.zeros((num_rows, capacity), dtype=np.float32)
     example_BN = np.full((num_rows, capacity), -1, dtype=np.int64)
     targets = next((piece.targets_NC for row in rows for piece in row), None)
@@ -123,7 +128,7 @@ def pack(rows: Sequence[Sequence[Piece]], reading: Reading, *, num_rows: int, ca
             if segments_BL is not None and piece.segments_L is not None:
                 segments_BL[b, place] = piece.segments_L
             answers = slice(given, given + len(piece.places_N))
-            places_BN[b, answers] = piece.places_N + filled
+            places_BNP[b, answers] = places_of(piece) + filled
             labels_BN[b, answers], weights_BN[b, answers] = piece.classes_N, piece.weight
             if targets_BNC is not None:
                 targets_BNC[b, answers] = piece.targets_NC
@@ -135,7 +140,7 @@ def pack(rows: Sequence[Sequence[Piece]], reading: Reading, *, num_rows: int, ca
         tokens_BL=torch.from_numpy(tokens_BL),
         layout=layout(document, position),
         labels_BN=torch.from_numpy(labels_BN),
-        places_BN=torch.from_numpy(places_BN),
+        places_BN=torch.from_numpy(places_BNP).flatten(1),
         weights_BN=torch.from_numpy(weights_BN),
         segments_BL=None if segments_BL is None else torch.from_numpy(segments_BL),
         targets_BNC=None if targets_BNC is None else torch.from_numpy(targets_BNC),
@@ -143,6 +148,11 @@ def pack(rows: Sequence[Sequence[Piece]], reading: Reading, *, num_rows: int, ca
     if reading.again:
         batch = read_again(batch, reading.tokenizer.special.bos)
     return Packed(batch, example_BN, answer_BN)
+
+
+def places_of(piece: Piece) -> np.ndarray:
+    """Return the places that each answer of a piece is read off, int64 [N, P]."""
+    return piece.places_N if piece.places_N.ndim == 2 else piece.places_N[:, None]
 
 
 def row_capacity(pieces: Sequence[Piece], row_length: int) -> int:

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from trivium.tasks.base import Unlabelled
+from trivium.core.errors import DataError
+from trivium.tasks.base import Example, Task, Unlabelled
 from trivium.tasks.folder import TunedModel
 
 _TEXTS = 64  # read before the first is answered
@@ -14,21 +15,28 @@ def predict_texts(tuned: TunedModel, texts: Iterable[Unlabelled]) -> Iterator[di
     """Yield the model's answer to each text, in the order of the texts.
 
     classify gives `{"text", "label", "probabilities"}` (and `text_pair` where there is one), label `{"tokens",
-    "labels"}`; answer `{"question", "answer", "start", "end", "score", "others"}`, where start and end are characters
-    of the context (None where the answer is that there is none), and the others are the next best ones. Texts are read
-    a few dozen at a time, however many there are.
+    "labels"}`; relate `{"text", "head", "tail", "relation", "probabilities"}`; answer `{"question", "answer", "start",
+    "end", "score", "others"}`, where start and end are characters of the context (None where the answer is that there
+    is none), and the others are the next best ones. Texts are read a few dozen at a time, however many there are.
 
     Args:
         tuned: the fine-tuned model.
         texts: for classify, strings or lists of a text and its pair; for label, strings (cut into words by white
-            space, or by Unicode's rules where there is none) or lists of words; for answer, objects of a question and a
-            context, or lines of JSON that are.
+            space, or by Unicode's rules where there is none) or lists of words; for relate, objects with `text`, `head`
+            and `tail`, or strings of JSON that are such.
 
     Raises:
-        DataError: a text that is not of the task.
+        DataError: a text that is not of the task, with its number.
     """
-    task, remaining = tuned.task, iter(texts)
+    task, remaining = tuned.task, iter(enumerate(texts, start=1))
     while taken := list(islice(remaining, _TEXTS)):
-        examples = [task.unlabelled(text) for text in taken]
+        examples = [_example(task, number, text) for number, text in taken]
         encoded = task.encode(examples, tuned.reading, known=False)
         yield from task.answered(tuned.model, examples, encoded)
+
+
+def _example(task: Task, number: int, text: Unlabelled) -> Example:
+    try:
+        return task.unlabelled(text)
+    except DataError as error:
+        raise DataError(f"text {number}: {error}") from None

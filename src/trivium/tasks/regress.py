@@ -42,6 +42,7 @@ class Regress:
     settings: TextSettings = TEXT_SETTINGS
     centre: float = 0.0
     spread: float = 1.0
+    num_places: ClassVar[int] = 1
     name: ClassVar[str] = "regress"
     is_chained: ClassVar[bool] = False
     chosen_by: ClassVar[str] = "pearson"

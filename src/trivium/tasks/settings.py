@@ -9,7 +9,7 @@ from trivium.core.config import Config, parse
 from trivium.core.errors import ConfigError, nearest
 from trivium.data.labelled import ClassifyColumns, Scheme, TokenColumns
 
-TASKS = ("classify", "multi_label", "regress", "label", "spans", "answer", "embed")
+TASKS = ("classify", "multi_label", "regress", "label", "spans", "relate", "answer", "embed")
 
 
 class TextSettings(Config):
@@ -35,6 +35,16 @@ class SpanSettings(WordSettings):
 
     scheme: Scheme | None = None
     chain: Literal["free", "trained"] = "free"
+
+
+class RelateSettings(Config):
+    """Of the task that relates spans.
+
+    `none` is the label that says that there is no relation; it is not scored. None = recognised by its name
+    (no_relation, NA, Other ...); "" = there is no such label.
+    """
+
+    none: str | None = None
 
 
 class AnswerSettings(Config):
@@ -65,8 +75,8 @@ class EmbedSettings(Config):
 
 
 TEXT_SETTINGS, WORD_SETTINGS, SPAN_SETTINGS = TextSettings(), WordSettings(), SpanSettings()
-ANSWER_SETTINGS, EMBED_SETTINGS = AnswerSettings(), EmbedSettings()
-TaskSettings = TextSettings | WordSettings | SpanSettings | AnswerSettings | EmbedSettings
+RELATE_SETTINGS, ANSWER_SETTINGS, EMBED_SETTINGS = RelateSettings(), AnswerSettings(), EmbedSettings()
+TaskSettings = TextSettings | WordSettings | SpanSettings | RelateSettings | AnswerSettings | EmbedSettings
 
 
 def task_settings(task: str, tree: Mapping[str, Any]) -> TaskSettings:
@@ -82,6 +92,8 @@ def task_settings(task: str, tree: Mapping[str, Any]) -> TaskSettings:
             return parse(WordSettings, tree, f"settings of {task}")
         case "spans":
             return parse(SpanSettings, tree, f"settings of {task}")
+        case "relate":
+            return parse(RelateSettings, tree, f"settings of {task}")
         case "answer":
             return parse(AnswerSettings, tree, f"settings of {task}")
         case "embed":

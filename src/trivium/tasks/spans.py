@@ -51,6 +51,7 @@ class Spans:
     readout: ReadoutConfig = DEFAULT_READOUT
     settings: SpanSettings = SPAN_SETTINGS
     words: Label = field(init=False, repr=False)
+    num_places: ClassVar[int] = 1
     name: ClassVar[str] = "spans"
     chosen_by: ClassVar[str] = "f1"
 

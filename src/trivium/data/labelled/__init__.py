@@ -12,7 +12,7 @@ from trivium.data.labelled.classify import (
 )
 from trivium.data.labelled.conllu import ABSENT, read_conllu
 from trivium.data.labelled.dialogues import DialogueExample, read_dialogues, turn_pairs
-from trivium.data.labelled.files import write_jsonl
+from trivium.data.labelled.files import json_line, write_jsonl
 from trivium.data.labelled.label import (
     Entities,
     LabelExample,
@@ -24,7 +24,16 @@ from trivium.data.labelled.label import (
 )
 from trivium.data.labelled.pairs import PairColumns, PairExample, read_mails, read_pairs
 from trivium.data.labelled.problems import Labelled, Problem
-from trivium.data.labelled.relations import JointExample, Relation, RelationExample, read_joint, read_relations
+from trivium.data.labelled.relations import (
+    JointExample,
+    Relation,
+    RelationExample,
+    is_joint,
+    pairs_of,
+    read_joint,
+    read_relations,
+    unlabelled_relation,
+)
 from trivium.data.labelled.similar import SimilarExample, read_similar
 from trivium.data.labelled.span_words import LeftOut, label_examples, words_of
 from trivium.data.labelled.spans import Span, SpanExample, read_spans
@@ -65,8 +74,11 @@ __all__ = [
     "UNSCORED",
     "detect_scheme",
     "is_word_file",
+    "is_joint",
+    "json_line",
     "label_examples",
     "malformed",
+    "pairs_of",
     "read_answers",
     "read_classify",
     "read_conllu",
@@ -82,10 +94,12 @@ __all__ = [
     "read_similar",
     "read_spans",
     "spans_of_tags",
+    "summed_up",
     "tags_of_spans",
     "text_of",
     "to_bio",
     "turn_pairs",
+    "unlabelled_relation",
     "words_of",
     "write_jsonl",
 ]

@@ -1,11 +1,13 @@
 """Examples, and beside them what of a file was mended or left out: nothing is lost in silence."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 from trivium.core.errors import DataError
 
 E = TypeVar("E")
+_SHOWN = 3  # problems, in one line
 
 
 class Problem(NamedTuple):
@@ -23,6 +25,15 @@ class Labelled(NamedTuple, Generic[E]):
 
     examples: list[E]
     problems: list[Problem]
+
+
+def summed_up(problems: Sequence[Problem]) -> str:
+    """Return how many problems there are, and the first few of them, as one line; "" when there are none."""
+    if not problems:
+        return ""
+    more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return f"{count} in what is labelled: {'; '.join(str(each).rstrip('.') for each in problems[:_SHOWN])}{more}."
 
 
 def checked(path: Path, examples: list[E], problems: list[Problem], *, strict: bool) -> Labelled[E]:

@@ -1,7 +1,8 @@
 """Relations between two spans of a text: one a row, or all of a text together."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, permutations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,6 +69,20 @@ def read_relations(path: Path, *, min_classes: int = 2, strict: bool = False) ->
     return result
 
 
+def unlabelled_relation(row: Mapping[str, Any], where: str) -> RelationExample:
+    """Return a row with `text`, `head` and `tail` as an example whose relation is not known, "".
+
+    Args:
+        row: as `read_relations` describes it; other columns are not looked at.
+        where: it stands, for messages.
+
+    Raises:
+        DataError: a column that is missing or of another kind, or a span that does not fit the text.
+    """
+    text, head, tail = _pair(row, where)
+    return RelationExample(text, _fitting(head, f"{where}: `head`"), _fitting(tail, f"{where}: `tail`"), "")
+
+
 def read_joint(path: Path, *, min_classes: int = 1, strict: bool = False) -> Labelled[JointExample]:
     """Read texts with all their spans and relations, from JSON lines or one JSON list.
 
@@ -94,17 +109,61 @@ def read_joint(path: Path, *, min_classes: int = 1, strict: bool = False) -> Lab
     return result
 
 
+def is_joint(path: Path) -> bool:
+    """Say whether a file has all spans and relations of a text in a row, by its first; raise DataError as they do."""
+    content = read_text(path)
+    return is_json(path, content) and any("relations" in row for _, row in islice(json_rows(path, content), 1))
+
+
+def pairs_of(examples: Sequence[JointExample], *, none: str) -> Labelled[RelationExample]:
+    """Return each span of a text with each other one as a pair, in order, and the relations that pairs cannot say.
+
+    Of several relations of one span to another the first is taken; one of a span to itself is none of a pair.
+
+    Args:
+        examples: texts with their spans and relations.
+        none: the relation of those that have none; "" = they are left out.
+    """
+    pairs: list[RelationExample] = []
+    problems: list[Problem] = []
+    for number, (text, spans, relations) in enumerate(examples, start=1):
+        named: dict[tuple[int, int], str] = {}
+        for head, tail, label in relations:
+            if head == tail or named.setdefault((head, tail), label) != label:
+                why = "of a span to itself" if head == tail else f"of spans that are related by `{named[head, tail]}`"
+                problems.append(Problem(f"example {number}", f"left out: the relation `{shown(label)}` {why}."))
+        for head, tail in permutations(range(len(spans)), 2):
+            label = named.get((head, tail), none)
+            if label:
+                pairs.append(RelationExample(text, spans[head], spans[tail], label))
+    return Labelled(pairs, problems)
+
+
 def _json_pairs(path: Path, content: str, problems: list[Problem]) -> Iterator[RelationExample]:
     for where, row in json_rows(path, content):
         check_columns(where, ("text", "head", "tail", "relation"), row)
-        text = string(row["text"], f"{where}: `text`")
         relation = string(row["relation"], f"{where}: `relation`").strip()
-        head, tail = (placed(text, mark(row[name], f"{where}: `{name}`"), where) for name in ("head", "tail"))
+        text, head, tail = _pair(row, where)
         match head, tail:
             case Span(), Span():
                 yield RelationExample(text, head, tail, relation)
             case _:
                 problems += [each for each in (head, tail) if isinstance(each, Problem)]
+
+
+def _pair(row: Mapping[str, Any], where: str) -> tuple[str, Span | Problem, Span | Problem]:
+    """Return the text of a row and its two spans, or what is wrong with them."""
+    check_columns(where, ("text", "head", "tail"), row)
+    text = string(row["text"], f"{where}: `text`")
+    head, tail = (placed(text, mark(row[name], f"{where}: `{name}`"), where) for name in ("head", "tail"))
+    return text, head, tail
+
+
+def _fitting(found: Span | Problem, where: str) -> Span:
+    """Return a span; raise DataError when there is a problem instead."""
+    if isinstance(found, Problem):
+        raise DataError(f"{where}: {found.message.removeprefix('left out: ')}")
+    return found
 
 
 def _semeval(path: Path, content: str) -> Iterator[RelationExample]:

@@ -61,7 +61,9 @@ def build_network(
                 assert_never(config.family)
 
 
-def build_readout(config: ReadoutConfig, *, hidden_size: int, num_classes: int, dropout: float) -> Readout:
+def build_readout(
+    config: ReadoutConfig, *, hidden_size: int, num_classes: int, dropout: float, num_places: int = 1
+) -> Readout:
     """Return the head of a task, its parameters not yet initialised.
 
     Args:
@@ -69,11 +71,13 @@ def build_readout(config: ReadoutConfig, *, hidden_size: int, num_classes: int, 
         hidden_size: D.
         num_classes: C.
         dropout: before the projection.
+        num_places: P, of whose hidden states it sees those of one answer side by side, [N, P * D].
     """
+    size = num_places * hidden_size
     return Readout(
-        transform=_build_transform(config.transform, hidden_size, hidden_size),
+        transform=_build_transform(config.transform, size, size),
         dropout=build_dropout(dropout),
-        projection=nn.Linear(hidden_size, num_classes, bias=config.bias),
+        projection=nn.Linear(size, num_classes, bias=config.bias),
     )
 
 
