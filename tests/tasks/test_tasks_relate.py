@@ -199,8 +199,8 @@ def test_the_label_of_no_relation_is_known_by_its_name(labels: list[str], none: 
 
 def test_settings_of_the_task_are_for_the_task() -> None:
     assert finetune_config("relate", ["settings.none=Other"]).settings == {"none": "Other"}
-    with pytest.raises(ConfigError, match="`relate` is for the task of this name, found: classify"):
-        finetune_config("classify", ["relate.none=Other"])
+    with pytest.raises(ConfigError, match=r"settings of classify.*none"):
+        finetune_config("classify", ["settings.none=Other"])
 
 
 def test_baselines_know_the_types_the_words_and_the_order() -> None:

@@ -88,6 +88,7 @@ def test_nothing_is_found_before_step_0(name: str, data: dict[str, PreparedData]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", GOOD)
 def test_nothing_is_warned_of_on_the_way(name: str, data: dict[str, PreparedData], tmp_path: Path) -> None:
     text, config = GOOD[name]

@@ -157,7 +157,7 @@ def choose_yardstick(groups: Sequence[Group]) -> Yardstick:
     split = "test" if all(metrics_of(table(run.results, "test")) for run in runs) else "valid"
     scores = [metrics_of(table(run.results, split)) for run in runs]
     common = [name for name in scores[0] if all(name in each for each in scores)]
-    metric = main_metric(common)
+    metric = main_metric(common, (runs[0].results or {}).get("chosen_by"))
     tasks = sorted({run.task for run in runs})
     note = ""
     if len(tasks) > 1:

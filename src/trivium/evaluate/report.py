@@ -104,7 +104,7 @@ def _verdict(files: RunFiles) -> list[str]:
         return [f"Not finished: {done}. The command that began it goes on with --resume."]
     split = "test" if subtree(files.results, "test") else "valid"
     scores = metrics_of(subtree(files.results, split))
-    metric = main_metric(list(scores))
+    metric = main_metric(list(scores), files.results.get("chosen_by"))
     if metric is None:
         return []
     text = metric_text(metric)
@@ -185,7 +185,8 @@ def _curves(files: RunFiles) -> Markup | None:
     )
     cards = [card(drawn, heading="Loss")]
     for split, lines in held_out.items():
-        metric = main_metric([name for name in metrics_of(lines[-1]) if name not in _NO_METRIC])
+        names = [name for name in metrics_of(lines[-1]) if name not in _NO_METRIC]
+        metric = main_metric(names, (files.results or {}).get("chosen_by"))
         if files.is_tuned and metric is not None:
             series = [Series(split, _curve(lines, metric), colour)]
             drawn = _small(series, metric, wide, height=_HEIGHT, text=metric_text(metric))

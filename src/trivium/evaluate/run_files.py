@@ -117,9 +117,14 @@ def metrics_of(values: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in values.items() if is_number(value)}
 
 
-def main_metric(names: list[str]) -> str | None:
-    """Return the metric that a run is judged by: accuracy where there is one, else the loss, else the first."""
-    return next((name for name in ("accuracy", "loss") if name in names), next(iter(names), None))
+def main_metric(names: list[str], chosen_by: object = None) -> str | None:
+    """Return the metric that a run is judged by: that of its task, else accuracy, else the loss, else the first.
+
+    Args:
+        names: of the metrics there are.
+        chosen_by: the task's, as the results of a fine-tuning run name it.
+    """
+    return next((name for name in (chosen_by, "accuracy", "loss") if name in names), next(iter(names), None))
 
 
 def lower_is_better(metric: str) -> bool:

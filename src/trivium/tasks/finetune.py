@@ -8,7 +8,7 @@ from trivium.core.config import parse, read_toml, write_toml
 from trivium.core.errors import ConfigError, Interrupted
 from trivium.core.files import alone, new_folder, refuse_existing, write_json, write_text
 from trivium.core.progress import Progress, Silent
-from trivium.data.labelled import Problem
+from trivium.data.labelled import Problem, summed_up
 from trivium.model.count import num_parameters
 from trivium.tasks.base import Example, Task
 from trivium.tasks.baselines import Row, baselines
@@ -35,7 +35,6 @@ from trivium.train.resume import newest_whole, require_same
 from trivium.train.signals import stop_signals
 from trivium.train.track import Tracker, followed
 
-_MOST_TOLD = 5  # problems of a file
 CONFIG, LOG, RESULTS = "config.toml", "log.jsonl", "results.json"
 # Settings that are written when a run begins: the fingerprints say whether they are the same.
 _GIVEN = ("start_from", "train", "valid", "test", "fingerprints", "steps")
@@ -193,10 +192,8 @@ def _finish(
 
 def tell(problems: Sequence[Problem], progress: Progress) -> None:
     """Say what of a file was mended or left out."""
-    for problem in problems[:_MOST_TOLD]:
-        progress.warn(str(problem))
-    if len(problems) > _MOST_TOLD:
-        progress.warn(f"... and {len(problems) - _MOST_TOLD} more of the same file.")
+    if problems:
+        progress.warn(summed_up(problems))
 
 
 def _read(config: FinetuneConfig, train: Source, valid: Source, test: Source | None, progress: Progress) -> _Material:

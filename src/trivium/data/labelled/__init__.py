@@ -23,7 +23,7 @@ from trivium.data.labelled.label import (
     text_of,
 )
 from trivium.data.labelled.pairs import PairColumns, PairExample, read_mails, read_pairs
-from trivium.data.labelled.problems import Labelled, Problem
+from trivium.data.labelled.problems import Labelled, Problem, summed_up
 from trivium.data.labelled.relations import (
     JointExample,
     Relation,
