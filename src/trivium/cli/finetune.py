@@ -9,6 +9,7 @@ from trivium.cli.options import Json, Out, Quiet, Set, Track
 
 if TYPE_CHECKING:
     from trivium.data.tokenizer import Tokenizer
+    from trivium.tasks.config import FinetuneConfig
     from trivium.tasks.start import Start
 
 _TRAINED_VOCABULARY = 4096
@@ -21,8 +22,8 @@ def command(
             metavar="RUN|PRESET", help="A pretrained run or Hugging Face folder; a preset's name = from random weights."
         ),
     ],
-    task: Annotated[str, typer.Option(help="classify or label.")],
-    train: Annotated[Path, typer.Option(help="Labelled file to learn from.")],
+    task: Annotated[str, typer.Option(help="classify, label or write.")],
+    train: Annotated[Path, typer.Option(help="Labelled file to learn from; of `write` also a folder of mails.")],
     valid: Annotated[Path, typer.Option(help="Labelled file that chooses the best epoch.")],
     out: Out,
     test: Annotated[Path | None, typer.Option(help="Labelled file that is scored once, at the end.")] = None,
@@ -60,7 +61,7 @@ def command(
     trackers = open_trackers(track or [])
     if not resume:
         refuse_existing(out)
-    begin = _start(start, tokenizer, task, train)
+    begin = _start(start, tokenizer, config, train)
     with shown(quiet=quiet) as progress:
         results = finetune(
             begin,
@@ -81,7 +82,7 @@ def command(
     typer.echo(f"`trivium predict {out} TEXT` uses it; `trivium report {out}` draws it.")
 
 
-def _start(start: str, tokenizer: Path | None, task: str, train: Path) -> "Start":
+def _start(start: str, tokenizer: Path | None, config: "FinetuneConfig", train: Path) -> "Start":
     """Open the run, or draw a preset for the tokenizer named or for one made from the training texts."""
     from trivium.cli.locate import located
     from trivium.core.errors import ConfigError, nearest
@@ -91,7 +92,7 @@ def _start(start: str, tokenizer: Path | None, task: str, train: Path) -> "Start
     if start in PRESETS and Path(start).is_dir():
         raise ConfigError(f"`{start}` is a preset and a folder here; say ./{start} for the folder, or rename it.")
     if start in PRESETS:
-        return random_start(start, _tokenizer(tokenizer, task, train))
+        return random_start(start, _tokenizer(tokenizer, config, train))
     if not (Path(start).is_dir() or start.startswith("hf:")):
         raise ConfigError(f"{start}: no such run folder, and no preset of that name.{nearest(start, list(PRESETS))}")
     if tokenizer is not None:
@@ -99,12 +100,12 @@ def _start(start: str, tokenizer: Path | None, task: str, train: Path) -> "Start
     return open_run(located(start))
 
 
-def _tokenizer(path: Path | None, task: str, train: Path) -> "Tokenizer":
+def _tokenizer(path: Path | None, config: "FinetuneConfig", train: Path) -> "Tokenizer":
     from trivium.cli.locate import open_tokenizer
     from trivium.data.tokenizer import Tokenizer
     from trivium.tasks.build import build_task, texts_of
 
     if path is None:
-        examples = build_task(task, ()).read(train, min_classes=2)
+        examples = build_task(config.task, (), None, config.write).read(train, min_classes=2)
         return Tokenizer.train(texts_of(examples), "bpe", _TRAINED_VOCABULARY)
     return open_tokenizer(path)

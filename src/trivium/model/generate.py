@@ -55,6 +55,7 @@ def generate(
     stop: frozenset[int],
     forbidden: Sequence[int] = (),
     source: Batch | None = None,
+    read: Callable[[Tensor, Tensor], TokenLayout] = TokenLayout.causal,
 ) -> list[list[int]]:
     """Continue each prompt; rows of unequal length are read together, each with the logits it would get alone.
 
@@ -66,6 +67,8 @@ def generate(
         stop: a row ends when one of these is chosen; it is not part of the text.
         forbidden: ids that are never chosen.
         source: what the encoder reads, one row a prompt.
+        read: how prompts are read, a layout of documents and positions: `TokenLayout.bidirectional` for a network that
+            has learned to go on after a prefix (see `objectives.prefix`).
 
     Returns:
         the new tokens of each prompt.
@@ -80,7 +83,7 @@ def generate(
         document_BL[row, : len(prompt)] = 0
     position_BL = torch.arange(longest, dtype=torch.int32, device=device).expand(rows, longest)
     length_B = torch.tensor([len(prompt) for prompt in prompts], device=device)
-    batch = reading(tokens_BL, TokenLayout.causal(document_BL, position_BL))
+    batch = reading(tokens_BL, read(document_BL, position_BL))
     looked_at = network.encode(replace(batch, source=source))
     hidden_BLD = network.write(batch, looked_at, cache)
     last_BD = hidden_BLD[torch.arange(rows, device=device), length_B - 1]

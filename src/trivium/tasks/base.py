@@ -11,24 +11,26 @@ from torch import Tensor, nn
 from trivium.core.batch import Batch, Term
 from trivium.core.errors import ConfigError, DataError, nearest
 from trivium.core.random import Key
-from trivium.data.labelled import ClassifyExample, LabelExample
+from trivium.data.labelled import ClassifyExample, LabelExample, PairExample
 from trivium.data.tokenizer import Tokenizer
 from trivium.model.config import DEFAULT_READOUT, Decoder, Encoder, EncoderDecoder, ModelConfig, ReadoutConfig
-from trivium.model.heads import Network, Readout, SequenceToSequence, TwoStacks
+from trivium.model.heads import LanguageModel, Network, Readout, SequenceToSequence, TwoStacks
 from trivium.model.stack import Stack
 from trivium.objectives.base import Predicted, label_term
 from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Scores
 
-Example = ClassifyExample | LabelExample
+Example = ClassifyExample | LabelExample | PairExample
 # (hidden_BLD, batch) -> hidden_ND of the batch's labelled places, [B * N, D]
 Pick = Callable[[Tensor, Batch], Tensor]
+# What of a network a task trains: a stack that reads, two of them, or all of it.
+Part = Stack | TwoStacks | LanguageModel
 
 
 class TaskModel(nn.Module):
     """A stack that reads, or both of an encoder-decoder, and a head over what is picked of the hidden states."""
 
-    def __init__(self, *, reader: Stack | TwoStacks, pick: Pick, head: Readout) -> None:
+    def __init__(self, *, reader: Part, pick: Pick, head: Readout) -> None:
         super().__init__()
         self.reader = reader
         self.pick = pick
@@ -37,6 +39,10 @@ class TaskModel(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """Return logits_NC of the batch's labelled places, [B * N, C]."""
         return self.head(self.pick(self.reader(batch), batch))
+
+
+# What learns a task: a stack with a head of the task's own, or the whole of a pretrained network.
+TaskNetwork = TaskModel | Network
 
 
 class Task(Protocol):
@@ -53,8 +59,8 @@ class Task(Protocol):
         ...
 
     @property
-    def readout(self) -> ReadoutConfig:
-        """The head."""
+    def readout(self) -> ReadoutConfig | None:
+        """The head; None = the network's own over the vocabulary, and the whole network is trained."""
         ...
 
     @property
@@ -124,23 +130,32 @@ def reads_both_ways(config: ModelConfig) -> bool:
 
 
 def reading_of(
-    tokenizer: Tokenizer, row_length: int, config: ModelConfig, readout: ReadoutConfig = DEFAULT_READOUT
+    tokenizer: Tokenizer, row_length: int, config: ModelConfig, readout: ReadoutConfig | None = DEFAULT_READOUT
 ) -> Reading:
     """Return how a model of this architecture reads texts for a head, in rows of this length.
 
     Raises:
-        ConfigError: the head reads a stack that the model has not.
+        ConfigError: the head reads a stack that the model has not, or the model is to write and is an encoder.
     """
     # A table of one segment (RoBERTa) is added to everything; which texts are of which it does not know.
     segments = config.stacks()[0].embedding.num_segments > 1
+    if readout is None:
+        if isinstance(config.family, Encoder):
+            raise ConfigError(
+                "an encoder does not write texts: expected a decoder or an encoder-decoder, found an encoder."
+            )
+        source = isinstance(config.family, EncoderDecoder)
+        return Reading(tokenizer, row_length, reads_both_ways(config), segments, source=source)
     again = readout.stack == "writer"
     if again and not isinstance(config.family, EncoderDecoder):
         raise _no_writer(config.family.kind)
     return Reading(tokenizer, row_length, reads_both_ways(config), segments, again)
 
 
-def reading_part(network: Network, readout: ReadoutConfig) -> Stack | TwoStacks:
-    """Return what of a network reads texts for a head; raise ConfigError when it has no such stack."""
+def reading_part(network: Network, readout: ReadoutConfig | None) -> Part:
+    """Return what of a network reads texts for a head, all of it for its own; raise ConfigError: no such stack."""
+    if readout is None:
+        return network
     match readout.stack:
         case "reader":
             return network.reader

@@ -14,6 +14,8 @@ from trivium.tasks.base import Task, class_numbers
 from trivium.tasks.classify import Classify
 from trivium.tasks.label import Label
 from trivium.tasks.metrics import Confusion
+from trivium.tasks.write import Write
+from trivium.tasks.write_baselines import write_baselines
 
 Row = dict[str, float | str]
 TFIDF = "tf-idf + logistic regression"
@@ -36,6 +38,8 @@ def baselines(task: Task, train: Sequence[Any], valid: Sequence[Any], test: Sequ
             return label_baselines(task, train, test)
         case Classify():
             return classify_baselines(task, train, valid, test)
+        case Write():
+            return write_baselines(task, train, test)
         case _:
             return {}
 
@@ -76,7 +80,9 @@ def label_baselines(task: Label, train: Sequence[LabelExample], test: Sequence[L
     asked = [[w for w, label in zip(e.tokens, e.labels, strict=True) if label != UNSCORED] for e in test]
     return {
         "majority": _row(task.labels, right, [[_top(every)] * len(words_A) for words_A in asked]),
-        "most frequent of word, else shape": _row(task.labels, right, [[answer(w) for w in words_A] for words_A in asked]),
+        "most frequent of word, else shape": _row(
+            task.labels, right, [[answer(w) for w in words_A] for words_A in asked]
+        ),
     }
 
 

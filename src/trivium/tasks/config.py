@@ -11,6 +11,7 @@ from trivium.model.config import ReadoutConfig
 from trivium.model.parts import Probability
 from trivium.objectives.regularisers.config import Regularisers
 from trivium.tasks.build import build_task
+from trivium.tasks.write_config import WriteConfig
 from trivium.train.config import AveragingConfig
 from trivium.train.optimiser_config import AdamWConfig, OptimiserConfig, Precision
 from trivium.train.pace_config import LayerDecay, Unfreezing
@@ -33,11 +34,11 @@ class FinetuneConfig(Config):
     `rows` is the most a step has: the packed rows of an epoch are spread evenly over its steps. `row_length` None =
     that of the pretraining run; `readout` None = that of transformers for this architecture, so that the result
     can be exported, or the mean of a text where it has none that the reading stack is enough for. Training ends after
-    `epochs`, after `max_steps` when they are fewer, or when `patience` epochs in a row were no better than one before. The learning rate is for networks of a few hundred hidden units;
-    one of 768 wants 2e-5 to 5e-5 (Devlin et al. 2019, A.3). `layer_decay` and `unfreezing` None: all layers learn
-    alike, from the first step on. A checkpoint is written at the end of each epoch and, within one, every
-    `checkpoint_steps` from its beginning; None = a tenth of the run. Of updates that are not finite `max_skipped` in a
-    row are borne. `steps`, how many there are, follows from the rest; it and what is said of files and weights are
+    `epochs`, after `max_steps` when they are fewer, or when `patience` epochs in a row were no better than one before.
+    The learning rate is for networks of a few hundred hidden units; one of 768 wants 2e-5 to 5e-5
+    (Devlin et al. 2019, A.3). `layer_decay` 1 and `unfreezing` None: all layers learn alike, from the first step on. A
+    checkpoint is written at the end of each epoch and, within one, every `checkpoint_steps` from its beginning; None =
+    a tenth of the run. Of updates that are not finite `max_skipped` in a row are borne. `steps`, how many there are, follows from the rest; it and what is said of files and weights are
     written when the run begins, whatever was there before.
     """
 
@@ -57,6 +58,7 @@ class FinetuneConfig(Config):
     accumulation: PositiveInt = 1
     checkpoint_steps: PositiveInt | None = None
     readout: ReadoutConfig | None = None
+    write: WriteConfig | None = None  # settings of the task `write`, which has no readout
     dropout: Probability = 0.1  # before the head's projection
     precision: Precision = "auto"
     max_gradient_norm: PositiveFloat = 1.0
@@ -77,6 +79,16 @@ class FinetuneConfig(Config):
             raise ValueError(f"`accumulation` must divide `rows`: {self.accumulation} does not divide {self.rows}")
         return self
 
+    @model_validator(mode="after")
+    def _settings_are_the_tasks(self) -> Self:
+        if self.task == "write" and self.readout is not None:
+            raise ValueError(
+                "`readout`: the task `write` learns by the model's own head over the vocabulary; leave it out"
+            )
+        if self.task != "write" and self.write is not None:
+            raise ValueError(f"`write` holds settings of the task `write`, and this is `{self.task}`; leave it out")
+        return self
+
 
 class TaskFile(Config):
     """task.toml: the task a model was fine-tuned for."""
@@ -84,7 +96,8 @@ class TaskFile(Config):
     task: str
     labels: tuple[str, ...]
     row_length: PositiveInt
-    readout: ReadoutConfig = ReadoutConfig()
+    readout: ReadoutConfig | None = None
+    write: WriteConfig | None = None
 
 
 def finetune_config(task: str, assignments: Sequence[str] = ()) -> FinetuneConfig:
@@ -98,7 +111,8 @@ def finetune_config(task: str, assignments: Sequence[str] = ()) -> FinetuneConfi
         ConfigError: an unknown task or key, a value that does not fit, or `steps`, which follows from the rest.
     """
     build_task(task, ())
-    tree = FinetuneConfig(task=task).model_dump(mode="json", exclude_none=True)
+    usual = FinetuneConfig(task=task, write=WriteConfig() if task == "write" else None)
+    tree = usual.model_dump(mode="json", exclude_none=True)
     config = parse(FinetuneConfig, override(tree, assignments), "finetune")
     if config.steps is not None:
         raise ConfigError("finetune: `steps` follows from `epochs` and the examples; `max_steps` sets the most.")

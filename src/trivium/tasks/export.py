@@ -21,8 +21,7 @@ from trivium.hub.open import network_of, open_pretrained
 from trivium.hub.tokenizers import read_tokenizer, write_tokenizer
 from trivium.model.config import Decoder, EncoderDecoder, ModelConfig, ReadoutConfig
 from trivium.model.folder import load_tensors, model_folder, unique_tensors
-from trivium.model.heads import Network
-from trivium.tasks.base import TaskModel
+from trivium.tasks.base import TaskModel, TaskNetwork
 from trivium.tasks.build import build_task, empty_model, head_kind
 from trivium.tasks.folder import does_task, load_tuned
 
@@ -47,7 +46,7 @@ class _Material(NamedTuple):
     """What is to be written."""
 
     config: ModelConfig
-    network: Network | TaskModel
+    network: TaskNetwork
     tokenizer: Tokenizer
     head: HeadKind
     readout: ReadoutConfig | None
@@ -140,7 +139,7 @@ def _special_ids(material: _Material) -> SpecialIds:
 def _compare(material: _Material, folder: Path) -> tuple[float, int]:
     """Return the largest difference between what the model and its written copy answer, and how much was compared."""
     copy, tokenizer = read_folder(folder), read_tokenizer(folder)
-    again: Network | TaskModel
+    again: TaskNetwork
     if copy.readout is None:
         again = network_of(copy).eval()
     else:
@@ -198,7 +197,7 @@ def _batch(material: _Material, framed: Framed) -> Batch:
 
 
 @torch.inference_mode()
-def _answers(network: Network | TaskModel, batch: Batch) -> Tensor:
+def _answers(network: TaskNetwork, batch: Batch) -> Tensor:
     """Return the scores of every place."""
     scores: Tensor = network(batch)
     return scores if isinstance(network, TaskModel) else network.head(scores)

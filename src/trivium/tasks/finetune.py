@@ -9,7 +9,7 @@ from trivium.core.errors import ConfigError, Interrupted
 from trivium.core.files import alone, new_folder, refuse_existing, write_json, write_text
 from trivium.core.progress import Progress, Silent
 from trivium.hub.families import usual_readout
-from trivium.model.config import DEFAULT_READOUT
+from trivium.model.config import DEFAULT_READOUT, Decoder
 from trivium.model.count import num_parameters
 from trivium.tasks.base import Example, Task
 from trivium.tasks.baselines import Row, baselines
@@ -29,8 +29,11 @@ from trivium.tasks.fit import (
     write_step,
 )
 from trivium.tasks.folder import MODEL, save_tuned
+from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Scores
 from trivium.tasks.start import Start
+from trivium.tasks.write_config import WriteConfig
+from trivium.tasks.write_pieces import cut_words
 from trivium.train.log import Log
 from trivium.train.resume import newest_whole, require_same
 from trivium.train.signals import stop_signals
@@ -91,7 +94,7 @@ def finetune(
         require_unchanged(found, before.fingerprints or Fingerprints(), names)
         config = before
     material = _read(config, train, valid, test)
-    fitting = _made(config, start, material)
+    fitting = _made(config, start, material, progress)
     compared = _baselines(material, progress)
     if before is None:
         every = config.checkpoint_steps or -(-fitting.steps // 10)
@@ -102,7 +105,7 @@ def finetune(
     with alone(saved), stop_signals() as stopped_by, tracked as followers:
         log = Log(out / LOG, followers)
         fitted = _train(fitting, config.checkpoint_steps or fitting.steps, out, log, progress, stopped_by)
-        results = _finish(config, material, fitted, compared, out)
+        results = _finish(config, material, fitted, compared, out, progress)
     progress.line(
         f"{results['coverage']:.0%} of what was asked is answered; "
         f"{fitted.share_of_real_tokens:.0%} of the places read in training were real tokens"
@@ -111,11 +114,15 @@ def finetune(
 
 
 def settled(config: FinetuneConfig, start: Start) -> FinetuneConfig:
-    """Return the settings with rows' length, head and the types to compute in decided."""
-    changed: dict[str, Any] = {
-        "row_length": config.row_length or start.row_length,
-        "readout": config.readout or usual_readout(start.config, head_kind(config.task)) or DEFAULT_READOUT,
-    }
+    """Return the settings with rows' length, head, a task's own and the types to compute in decided."""
+    changed: dict[str, Any] = {"row_length": config.row_length or start.row_length}
+    head = head_kind(config.task)
+    if head != "language":
+        changed["readout"] = config.readout or usual_readout(start.config, head) or DEFAULT_READOUT
+    else:
+        write = config.write or WriteConfig()
+        prefix = start.prefix and isinstance(start.config.family, Decoder)
+        changed["write"] = write if write.prefix is not None else write.model_copy(update={"prefix": prefix})
     return settled_types(config).model_copy(update=changed)
 
 
@@ -127,11 +134,22 @@ def _begun(out: Path) -> FinetuneConfig:
     return parse(FinetuneConfig, tree, str(out / CONFIG))
 
 
-def _made(config: FinetuneConfig, start: Start, material: _Material) -> Fitting:
+def _made(config: FinetuneConfig, start: Start, material: _Material, progress: Progress) -> Fitting:
     """Return what the fit is made of; raise a UserError for what cannot be trained."""
     start = start.for_rows(config.row_length or start.row_length)
     task, reading = material.task, start.reading(material.task.readout)
-    return make_fitting(start, task, task.encode(material.train, reading), task.encode(material.valid, reading), config)
+    train = _encoded(task, material.train, reading, "train", progress)
+    valid = _encoded(task, material.valid, reading, "valid", progress)
+    return make_fitting(start, task, train, valid, config)
+
+
+def _encoded(task: Task, examples: Sequence[Example], reading: Reading, name: str, progress: Progress) -> Encoded:
+    """Return examples as pieces, and say how many were cut."""
+    encoded = task.encode(examples, reading)
+    said = cut_words(name, encoded)
+    if said is not None:
+        progress.warn(said)
+    return encoded
 
 
 def _train(
@@ -163,28 +181,36 @@ def _train(
 
 
 def _finish(
-    config: FinetuneConfig, material: _Material, fitted: Fitted, compared: dict[str, Row], out: Path
+    config: FinetuneConfig,
+    material: _Material,
+    fitted: Fitted,
+    compared: dict[str, Row],
+    out: Path,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Write `model/` and `results.json`."""
     with new_folder(out / MODEL) as folder:
         save_tuned(folder, fitted.tuned)
     task, scores = fitted.tuned.task, None
     if material.test is not None:
-        scores = task.score(fitted.tuned.model, task.encode(material.test, fitted.tuned.reading))
-    results = _results(config, fitted, scores, material.test) | {"baselines": compared, "seconds": round(fitted.seconds, 3)}
+        scores = task.score(fitted.tuned.model, _encoded(task, material.test, fitted.tuned.reading, "test", progress))
+    results = _results(config, fitted, scores, material.test) | {
+        "baselines": compared,
+        "seconds": round(fitted.seconds, 3),
+    }
     write_json(out / RESULTS, results)
     return results
 
 
 def _read(config: FinetuneConfig, train: Source, valid: Source, test: Source | None) -> _Material:
     """Read the examples and check that nothing is asked for that cannot be learned."""
-    reader = build_task(config.task, ())
+    reader = build_task(config.task, (), None, config.write)
 
     def read(source: Source, min_classes: int) -> Sequence[Example]:
         return reader.read(source, min_classes=min_classes) if isinstance(source, Path) else source
 
     examples = read(train, 2)
-    task = learned_task(config.task, examples, config.readout)
+    task = learned_task(config.task, examples, config.readout, config.write)
     others: list[Sequence[Example]] = []
     for what, source in (("valid", valid), ("test", test)):
         if source is not None:

@@ -12,8 +12,8 @@ from trivium.hub.open import is_foreign, read_foreign, require_vocabulary
 from trivium.hub.tokenizers import read_tokenizer
 from trivium.model.config import ModelConfig
 from trivium.model.folder import CONFIG, TOKENIZER, WEIGHTS, load_tensors, model_folder, read_tensors, save_model
-from trivium.tasks.base import Task, TaskModel, reading_of
-from trivium.tasks.build import TASKS, build_task, empty_model
+from trivium.tasks.base import Task, TaskNetwork, reading_of
+from trivium.tasks.build import TASKS, build_task, empty_model, settings_of
 from trivium.tasks.config import TaskFile
 from trivium.tasks.pieces import Reading
 
@@ -24,8 +24,8 @@ _LONGEST_ROW = 512  # of foreign models, which may read far more than is good fo
 class TunedModel(NamedTuple):
     """A model that does a task."""
 
-    model: TaskModel
-    config: ModelConfig  # of the network whose reading part it has
+    model: TaskNetwork
+    config: ModelConfig  # of the network whose reading part it has, or that it is
     task: Task
     reading: Reading
 
@@ -34,7 +34,11 @@ def save_tuned(folder: Path, tuned: TunedModel) -> None:
     """Write a fine-tuned model into an existing, empty folder (see `core.files.new_folder`)."""
     save_model(folder, tuned.model, tuned.config, tuned.reading.tokenizer.to_bytes())
     task = TaskFile(
-        task=tuned.task.name, labels=tuned.task.labels, row_length=tuned.reading.row_length, readout=tuned.task.readout
+        task=tuned.task.name,
+        labels=tuned.task.labels,
+        row_length=tuned.reading.row_length,
+        readout=tuned.task.readout,
+        write=settings_of(tuned.task),
     )
     write_text(folder / TASK, write_toml(task))
     write_checksums(folder)
@@ -56,7 +60,7 @@ def load_tuned(path: Path) -> TunedModel:
     verify_checksums(folder)
     config = parse(ModelConfig, read_toml(folder / CONFIG), str(folder / CONFIG))
     file = parse(TaskFile, read_toml(folder / TASK), str(folder / TASK))
-    task = build_task(file.task, file.labels, file.readout)
+    task = build_task(file.task, file.labels, file.readout, file.write)
     model = empty_model(task, config)
     load_tensors(model, read_tensors(folder / WEIGHTS), str(folder / WEIGHTS))
     tokenizer = Tokenizer.from_bytes((folder / TOKENIZER).read_bytes())
