@@ -38,8 +38,9 @@ class FinetuneConfig(Config):
     The learning rate is for networks of a few hundred hidden units; one of 768 wants 2e-5 to 5e-5
     (Devlin et al. 2019, A.3). `layer_decay` 1 and `unfreezing` None: all layers learn alike, from the first step on. A
     checkpoint is written at the end of each epoch and, within one, every `checkpoint_steps` from its beginning; None =
-    a tenth of the run. Of updates that are not finite `max_skipped` in a row are borne. `steps`, how many there are, follows from the rest; it and what is said of files and weights are
-    written when the run begins, whatever was there before.
+    a tenth of the run. Of updates that are not finite `max_skipped` in a row are borne. `steps`, how many there are,
+    follows from the rest; it and what is said of files and weights are written when the run begins, whatever was there
+    before.
     """
 
     task: str
