@@ -77,7 +77,9 @@ def test_packed_pairs_have_the_loss_that_each_has_alone(family: str, prefix: boo
     [term] = writes.loss(network, batch, Key(0))
     assert float(term.sum.detach()) == pytest.approx(float(torch.cat(right).sum()), abs=1e-8)
     assert term.count == writes.counts(batch)["write"] == sum(map(len, right))
-    assert float(writes.predicted(network, batch, Key(0)).terms[0].sum.detach()) == pytest.approx(float(term.sum.detach()), abs=1e-8)
+    assert float(writes.predicted(network, batch, Key(0)).terms[0].sum.detach()) == pytest.approx(
+        float(term.sum.detach()), abs=1e-8
+    )
     nats, tokens = target_nats(network, encoded)
     assert (nats, tokens) == (pytest.approx(float(term.sum.detach()), abs=1e-4), term.count)
     # Both ways of reading a source are two.

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def test_the_nearest_source_is_that_of_the_highest_cosine() -> None:
 
     def grams(text: str) -> list[str]:
         words = text.split()
-        return words + [" ".join(pair) for pair in zip(words, words[1:], strict=False)]
+        return words + [" ".join(pair) for pair in pairwise(words)]
 
     documents = Counter(gram for example in train for gram in set(grams(example.source)))
 
