@@ -1,10 +1,11 @@
 """Texts learned to be written: easy tasks, runs that are killed and go on, models saved, opened and exported."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import transformers
 from task_support import classify_examples
 from test_tasks_resume import ended, killed_at_each_step, run, steps_of
 from write_inputs import CHINESE, ENGLISH, WRITERS, pairs, reversed_words, start, tokenizer
@@ -20,12 +21,15 @@ from trivium.model.folder import load_model, save_model
 from trivium.model.presets import preset
 from trivium.tasks.build import learned_task
 from trivium.tasks.config import finetune_config
+from trivium.tasks.decode import Decoding
 from trivium.tasks.export import export_huggingface
 from trivium.tasks.finetune import finetune
 from trivium.tasks.fit import Fitted, fit
 from trivium.tasks.folder import TunedModel, does_task, load_tuned, save_tuned
 from trivium.tasks.predict import predict_texts
 from trivium.tasks.start import Start, open_run, random_start
+from trivium.tasks.write_config import WriteConfig
+from trivium.tasks.written import target_nats
 from trivium.train.config import load_recipe
 
 FAST = ["precision=float32", "rows=2", "optimiser.lr=0.01", "write.valid_outputs=0"]
@@ -146,15 +150,48 @@ def test_an_encoder_is_refused_before_anything_is_written(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["gpt2", "t5-small"])
-def test_a_model_that_writes_is_exported_with_its_head_over_the_vocabulary(name: str, tmp_path: Path) -> None:
+def test_transformers_computes_the_same_losses_and_writes_the_same_texts(name: str, tmp_path: Path) -> None:
     config = shrink(preset(name), vocabulary_size=tokenizer().vocabulary_size)
-    begin = random_start(config, tokenizer(), row_length=64)._replace(network=lively(config))
-    task = learned_task("write", [ENGLISH])
+    network, begin = lively(config), random_start(config, tokenizer(), row_length=64)
+    task = learned_task("write", [ENGLISH], None, WriteConfig(max_target=12, decoding=Decoding(max_new_tokens=8)))
+    tuned = TunedModel(network, config, task, begin.reading(None))
     with new_folder(tmp_path / "run") as folder:
-        save_tuned(folder, TunedModel(begin.network, config, task, begin.reading(None)))  # type: ignore[arg-type]
+        save_tuned(folder, tuned)
     assert export_huggingface(tmp_path / "run", tmp_path / "out").compared > 0
-    architectures = json.loads((tmp_path / "out" / "config.json").read_text())["architectures"]
-    assert architectures == ["GPT2LMHeadModel" if name == "gpt2" else "T5ForConditionalGeneration"]
+    special, examples = tokenizer().special, [*pairs(6, seed=1, lengths=(1, 6)), CHINESE]
+    kind = transformers.AutoModelForCausalLM if name == "gpt2" else transformers.AutoModelForSeq2SeqLM
+    theirs = kind.from_pretrained(tmp_path / "out").eval()
+    nats, texts = 0.0, []
+    for source, targets in examples:
+        read, labels = tokenizer().encode(source), [*tokenizer().encode(targets[0]), special.eos]
+        given = [special.bos, *read, special.sep if name == "gpt2" else special.eos]
+        never = sorted(special.all() - {special.eos})
+        with torch.no_grad():
+            if name == "gpt2":
+                asked = torch.tensor([[-100] * len(given) + labels])
+                loss = theirs(input_ids=torch.tensor([given + labels]), labels=asked).loss
+            else:
+                loss = theirs(input_ids=torch.tensor([given]), labels=torch.tensor([labels])).loss
+            written = theirs.generate(
+                input_ids=torch.tensor([given]),
+                attention_mask=torch.ones(1, len(given), dtype=torch.int64),
+                generation_config=transformers.GenerationConfig(
+                    do_sample=False,
+                    max_new_tokens=8,
+                    eos_token_id=special.eos,
+                    pad_token_id=special.pad,
+                    decoder_start_token_id=special.bos,
+                    suppress_tokens=never,
+                ),
+            )[0]
+        nats += float(loss) * len(labels)
+        texts.append(tokenizer().decode(written[len(given) if name == "gpt2" else 1 :].tolist()))
+    mine, _ = target_nats(network, task.encode(examples, tuned.reading))
+    whole = task.encode(examples, tuned.reading).written
+    assert whole is not None and whole.cut == 0
+    assert mine == pytest.approx(nats, rel=1e-5)
+    assert [answer["written"] for answer in predict_texts(tuned, [source for source, _ in examples])] == texts
+    assert len(set(texts)) > 3
 
 
 def test_runs_pretrained_on_prefixes_are_known_by_their_objective(tmp_path: Path) -> None:

@@ -106,8 +106,9 @@ def finetune(
         log = Log(out / LOG, followers)
         fitted = _train(fitting, config.checkpoint_steps or fitting.steps, out, log, progress, stopped_by)
         results = _finish(config, material, fitted, compared, out, progress)
+    covered = "of the examples are whole" if config.task == "write" else "of what was asked is answered"
     progress.line(
-        f"{results['coverage']:.0%} of what was asked is answered; "
+        f"{results['coverage']:.0%} {covered}; "
         f"{fitted.share_of_real_tokens:.0%} of the places read in training were real tokens"
     )
     return results
