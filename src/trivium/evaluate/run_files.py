@@ -118,8 +118,8 @@ def metrics_of(values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def main_metric(names: list[str]) -> str | None:
-    """Return the metric that a run is judged by: accuracy where there is one, else the loss, else the first."""
-    return next((name for name in ("accuracy", "loss") if name in names), next(iter(names), None))
+    """Return the metric that a run is judged by: accuracy or ROUGE-L if there, else the loss, else the first."""
+    return next((name for name in ("accuracy", "rouge_l", "loss") if name in names), next(iter(names), None))
 
 
 def lower_is_better(metric: str) -> bool:

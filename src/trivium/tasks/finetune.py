@@ -106,11 +106,7 @@ def finetune(
         log = Log(out / LOG, followers)
         fitted = _train(fitting, config.checkpoint_steps or fitting.steps, out, log, progress, stopped_by)
         results = _finish(config, material, fitted, compared, out, progress)
-    covered = "of the examples are whole" if config.task == "write" else "of what was asked is answered"
-    progress.line(
-        f"{results['coverage']:.0%} {covered}; "
-        f"{fitted.share_of_real_tokens:.0%} of the places read in training were real tokens"
-    )
+    progress.line(_covered(config, results, fitted))
     return results
 
 
@@ -247,6 +243,14 @@ def _results(
         "share_of_real_tokens": fitted.share_of_real_tokens,
         "from": config.start_from,
     }
+
+
+def _covered(config: FinetuneConfig, results: dict[str, Any], fitted: Fitted) -> str:
+    what = "of the examples are whole" if config.task == "write" else "of what was asked is answered"
+    return (
+        f"{results['coverage']:.0%} {what}; "
+        f"{fitted.share_of_real_tokens:.0%} of the places read in training were real tokens"
+    )
 
 
 def _name(source: Source | None) -> str | None:

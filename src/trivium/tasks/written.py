@@ -43,9 +43,8 @@ def outputs(network: Network, pieces: Sequence[Piece], reading: Reading, decodin
     network.eval()
     for start in range(0, len(order), ROWS):
         numbers = order[start : start + ROWS]
-        for number, text in zip(
-            numbers, _batch_outputs(network, [pieces[n] for n in numbers], reading, decoding, seed), strict=True
-        ):
+        written = _batch_outputs(network, [pieces[number] for number in numbers], reading, decoding, seed)
+        for number, text in zip(numbers, written, strict=True):
             texts[number] = text
     network.train(was_training)
     return texts
