@@ -1,7 +1,7 @@
 """How good a task's answers are: its metrics, class by class, and the worst mistakes."""
 
 from collections.abc import Mapping
-from heapq import heappushpop, heappush
+from heapq import heappush, heappushpop
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
