@@ -42,7 +42,10 @@ def fitted(begin: Start, train: list[PairExample], valid: list[PairExample], *as
     return fit(begin, task, task.encode(train, reading), task.encode(valid, reading), config)
 
 
-@pytest.mark.parametrize(("family", "count", "epochs"), [("decoder", 400, 4), ("encoder_decoder", 600, 6)])
+@pytest.mark.parametrize(
+    ("family", "count", "epochs"),
+    [("decoder", 400, 4), pytest.param("encoder_decoder", 600, 6, marks=pytest.mark.slow)],
+)
 def test_words_are_learned_to_be_written_backwards(family: str, count: int, epochs: int) -> None:
     begin = start(family, row_length=32)
     found = fitted(begin, reversed_words(count, seed=1), reversed_words(30, seed=2), f"epochs={epochs}")
