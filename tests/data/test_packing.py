@@ -8,7 +8,7 @@ from trivium.core.batch import Rows
 from trivium.core.errors import DataError
 from trivium.core.random import Key
 from trivium.data.order import document_order
-from trivium.data.packing import RowReader, first_fit
+from trivium.data.packing import RowReader, first_fit, first_fit_both
 
 
 def reader_of(split: MadeUpSplit, row_length: int, *, seed: int | None = 0) -> RowReader:
@@ -179,3 +179,21 @@ def test_first_fit_of_nothing_is_nothing() -> None:
 def test_first_fit_refuses_what_is_longer_than_a_row() -> None:
     with pytest.raises(DataError, match=r"11 tokens .* 10"):
         first_fit([3, 11], 10)
+
+
+def test_both_parts_of_an_example_go_to_the_same_pair_of_rows_and_fit() -> None:
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        rooms = (int(rng.integers(1, 100)), int(rng.integers(1, 30)))
+        lengths = [(int(rng.integers(0, rooms[0] + 1)), int(rng.integers(0, rooms[1] + 1))) for _ in range(200)]
+        rows = first_fit_both(lengths, rooms, window=int(rng.integers(1, 80)))
+        assert sorted(number for row in rows for number in row) == list(range(200))
+        for part, room in enumerate(rooms):
+            assert max(sum(lengths[number][part] for number in row) for row in rows) <= room
+    assert first_fit_both([(6, 1), (4, 9), (4, 1), (1, 8)], (10, 9)) == [[0, 2], [1], [3]]
+
+
+def test_a_part_that_is_longer_than_its_row_is_refused() -> None:
+    for lengths, words in (((11, 1), r"11 tokens .* 10"), ((1, 6), r"6 tokens .* 5")):
+        with pytest.raises(DataError, match=words):
+            first_fit_both([(3, 3), lengths], (10, 5))

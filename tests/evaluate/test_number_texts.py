@@ -94,6 +94,7 @@ def test_what_is_a_number() -> None:
 
 
 def test_shares_are_percentages() -> None:
+    assert is_share("rouge_l") and is_share("bleu") and is_share("chrf") and not is_share("bits_a_byte")
     assert is_share("accuracy") and is_share("macro_f1") and not is_share("loss") and not is_share("matthews")
     assert plain(metric_text("accuracy")(0.5)) == "50.0 %"
     assert plain(metric_text("loss")(0.5)) == "0.500"

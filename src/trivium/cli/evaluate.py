@@ -82,9 +82,9 @@ def _task_metrics(run: Path, file: Path) -> dict[str, float]:
     from trivium.tasks.finetune import tell
     from trivium.tasks.folder import load_tuned
 
-    if file.is_dir():
-        raise DataError(f"--data {file}: a fine-tuned run is scored on a labelled file, found a folder.")
     tuned = load_tuned(run)
+    if file.is_dir() and tuned.task.name != "write":
+        raise DataError(f"--data {file}: a fine-tuned run is scored on a labelled file, found a folder.")
     examples, problems = tuned.task.read(file, min_classes=1)
     tuned.task.check(examples, str(file))
     encoded = tuned.task.encode(examples, tuned.reading)

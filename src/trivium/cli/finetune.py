@@ -22,8 +22,10 @@ def command(
             metavar="RUN|PRESET", help="A pretrained run or Hugging Face folder; a preset's name = from random weights."
         ),
     ],
-    task: Annotated[str, typer.Option(help="classify, multi_label, regress, label, spans, relate, answer or embed.")],
-    train: Annotated[Path, typer.Option(help="Labelled file to learn from.")],
+    task: Annotated[
+        str, typer.Option(help="classify, multi_label, regress, label, spans, relate, answer, embed or write.")
+    ],
+    train: Annotated[Path, typer.Option(help="Labelled file to learn from; of `write` also a folder of mails.")],
     valid: Annotated[Path, typer.Option(help="Labelled file that chooses the best epoch.")],
     out: Out,
     test: Annotated[Path | None, typer.Option(help="Labelled file that is scored once, at the end.")] = None,

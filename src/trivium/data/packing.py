@@ -95,19 +95,37 @@ def first_fit(lengths: Sequence[int], row_length: int, *, window: int = 64) -> l
     Returns:
         the examples' numbers in each row, every example exactly once.
     """
+    return first_fit_both([(length, length) for length in lengths], (row_length, row_length), window=window)
+
+
+def first_fit_both(
+    lengths: Sequence[tuple[int, int]], row_lengths: tuple[int, int], *, window: int = 64
+) -> list[list[int]]:
+    """Pack examples of two parts whole into pairs of rows, as `first_fit` does: both parts go to the same pair.
+
+    Args:
+        lengths: tokens of both parts of each example.
+        row_lengths: tokens of both rows of a pair.
+        window: how many pairs are kept open.
+
+    Returns:
+        the examples' numbers in each pair of rows, every example exactly once.
+    """
     rows: list[list[int]] = []
-    open_rows: list[tuple[int, int]] = []  # (row, tokens left)
-    for number, length in enumerate(lengths):
-        if length > row_length:
-            raise DataError(f"an example of {length} tokens does not fit a row of {row_length}.")
-        for slot, (row, left) in enumerate(open_rows):
-            if length <= left:
+    open_rows: list[tuple[int, int, int]] = []  # (row, tokens left in both)
+    most, other_most = row_lengths
+    for number, (length, other) in enumerate(lengths):
+        if length > most or other > other_most:
+            found, room = (length, most) if length > most else (other, other_most)
+            raise DataError(f"an example of {found} tokens does not fit a row of {room}.")
+        for slot, (row, left, other_left) in enumerate(open_rows):
+            if length <= left and other <= other_left:
                 rows[row].append(number)
-                open_rows[slot] = (row, left - length)
+                open_rows[slot] = (row, left - length, other_left - other)
                 break
         else:
             rows.append([number])
-            open_rows.append((len(rows) - 1, row_length - length))
+            open_rows.append((len(rows) - 1, most - length, other_most - other))
             if len(open_rows) > window:
-                open_rows.remove(min(open_rows, key=lambda pair: pair[1]))
+                open_rows.remove(min(open_rows, key=lambda each: min(each[1] / most, each[2] / other_most)))
     return rows

@@ -21,6 +21,7 @@ from trivium.evaluate.run_files import RunFiles, foreign_run, lower_is_better, m
 from trivium.evaluate.speed import LENGTH, Reader, Speed, network_reader, reading_speed
 from trivium.hub.open import is_foreign, open_pretrained
 from trivium.model.count import num_parameters
+from trivium.objectives.base import as_network
 from trivium.tasks.folder import load_tuned
 
 JSON, PAGE = "comparison.json", "comparison.html"
@@ -204,6 +205,11 @@ def _open(run: RunFiles) -> Opened:
     if run.is_tuned:
         tuned = load_tuned(run.path)
         task, readout = tuned.task, tuned.task.readout
+        if readout is None:
+            network = as_network(tuned.model)
+            return Opened(
+                tuned.config.model_dump_json(), network_reader(network, tuned.config), num_parameters(network)
+            )
         key = f"{tuned.config.model_dump_json()} {task.name} {len(task.labels)} {readout.model_dump_json()}"
         return Opened(key, Reader(tuned.model, tuned.config, readout, task.num_places), num_parameters(tuned.model))
     saved = open_pretrained(run.folder, speaks=False)

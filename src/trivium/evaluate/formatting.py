@@ -105,7 +105,9 @@ def bytes_text(value: float | None) -> str:
 def is_share(metric: str) -> bool:
     """Say whether a metric is a share from 0 to 1, shown as a percentage, rather than a loss or a count."""
     words = set(metric.lower().replace("-", "_").split("_"))
-    return bool(words & {"accuracy", "f1", "precision", "recall", "coverage", "exact", "share"})
+    return bool(
+        words & {"accuracy", "f1", "precision", "recall", "coverage", "exact", "share", "rouge", "bleu", "chrf"}
+    )
 
 
 def metric_text(metric: str) -> NumberText:

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from trivium.core.batch import Batch
+from trivium.core.layout import TokenLayout
 from trivium.model.choose import Adjust
 from trivium.model.decoding import Beam
 from trivium.model.heads import Network
-from trivium.model.writing import begin
+from trivium.model.writing import Read, begin
 
 _NEVER = float("-inf")
 
@@ -56,6 +57,7 @@ def beam_search(
     forbidden: Sequence[int] = (),
     source: Batch | None = None,
     adjust: Adjust | None = None,
+    read: Read = TokenLayout.causal,
 ) -> list[list[Hypothesis]]:
     """Continue each prompt in the best ways that are found.
 
@@ -71,7 +73,7 @@ def beam_search(
         the finished texts of each prompt, at most `size`, the best first.
     """
     rows, size = len(prompts), beam.size
-    writing = begin(network, prompts, max_new_tokens=max_new_tokens, source=source)
+    writing = begin(network, prompts, max_new_tokens=max_new_tokens, source=source, read=read)
     writing.spread(size)
     device = writing.last_BD.device
     never = torch.tensor(list(forbidden), dtype=torch.int64, device=device)

@@ -6,12 +6,13 @@ from typing import assert_never
 import torch
 
 from trivium.core.batch import Batch
+from trivium.core.layout import TokenLayout
 from trivium.core.random import Key
 from trivium.model.beam import Hypothesis, beam_search
 from trivium.model.choose import Adjust, Choose, constraints, greedy, sampler
 from trivium.model.decoding import Beam, Decoding, Greedy, Sample
 from trivium.model.heads import Network
-from trivium.model.writing import begin
+from trivium.model.writing import Read, begin
 
 
 def decode(
@@ -23,11 +24,12 @@ def decode(
     keys: Sequence[Key] = (),
     forbidden: Sequence[int] = (),
     source: Batch | None = None,
+    read: Read = TokenLayout.causal,
 ) -> list[list[Hypothesis]]:
     """Continue each prompt as `decoding` says.
 
     Args:
-        network, prompts, stop, forbidden, source: as in `generate`.
+        network, prompts, stop, forbidden, source, read: as in `generate`.
         decoding: how.
         keys: of what is drawn, one a prompt; a prompt and its key draw the same text whatever is beside them (logits
             are computed alike but for rounding, which a lot hardly ever meets).
@@ -47,6 +49,7 @@ def decode(
                 forbidden=forbidden,
                 source=source,
                 adjust=adjust,
+                read=read,
             )
         case Greedy():
             choose: Choose = greedy
@@ -65,6 +68,7 @@ def decode(
         forbidden=forbidden,
         source=source,
         adjust=adjust,
+        read=read,
     )
     return [[Hypothesis(tokens, None)] for tokens in new]
 
@@ -80,6 +84,7 @@ def generate(
     forbidden: Sequence[int] = (),
     source: Batch | None = None,
     adjust: Adjust | None = None,
+    read: Read = TokenLayout.causal,
 ) -> list[list[int]]:
     """Continue each prompt; rows of unequal length are read together, each with the logits it would get alone.
 
@@ -92,11 +97,13 @@ def generate(
         forbidden: ids that are never chosen.
         source: what the encoder reads, one row a prompt.
         adjust: what changes the logits before a token is chosen; None = nothing.
+        read: how prompts are read, a layout of documents and positions: `TokenLayout.bidirectional` for a network that
+            has learned to go on after a prefix (see `objectives.prefix`).
 
     Returns:
         the new tokens of each prompt.
     """
-    writing = begin(network, prompts, max_new_tokens=max_new_tokens, source=source)
+    writing = begin(network, prompts, max_new_tokens=max_new_tokens, source=source, read=read)
     never = torch.tensor(list(forbidden), dtype=torch.int64, device=writing.last_BD.device)
     new: list[list[int]] = [[] for _ in prompts]
     open_rows = list(range(len(prompts)))

@@ -1,6 +1,6 @@
 """A network in the middle of writing: what is written, and the cache of what it has read, a step at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,6 +11,9 @@ from trivium.core.layout import TokenLayout
 from trivium.model.cache import Cache
 from trivium.model.choose import Written
 from trivium.model.heads import Network
+
+# (document_BL, position_BL) -> how prompts are read
+Read = Callable[[Tensor, Tensor], TokenLayout]
 
 
 @dataclass
@@ -73,7 +76,12 @@ class Writing:
 
 
 def begin(
-    network: Network, prompts: Sequence[Sequence[int]], *, max_new_tokens: int, source: Batch | None = None
+    network: Network,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    source: Batch | None = None,
+    read: Read = TokenLayout.causal,
 ) -> Writing:
     """Read the prompts, of any lengths, and what the encoder reads; see `generate`."""
     rows, longest = len(prompts), max(len(prompt) for prompt in prompts)
@@ -86,7 +94,7 @@ def begin(
     document_BL = text_BL[:, :longest].clamp(max=0).int()
     position_BL = torch.arange(longest, dtype=torch.int32, device=device).expand(rows, longest)
     length_B = torch.tensor([len(prompt) for prompt in prompts], device=device)
-    batch = reading(tokens_BL, TokenLayout.causal(document_BL, position_BL))
+    batch = reading(tokens_BL, read(document_BL, position_BL))
     looked_at = network.encode(replace(batch, source=source))
     hidden_BLD = network.write(batch, looked_at, cache)
     one_B1 = torch.zeros(rows, 1, dtype=torch.int32, device=device)

@@ -17,6 +17,7 @@ from trivium.data.labelled import (
     LabelExample,
     Labelled,
     MultiLabelExample,
+    PairExample,
     RegressionExample,
     RelationExample,
     SimilarExample,
@@ -24,7 +25,7 @@ from trivium.data.labelled import (
 from trivium.data.tokenizer import Tokenizer
 from trivium.model.chain import LabelChain
 from trivium.model.config import DEFAULT_READOUT, Decoder, Encoder, EncoderDecoder, ModelConfig, ReadoutConfig
-from trivium.model.heads import Network, Readout, SequenceToSequence, TwoStacks
+from trivium.model.heads import LanguageModel, Network, Readout, SequenceToSequence, TwoStacks
 from trivium.model.stack import Stack
 from trivium.objectives.base import Predicted, label_term
 from trivium.tasks.pieces import Encoded, Reading
@@ -39,23 +40,21 @@ Example = (
     | RelationExample
     | AnswerExample
     | SimilarExample
+    | PairExample
 )
 # What a user writes to be answered: a line of text, or what a line of JSON says.
 Unlabelled = str | Sequence[str] | Mapping[str, Any]
 # (hidden_BLD, batch) -> hidden_ND of the batch's answers, [B * N, D], or [B * N, P * D] where each reads P places
 Pick = Callable[[Tensor, Batch], Tensor]
+# What of a network a task trains: a stack that reads, two of them, or all of it.
+Part = Stack | TwoStacks | LanguageModel
 
 
 class TaskModel(nn.Module):
     """A stack that reads, or both of an encoder-decoder, and a head over what is picked of the hidden states."""
 
     def __init__(
-        self,
-        *,
-        reader: Stack | TwoStacks,
-        pick: Pick,
-        head: Readout | nn.Identity,
-        chain: LabelChain | None = None,
+        self, *, reader: Stack | TwoStacks, pick: Pick, head: Readout | nn.Identity, chain: LabelChain | None = None
     ) -> None:
         super().__init__()
         self.reader = reader
@@ -67,6 +66,10 @@ class TaskModel(nn.Module):
         """Return logits_NC of the batch's labelled places, [B * N, C]."""
         logits_NC: Tensor = self.head(self.pick(self.reader(batch), batch))
         return logits_NC
+
+
+# What learns a task: a stack with a head of the task's own, or the whole of a pretrained network.
+TaskNetwork = TaskModel | Network
 
 
 class Task(Protocol):
@@ -83,8 +86,8 @@ class Task(Protocol):
         ...
 
     @property
-    def readout(self) -> ReadoutConfig:
-        """The head."""
+    def readout(self) -> ReadoutConfig | None:
+        """The head; None = the network's own over the vocabulary, and the whole network is trained."""
         ...
 
     @property
@@ -182,23 +185,32 @@ def reads_both_ways(config: ModelConfig) -> bool:
 
 
 def reading_of(
-    tokenizer: Tokenizer, row_length: int, config: ModelConfig, readout: ReadoutConfig = DEFAULT_READOUT
+    tokenizer: Tokenizer, row_length: int, config: ModelConfig, readout: ReadoutConfig | None = DEFAULT_READOUT
 ) -> Reading:
     """Return how a model of this architecture reads texts for a head, in rows of this length.
 
     Raises:
-        ConfigError: the head reads a stack that the model has not.
+        ConfigError: the head reads a stack that the model has not, or the model is to write and is an encoder.
     """
     # A table of one segment (RoBERTa) is added to everything; which texts are of which it does not know.
     segments = config.stacks()[0].embedding.num_segments > 1
+    if readout is None:
+        if isinstance(config.family, Encoder):
+            raise ConfigError(
+                "an encoder does not write texts: expected a decoder or an encoder-decoder, found an encoder."
+            )
+        source = isinstance(config.family, EncoderDecoder)
+        return Reading(tokenizer, row_length, reads_both_ways(config), segments, source=source)
     again = readout.stack == "writer"
     if again and not isinstance(config.family, EncoderDecoder):
         raise _no_writer(config.family.kind)
     return Reading(tokenizer, row_length, reads_both_ways(config), segments, again)
 
 
-def reading_part(network: Network, readout: ReadoutConfig) -> Stack | TwoStacks:
-    """Return what of a network reads texts for a head; raise ConfigError when it has no such stack."""
+def reading_part(network: Network, readout: ReadoutConfig | None) -> Part:
+    """Return what of a network reads texts for a head, all of it for its own; raise ConfigError: no such stack."""
+    if readout is None:
+        return network
     match readout.stack:
         case "reader":
             return network.reader

@@ -35,6 +35,8 @@ from trivium.tasks.regress import Regress
 from trivium.tasks.relate import Relate, relation_metrics
 from trivium.tasks.spans import Spans
 from trivium.tasks.texts import Texts
+from trivium.tasks.write import Write
+from trivium.tasks.write_baselines import write_baselines
 
 Row = dict[str, float | str]
 TFIDF, RIDGE = "tf-idf + logistic regression", "tf-idf + ridge regression"
@@ -71,6 +73,8 @@ def baselines(task: Task, train: Sequence[Any], valid: Sequence[Any], test: Sequ
             return embed_baselines(task, train, test)
         case Relate():
             return relate_baselines(task, train, valid, test)
+        case Write():
+            return write_baselines(task, train, test)
         case _:
             return {}
 

@@ -9,17 +9,17 @@ from torch import nn
 
 from trivium.core.errors import ConfigError, nearest
 from trivium.core.random import Key
-from trivium.data.labelled import AnswerExample, LabelExample, RelationExample, text_of
+from trivium.data.labelled import AnswerExample, LabelExample, PairExample, RelationExample, text_of
 from trivium.hub.families import usual_readout
 from trivium.hub.family import HeadKind
 from trivium.model.build import build_network, build_readout, choose_kernel
 from trivium.model.chain import LabelChain
 from trivium.model.config import DEFAULT_READOUT, Decoder, ModelConfig, ReadoutConfig
-from trivium.model.heads import Readout, TwoStacks
+from trivium.model.heads import LanguageModel, Readout
 from trivium.model.initialise import initialise
-from trivium.model.stack import Stack
+from trivium.objectives.base import as_network
 from trivium.tasks.answer import Answer
-from trivium.tasks.base import Example, Task, TaskModel, reading_part
+from trivium.tasks.base import Example, Part, Task, TaskModel, TaskNetwork, reading_part
 from trivium.tasks.classify import Classify
 from trivium.tasks.embed import Embed
 from trivium.tasks.label import Label
@@ -28,6 +28,8 @@ from trivium.tasks.regress import Regress
 from trivium.tasks.relate import Relate
 from trivium.tasks.settings import TASKS, task_settings
 from trivium.tasks.spans import Spans
+from trivium.tasks.write import Write
+from trivium.tasks.write_config import WriteConfig
 
 HEADS = ("classify", "label", "answer")
 """The heads of other libraries' checkpoints that do a task of ours."""
@@ -71,6 +73,8 @@ def build_task(
             return Answer(**given)
         case "embed":
             return Embed(**given)
+        case "write" if isinstance(given["settings"], WriteConfig):
+            return Write(given["settings"])
         case _:
             raise ConfigError(f"`{name}` is no task.{nearest(name, list(TASKS))}")
 
@@ -99,6 +103,8 @@ def head_kind(name: str) -> HeadKind:
             return "answer"
         case "relate" | "embed":
             return "none"
+        case "write":
+            return "language"
         case _:
             raise ConfigError(f"`{name}` is no task.{nearest(name, list(TASKS))}")
 
@@ -124,8 +130,18 @@ def learned_task(
     return build_task(name, (), readout, settings).learned(examples)
 
 
-def build_model(task: Task, config: ModelConfig, reader: Stack | TwoStacks, *, dropout: float, key: Key) -> TaskModel:
-    """Return the network that learns a task: what reads, and a head drawn anew.
+def settings_of(task: Task) -> WriteConfig | None:
+    """Return the settings of a task that has some."""
+    return task.settings if isinstance(task, Write) else None
+
+
+def at_epochs(task: Task) -> Task:
+    """Return the task as it is scored when an epoch ends: what takes long is done on a part of the examples."""
+    return task.at_epochs() if isinstance(task, Write) else task
+
+
+def build_model(task: Task, config: ModelConfig, reader: Part, *, dropout: float, key: Key) -> TaskNetwork:
+    """Return the network that learns a task: what reads, and a head drawn anew; or all of the pretrained network.
 
     Args:
         task: says what the head sees, and how many classes there are.
@@ -134,6 +150,10 @@ def build_model(task: Task, config: ModelConfig, reader: Stack | TwoStacks, *, d
         dropout: before the head.
         key: of the head's weights.
     """
+    if task.readout is None:
+        return as_network(reader)
+    if isinstance(reader, LanguageModel):
+        raise TypeError("a head of its own reads a stack, and this is a whole network")
     head = build_head(task, config, dropout=dropout)
     chain = LabelChain(num_labels=task.num_outputs) if task.is_chained else None
     model = TaskModel(reader=reader, pick=task.pick, head=head, chain=chain)
@@ -141,7 +161,7 @@ def build_model(task: Task, config: ModelConfig, reader: Stack | TwoStacks, *, d
     return model
 
 
-def empty_model(task: Task, config: ModelConfig) -> TaskModel:
+def empty_model(task: Task, config: ModelConfig) -> TaskNetwork:
     """Return the network of a fine-tuned model, its parameters still to be loaded.
 
     Raises:
@@ -149,10 +169,14 @@ def empty_model(task: Task, config: ModelConfig) -> TaskModel:
     """
     # The kernel is named: the usual one is chosen for the device that a network is built on, here none yet.
     network = build_network(config, kernel=choose_kernel(config, torch.device("cpu")), device="meta")
+    if task.readout is None:
+        return network.to_empty(device="cpu")
     with torch.device("meta"):
         head = build_head(task, config, dropout=0.0)
         chain = LabelChain(num_labels=task.num_outputs) if task.is_chained else None
     reader = reading_part(network, task.readout)
+    if isinstance(reader, LanguageModel):
+        raise TypeError("a head of its own reads a stack, and this is a whole network")
     return TaskModel(reader=reader, pick=task.pick, head=head, chain=chain).to_empty(device="cpu")
 
 
@@ -161,7 +185,7 @@ def build_head(task: Task, config: ModelConfig, *, dropout: float) -> Readout | 
     if not task.num_outputs:
         return nn.Identity()
     return build_readout(
-        task.readout,
+        task.readout or DEFAULT_READOUT,
         hidden_size=config.hidden_size,
         num_classes=task.num_outputs,
         dropout=dropout,
@@ -183,5 +207,7 @@ def _text(example: Example) -> str:
             return example.question
         case RelationExample():
             return example.text
+        case PairExample():
+            return "\n".join((example.source, *example.targets))
         case _:
             return " ".join(filter(None, (example.text, example.text_pair)))

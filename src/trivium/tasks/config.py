@@ -78,6 +78,14 @@ class FinetuneConfig(Config):
             raise ValueError(f"`accumulation` must divide `rows`: {self.accumulation} does not divide {self.rows}")
         return self
 
+    @model_validator(mode="after")
+    def _readout_is_the_tasks(self) -> Self:
+        if self.task == "write" and self.readout is not None:
+            raise ValueError(
+                "`readout`: the task `write` learns by the model's own head over the vocabulary; leave it out"
+            )
+        return self
+
 
 class TaskFile(Config):
     """task.toml: the task a model was fine-tuned for."""
@@ -85,7 +93,7 @@ class TaskFile(Config):
     task: str
     labels: tuple[str, ...]
     row_length: PositiveInt
-    readout: ReadoutConfig = ReadoutConfig()
+    readout: ReadoutConfig | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
     numbers: dict[str, float] = Field(default_factory=dict)
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from trivium.core.errors import ConfigError
 from trivium.hub.sentence_folder import AfterReading, read_after_reading
-from trivium.model.config import ModelConfig, Pooling, ReadoutConfig
+from trivium.model.config import DEFAULT_READOUT, ModelConfig, Pooling, ReadoutConfig
 from trivium.model.folder import load_tensors, model_folder, unique_tensors
-from trivium.model.heads import TwoStacks
+from trivium.model.heads import LanguageModel, TwoStacks
 from trivium.model.stack import Stack
 from trivium.tasks.base import TaskModel
 from trivium.tasks.build import build_head, usual_head
@@ -68,10 +68,10 @@ def open_embedder(path: Path, *, pooling: Pooling | None = None) -> Embedder:
     folder = model_folder(path)
     if (folder / TASK).is_file():
         tuned = load_tuned(path)
-        if isinstance(tuned.task, Embed):
+        if isinstance(tuned.task, Embed) and isinstance(tuned.model, TaskModel):
             _require_same(pooling, tuned.task.readout.pooling, path)
             return Embedder(tuned.model, tuned.config, tuned.task, tuned.reading)
-        task = Embed(_readout(tuned.config, pooling, tuned.task.readout.stack))
+        task = Embed(_readout(tuned.config, pooling, (tuned.task.readout or DEFAULT_READOUT).stack))
         return _made(tuned.model.reader, tuned.config, tuned.reading, task, {})
     start, after = open_run(path), read_after_reading(folder)
     if after is None:
@@ -83,6 +83,8 @@ def open_embedder(path: Path, *, pooling: Pooling | None = None) -> Embedder:
     if after.max_length is not None:
         start = start.for_rows(min(after.max_length, start.config.max_length))
     part, reading = start.reader(0, readout), start.reading(readout)
+    if isinstance(part, LanguageModel):
+        raise TypeError("a vector is read off a stack, and this is a whole network")
     return _made(part, start.config, reading, Embed(readout, settings), after.projection)
 
 

@@ -21,8 +21,8 @@ from trivium.hub.open import network_of, open_pretrained
 from trivium.hub.tokenizers import read_tokenizer, write_tokenizer
 from trivium.model.config import Decoder, EncoderDecoder, ModelConfig, ReadoutConfig
 from trivium.model.folder import load_tensors, model_folder, unique_tensors
-from trivium.model.heads import Network, Readout
-from trivium.tasks.base import TaskModel
+from trivium.model.heads import Readout
+from trivium.tasks.base import TaskModel, TaskNetwork
 from trivium.tasks.build import build_task, empty_model, head_kind
 from trivium.tasks.embed import Embed
 from trivium.tasks.export_embedder import reading_network, write_after_reading
@@ -52,7 +52,7 @@ class _Material(NamedTuple):
     """What is to be written."""
 
     config: ModelConfig
-    network: Network | TaskModel
+    network: TaskNetwork
     tokenizer: Tokenizer
     head: HeadKind
     readout: ReadoutConfig | None
@@ -113,7 +113,7 @@ def _opened(path: Path) -> _Material:
         head = head_kind(task.name)
         if head == "none":
             raise HubError(f"{path}: transformers has no model with a head for `{task.name}`; it is used with trivium.")
-        if isinstance(task, Regress):
+        if isinstance(task, Regress) and isinstance(tuned.model, TaskModel):
             _in_own_unit(tuned.model, task)
         labels = task.labels or ("number",) * task.num_outputs
         return _Material(tuned.config, tuned.model, tuned.reading.tokenizer, head, task.readout, labels, task.name)
@@ -174,7 +174,7 @@ def _special_ids(material: _Material) -> SpecialIds:
 def _compare(material: _Material, folder: Path) -> tuple[float, int]:
     """Return the largest difference between what the model and its written copy answer, and how much was compared."""
     copy, tokenizer = read_folder(folder), read_tokenizer(folder)
-    again: Network | TaskModel
+    again: TaskNetwork
     if copy.readout is None:
         again = network_of(copy).eval()
     else:
@@ -233,7 +233,7 @@ def _batch(material: _Material, framed: Framed) -> Batch:
 
 
 @torch.inference_mode()
-def _answers(network: Network | TaskModel, batch: Batch, *, speaks: bool) -> Tensor:
+def _answers(network: TaskNetwork, batch: Batch, *, speaks: bool) -> Tensor:
     """Return the scores of every place, or what is read there where the network has no head."""
     scores: Tensor = network(batch)
     return network.head(scores) if speaks else scores

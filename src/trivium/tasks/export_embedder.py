@@ -6,10 +6,11 @@ from trivium.core.errors import HubError
 from trivium.core.random import Key
 from trivium.hub.sentence_folder import write_sentence_files
 from trivium.model.build import build_network
-from trivium.model.config import EncoderDecoder
+from trivium.model.config import DEFAULT_READOUT, EncoderDecoder
 from trivium.model.folder import load_tensors, unique_tensors
 from trivium.model.heads import LanguageModel, Network, Readout
 from trivium.model.initialise import initialise
+from trivium.tasks.base import TaskModel
 from trivium.tasks.folder import TunedModel
 
 
@@ -21,7 +22,8 @@ def reading_network(tuned: TunedModel) -> Network:
     """
     if isinstance(tuned.config.family, EncoderDecoder):
         raise HubError("what embeds texts is written of an encoder or a decoder; this model is an encoder-decoder.")
-    if tuned.task.num_outputs and tuned.task.readout.transform is not None:
+    readout = tuned.task.readout or DEFAULT_READOUT
+    if tuned.task.num_outputs and readout.transform is not None:
         raise HubError(
             "the projection has a layer before it (`readout.transform`), and sentence-transformers has none."
         )
@@ -29,17 +31,23 @@ def reading_network(tuned: TunedModel) -> Network:
     if not isinstance(network, LanguageModel):
         raise TypeError(f"expected a network of one stack, found {type(network).__name__}")
     initialise(network, tuned.config, Key(0))
-    load_tensors(network.stack, unique_tensors(tuned.model.reader), "the fine-tuned model")
+    load_tensors(network.stack, unique_tensors(_task_model(tuned).reader), "the fine-tuned model")
     return network.eval()
 
 
 def write_after_reading(folder: Path, tuned: TunedModel) -> None:
     """Write beside a model of transformers what stands for a text, and the projection where there is one."""
-    head = tuned.model.head
+    head = _task_model(tuned).head
     write_sentence_files(
         folder,
-        pooling=tuned.task.readout.pooling,
+        pooling=(tuned.task.readout or DEFAULT_READOUT).pooling,
         size=tuned.config.hidden_size,
         max_length=tuned.reading.row_length,
         projection=unique_tensors(head.projection) if isinstance(head, Readout) else None,
     )
+
+
+def _task_model(tuned: TunedModel) -> TaskModel:
+    if not isinstance(tuned.model, TaskModel):
+        raise TypeError(f"expected a network with a head of its own, found {type(tuned.model).__name__}")
+    return tuned.model

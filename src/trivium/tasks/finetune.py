@@ -9,10 +9,11 @@ from trivium.core.errors import ConfigError, Interrupted
 from trivium.core.files import alone, new_folder, refuse_existing, write_json, write_text
 from trivium.core.progress import Progress, Silent
 from trivium.data.labelled import Problem, summed_up
+from trivium.model.config import Decoder
 from trivium.model.count import num_parameters
 from trivium.tasks.base import Example, Task
 from trivium.tasks.baselines import Row, baselines
-from trivium.tasks.build import build_task, learned_task, usual_head
+from trivium.tasks.build import build_task, head_kind, learned_task, usual_head
 from trivium.tasks.config import FinetuneConfig, Fingerprints
 from trivium.tasks.fingerprints import Source, fingerprints, require_unchanged
 from trivium.tasks.fit import (
@@ -102,19 +103,18 @@ def finetune(
         log = Log(out / LOG, followers)
         fitted = _train(fitting, config.checkpoint_steps or fitting.steps, out, log, progress, stopped_by)
         results = _finish(config, material, fitted, compared, out, progress)
-    progress.line(
-        f"{results['coverage']:.0%} of what was asked is answered; "
-        f"{fitted.share_of_real_tokens:.0%} of the places read in training were real tokens"
-    )
+    progress.line(_covered(config, results, fitted))
     return results
 
 
 def settled(config: FinetuneConfig, start: Start) -> FinetuneConfig:
-    """Return the settings with rows' length, head and the types to compute in decided."""
-    changed: dict[str, Any] = {
-        "row_length": config.row_length or start.row_length,
-        "readout": config.readout or usual_head(config.task, start.config),
-    }
+    """Return the settings with rows' length, head, a task's own and the types to compute in decided."""
+    changed: dict[str, Any] = {"row_length": config.row_length or start.row_length}
+    if head_kind(config.task) != "language":
+        changed["readout"] = config.readout or usual_head(config.task, start.config)
+    elif config.settings.get("prefix") is None:
+        prefix = start.prefix and isinstance(start.config.family, Decoder)
+        changed["settings"] = config.settings | {"prefix": prefix}
     return settled_types(config).model_copy(update=changed)
 
 
@@ -244,6 +244,14 @@ def _results(
         "share_of_real_tokens": fitted.share_of_real_tokens,
         "from": config.start_from,
     }
+
+
+def _covered(config: FinetuneConfig, results: dict[str, Any], fitted: Fitted) -> str:
+    what = "of the examples are whole" if config.task == "write" else "of what was asked is answered"
+    return (
+        f"{results['coverage']:.0%} {what}; "
+        f"{fitted.share_of_real_tokens:.0%} of the places read in training were real tokens"
+    )
 
 
 def _name(source: Source | None) -> str | None:

@@ -54,6 +54,10 @@ def require_unchanged(now: Fingerprints, before: Fingerprints, names: Mapping[st
 
 def _of_source(source: Source) -> str:
     if isinstance(source, Path):
+        if source.is_dir():
+            files = sorted(file for file in source.rglob("*") if file.is_file())
+            named = "".join(f"{file.relative_to(source).as_posix()} {sha256(file)}\n" for file in files)
+            return hashlib.sha256(named.encode()).hexdigest()
         if not source.is_file():
             raise DataError(f"{source}: no such file.")
         return sha256(source)

@@ -16,8 +16,8 @@ from trivium.data.loader import ahead
 from trivium.model.folder import load_tensors, unique_tensors
 from trivium.objectives.base import Learned
 from trivium.objectives.regularisers.build import regularised
-from trivium.tasks.base import Settles, Task, TaskModel
-from trivium.tasks.build import build_model
+from trivium.tasks.base import Settles, Task, TaskNetwork
+from trivium.tasks.build import at_epochs, build_model
 from trivium.tasks.config import FinetuneConfig
 from trivium.tasks.embed import Embed
 from trivium.tasks.folder import TunedModel
@@ -64,7 +64,7 @@ class Fitting(NamedTuple):
 
     config: FinetuneConfig  # nothing left open that a step depends on
     task: Task
-    model: TaskModel  # as it begins
+    model: TaskNetwork  # as it begins
     reader: Reader
     learned: Learned
     begun: dict[str, Tensor]  # the pretrained weights by their names in the model, where mixout needs them
@@ -106,7 +106,7 @@ class Progressed(NamedTuple):
     @property
     def best_epoch(self) -> Epoch | None:
         """The epoch of the highest score, of several the one of the lowest loss, None before the first ends."""
-        return max(self.epochs, key=lambda epoch: (epoch.metrics[self.chosen_by], -epoch.metrics["loss"]), default=None)
+        return max(self.epochs, key=lambda epoch: _goodness(epoch.metrics, self.chosen_by), default=None)
 
     def has_settled(self, patience: int | None) -> bool:
         """Return whether this many epochs have ended since the best one; None = that never ends a run."""
@@ -170,7 +170,7 @@ def make_fitting(start: Start, task: Task, train: Encoded, valid: Encoded, confi
     size = reader.config.hidden_size
     learned = regularised(config.regularisers, task, name=task.name, network=model, hidden_size=size)
     rows = _rows(task, train, config, key.child("data"))
-    begun = _begun_with(start, reader, config)
+    begun = _begun_with(start, reader, config, root="" if task.readout is None else "reader.")
     return Fitting(settled_types(config), task, model, reader, learned, begun, rows, valid, key)
 
 
@@ -254,7 +254,7 @@ def fit_steps(fitting: Fitting, trained: Trained, done: Progressed) -> Iterator[
             skipped_in_a_row=skips_in_a_row(report, done.skipped_in_a_row, most=fitting.config.max_skipped),
         )
         if report.step in ends:
-            metrics = fitting.task.score(trained.kept.computing(), fitting.valid).metrics
+            metrics = at_epochs(fitting.task).score(trained.kept.computing(), fitting.valid).metrics
             require_finite(metrics["loss"], report.step)
             epoch = Epoch(report.step, metrics)
             done = done._replace(epochs=(*done.epochs, epoch))
@@ -328,13 +328,19 @@ def _updates(fitting: Fitting, trained: Trained, start: int) -> Iterator[StepRep
     )
 
 
-def _begun_with(start: Start, reader: Reader, config: FinetuneConfig) -> dict[str, Tensor]:
-    """Return the pretrained weights by their names in the task's model, for mixout to pull towards."""
+def _begun_with(start: Start, reader: Reader, config: FinetuneConfig, *, root: str) -> dict[str, Tensor]:
+    """Return the pretrained weights by their names in the task's model, below `root`, for mixout to pull towards."""
     if not config.mixout:
         return {}
     if start.network is None:
         raise ConfigError(f"`mixout` pulls towards pretrained weights, and {start.name} has none; leave it out.")
-    return {f"reader.{name}": tensor for name, tensor in reader.pretrained().items()}
+    return {f"{root}{name}": tensor for name, tensor in reader.pretrained().items()}
+
+
+def _goodness(metrics: Mapping[str, float], chosen_by: str) -> tuple[float, float]:
+    """Return what is the larger, the better: of equal scores that of the lower loss."""
+    less = -metrics["loss"]
+    return (less if chosen_by == "loss" else metrics[chosen_by], less)
 
 
 def _copy(kept: Kept) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from trivium.hub.open import is_foreign, read_foreign, require_vocabulary
 from trivium.hub.tokenizers import read_tokenizer
 from trivium.model.config import ModelConfig
 from trivium.model.folder import CONFIG, TOKENIZER, WEIGHTS, load_tensors, model_folder, read_tensors, save_model
-from trivium.tasks.base import Task, TaskModel, reading_of
+from trivium.tasks.base import Task, TaskNetwork, reading_of
 from trivium.tasks.build import HEADS, build_task, empty_model, task_numbers
 from trivium.tasks.config import TaskFile
 from trivium.tasks.pieces import Reading
@@ -24,8 +24,8 @@ _LONGEST_ROW = 512  # of foreign models, which may read far more than is good fo
 class TunedModel(NamedTuple):
     """A model that does a task."""
 
-    model: TaskModel
-    config: ModelConfig  # of the network whose reading part it has
+    model: TaskNetwork
+    config: ModelConfig  # of the network whose reading part it has, or that it is
     task: Task
     reading: Reading
 

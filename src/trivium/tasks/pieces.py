@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from trivium.core.batch import Batch, read_again
+from trivium.core.batch import reading as only_read
 from trivium.core.errors import DataError
 from trivium.core.layout import TokenLayout, positions_of
 from trivium.core.random import Key
 from trivium.data.order import document_order
-from trivium.data.packing import first_fit
+from trivium.data.packing import first_fit, first_fit_both
 from trivium.data.tokenizer import Tokenizer
 
 
@@ -25,6 +26,8 @@ class Reading(NamedTuple):
     both_ways: bool  # False: every token sees only what comes before it
     segments: bool = True  # False: the model does not tell segments apart, whatever the tokenizer says
     again: bool = False  # a decoder reads the text too, after an encoder, see `read_again`
+    source: bool = False  # pieces are a decoder's, with a source of their own for the encoder
+    prefix: bool = False  # what a piece is given is read both ways, what it writes from left to right
 
 
 class Piece(NamedTuple):
@@ -38,6 +41,18 @@ class Piece(NamedTuple):
     weight: float  # of each answer in training: 1 / windows that give it
     segments_L: np.ndarray | None = None  # int64, the segment of each token; None = all 0
     targets_NC: np.ndarray | None = None  # float32, the right numbers there, of tasks that have no classes
+    source_L: np.ndarray | None = None  # int64, at least one, what an encoder reads where the tokens are a decoder's
+    given: int = 0  # how many tokens at the beginning are given where the others are written
+
+
+class Written(NamedTuple):
+    """The texts of examples in tasks that write, and how many of them were shortened."""
+
+    references: list[tuple[str, ...]]  # the right texts of each example, all of them
+    learned: list[str]  # of each example the one that is learned, as far as it is
+    sources_cut: int
+    targets_cut: int
+    cut: int  # examples of which anything was
 
 
 class Encoded(NamedTuple):
@@ -50,6 +65,7 @@ class Encoded(NamedTuple):
     said: tuple[str, ...] = ()  # what of the examples cannot be answered right, for eyes
     # What is known of how the examples are read before any is answered; shown among the metrics.
     measured: Mapping[str, float] = MappingProxyType({})
+    written: Written | None = None  # in tasks that write
 
     @property
     def num_answers(self) -> int:
@@ -99,7 +115,9 @@ def best_windows(tokens_N: np.ndarray, starts_W: np.ndarray, *, size: int, both_
     return chosen
 
 
-def pack(rows: Sequence[Sequence[Piece]], reading: Reading, *, num_rows: int, capacity: int) -> Packed:
+def pack(
+    rows: Sequence[Sequence[Piece]], reading: Reading, *, num_rows: int, capacity: int, length: int | None = None
+) -> Packed:
     """Lay pieces into a batch of static shape; what is not used has document -1 and weight 0.
 
     The batch has segments where the tokenizer's frame has, whatever its pieces are, so that all batches of a run agree.
@@ -109,9 +127,10 @@ def pack(rows: Sequence[Sequence[Piece]], reading: Reading, *, num_rows: int, ca
         reading: gives the length of a row, the padding, and who sees whom.
         num_rows: B.
         capacity: N, answers a row at most.
+        length: tokens a row, see `own_length`; None = as the reading says.
     """
-    tokens_BL = np.full((num_rows, reading.row_length), reading.tokenizer.special.pad, dtype=np.int64)
-    document_BL = np.full(tokens_BL.shape, -1, dtype=np.int32)
+    tokens_BL = np.full((num_rows, length or reading.row_length), reading.tokenizer.special.pad, dtype=np.int64)
+    document_BL, given_BL = np.full(tokens_BL.shape, -1, dtype=np.int32), np.zeros(tokens_BL.shape, dtype=np.int32)
     segments_BL = np.zeros_like(tokens_BL) if reading.segments and reading.tokenizer.frame.has_segments else None
     labels_BN, answer_BN = (np.zeros((num_rows, capacity), dtype=np.int64) for _ in range(2))
     num_places = next((places_of(piece).shape[1] for row in rows for piece in row), 1)
@@ -124,7 +143,7 @@ def pack(rows: Sequence[Sequence[Piece]], reading: Reading, *, num_rows: int, ca
         filled, given = 0, 0
         for number, piece in enumerate(row):
             place = slice(filled, filled + len(piece.tokens_L))
-            tokens_BL[b, place], document_BL[b, place] = piece.tokens_L, number
+            tokens_BL[b, place], document_BL[b, place], given_BL[b, place] = piece.tokens_L, number, piece.given
             if segments_BL is not None and piece.segments_L is not None:
                 segments_BL[b, place] = piece.segments_L
             answers = slice(given, given + len(piece.places_N))
@@ -134,16 +153,15 @@ def pack(rows: Sequence[Sequence[Piece]], reading: Reading, *, num_rows: int, ca
                 targets_BNC[b, answers] = piece.targets_NC
             example_BN[b, answers], answer_BN[b, answers] = piece.example, piece.answers_N
             filled, given = place.stop, answers.stop
-    document, position = torch.from_numpy(document_BL), torch.from_numpy(positions_of(document_BL))
-    layout = TokenLayout.bidirectional if reading.both_ways else TokenLayout.causal
     batch = Batch(
         tokens_BL=torch.from_numpy(tokens_BL),
-        layout=layout(document, position),
+        layout=_layout(document_BL, given_BL, reading),
         labels_BN=torch.from_numpy(labels_BN),
         places_BN=torch.from_numpy(places_BNP).flatten(1),
         weights_BN=torch.from_numpy(weights_BN),
         segments_BL=None if segments_BL is None else torch.from_numpy(segments_BL),
         targets_BNC=None if targets_BNC is None else torch.from_numpy(targets_BNC),
+        source=sources(rows, reading, num_rows) if reading.source else None,
     )
     if reading.again:
         batch = read_again(batch, reading.tokenizer.special.bos)
@@ -153,6 +171,62 @@ def pack(rows: Sequence[Sequence[Piece]], reading: Reading, *, num_rows: int, ca
 def places_of(piece: Piece) -> np.ndarray:
     """Return the places that each answer of a piece is read off, int64 [N, P]."""
     return piece.places_N if piece.places_N.ndim == 2 else piece.places_N[:, None]
+
+
+def _layout(document_BL: np.ndarray, given_BL: np.ndarray, reading: Reading) -> TokenLayout:
+    """Return who sees whom in packed rows; `given_BL` says of each place how much of its piece is given."""
+    position_BL = positions_of(document_BL)
+    document, position = torch.from_numpy(document_BL), torch.from_numpy(position_BL)
+    if reading.prefix:
+        rank_BL = np.where(position_BL < given_BL, 0, position_BL)
+        return TokenLayout.ranked(document, position, torch.from_numpy(rank_BL))
+    one_way = reading.source or not reading.both_ways
+    return TokenLayout.causal(document, position) if one_way else TokenLayout.bidirectional(document, position)
+
+
+def sources(rows: Sequence[Sequence[Piece]], reading: Reading, num_rows: int) -> Batch:
+    """Return what an encoder reads, the source of each piece under the piece's number in its row."""
+    tokens_BL = np.full((num_rows, reading.row_length), reading.tokenizer.special.pad, dtype=np.int64)
+    document_BL = np.full(tokens_BL.shape, -1, dtype=np.int32)
+    for b, row in enumerate(rows):
+        filled = 0
+        for number, piece in enumerate(row):
+            read_L = _read(piece)
+            place = slice(filled, filled + len(read_L))
+            tokens_BL[b, place], document_BL[b, place] = read_L, number
+            filled = place.stop
+    document, position = torch.from_numpy(document_BL), torch.from_numpy(positions_of(document_BL))
+    return only_read(torch.from_numpy(tokens_BL), TokenLayout.bidirectional(document, position))
+
+
+def source_length(piece: Piece) -> int:
+    """Return how many tokens an encoder reads for a piece."""
+    return len(_read(piece))
+
+
+def _read(piece: Piece) -> np.ndarray:
+    return np.zeros(0, dtype=np.int64) if piece.source_L is None else piece.source_L
+
+
+def own_length(pieces: Sequence[Piece], reading: Reading) -> int:
+    """Return how long rows of the pieces' own tokens are: beside sources, as many as go with a row of these.
+
+    A decoder's rows are shorter than the encoder's where targets are shorter than sources, but each holds the longest.
+    """
+    if not reading.source:
+        return reading.row_length
+    longest = max((len(piece.tokens_L) for piece in pieces), default=1)
+    own, sources = sum(len(piece.tokens_L) for piece in pieces), sum(map(source_length, pieces))
+    return min(reading.row_length, max(longest, -(-reading.row_length * own // max(1, sources))))
+
+
+def fit_rows(pieces: Sequence[Piece], reading: Reading, length: int) -> list[list[int]]:
+    """Return the numbers of the pieces in each packed row; `length`: tokens of a row of their own."""
+    if not reading.source:
+        return first_fit([len(piece.tokens_L) for piece in pieces], length)
+    return first_fit_both(
+        [(len(piece.tokens_L), source_length(piece)) for piece in pieces], (length, reading.row_length)
+    )
 
 
 def row_capacity(pieces: Sequence[Piece], row_length: int) -> int:
@@ -182,12 +256,13 @@ class TrainingRows:
         self._reading = encoded.reading
         self._key = key
         self._plan = lru_cache(maxsize=2)(self._make_plan)
+        self._length = own_length(self._pieces, encoded.reading)
         rows_E = np.array([len(self._plan(epoch)) for epoch in range(epochs)])
         steps_E = -(-rows_E // rows)
         self._ends_E = np.cumsum(steps_E)
         needed = int((-(-rows_E // steps_E)).max())
         self.rows = -(-needed // accumulation) * accumulation
-        self.capacity = row_capacity(self._pieces, encoded.reading.row_length)
+        self.capacity = row_capacity(self._pieces, self._length)
 
     @property
     def steps(self) -> int:
@@ -202,8 +277,9 @@ class TrainingRows:
     @property
     def share_of_real_tokens(self) -> float:
         """Tokens there are over places that are computed, over all epochs."""
-        tokens = sum(len(piece.tokens_L) for piece in self._pieces) * len(self._ends_E)
-        return tokens / (self.steps * self.rows * self._reading.row_length)
+        tokens = sum(len(piece.tokens_L) + source_length(piece) for piece in self._pieces) * len(self._ends_E)
+        places = self._length + (self._reading.row_length if self._reading.source else 0)
+        return tokens / (self.steps * self.rows * places)
 
     def batch(self, step: int) -> Batch:
         """Return the whole batch of one step, counted from 0."""
@@ -212,9 +288,10 @@ class TrainingRows:
         plan, steps = self._plan(epoch), int(self._ends_E[epoch]) - begin
         first, stop = ((step - begin + more) * len(plan) // steps for more in (0, 1))
         chosen = [[self._pieces[number] for number in row] for row in plan[first:stop]]
-        return pack(chosen, self._reading, num_rows=self.rows, capacity=self.capacity).batch
+        sizes = {"num_rows": self.rows, "capacity": self.capacity, "length": self._length}
+        return pack(chosen, self._reading, **sizes).batch
 
     def _make_plan(self, epoch: int) -> list[list[int]]:
         order = document_order(len(self._pieces), self._key, epoch)
-        rows = first_fit([len(self._pieces[number].tokens_L) for number in order], self._reading.row_length)
+        rows = fit_rows([self._pieces[number] for number in order], self._reading, self._length)
         return [[int(order[place]) for place in row] for row in rows]

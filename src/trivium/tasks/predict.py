@@ -17,13 +17,15 @@ def predict_texts(tuned: TunedModel, texts: Iterable[Unlabelled]) -> Iterator[di
     classify gives `{"text", "label", "probabilities"}` (and `text_pair` where there is one), label `{"tokens",
     "labels"}`; relate `{"text", "head", "tail", "relation", "probabilities"}`; answer `{"question", "answer", "start",
     "end", "score", "others"}`, where start and end are characters of the context (None where the answer is that there
-    is none), and the others are the next best ones. Texts are read a few dozen at a time, however many there are.
+    is none), and the others are the next best ones; write `{"text", "written"}`. Texts are read a few dozen at a time,
+    however many there are.
 
     Args:
         tuned: the fine-tuned model.
         texts: for classify, strings or lists of a text and its pair; for label, strings (cut into words by white
             space, or by Unicode's rules where there is none) or lists of words; for relate, objects with `text`, `head`
-            and `tail`, or strings of JSON that are such.
+            and `tail`, or strings of JSON that are such; for write, texts, lists of the turns of a dialogue, or JSON
+            of an object with `text` or `turns`.
 
     Raises:
         DataError: a text that is not of the task, with its number.

@@ -10,10 +10,9 @@ from trivium.core.random import Key
 from trivium.model.build import build_network
 from trivium.model.config import ModelConfig, ReadoutConfig, with_stochastic_depth
 from trivium.model.folder import load_tensors, unique_tensors
-from trivium.model.heads import TwoStacks
+from trivium.model.heads import LanguageModel, TwoStacks
 from trivium.model.initialise import initialise
-from trivium.model.stack import Stack
-from trivium.tasks.base import reading_part
+from trivium.tasks.base import Part, reading_part
 from trivium.tasks.config import FinetuneConfig
 from trivium.tasks.start import Start
 
@@ -21,7 +20,7 @@ from trivium.tasks.start import Start
 class Reader(NamedTuple):
     """What reads for a task, about to be fine-tuned."""
 
-    part: Stack | TwoStacks
+    part: Part
     config: ModelConfig  # of the network that it is part of
     redrawn: frozenset[str]  # its parameters that are not the start's
 
@@ -30,13 +29,13 @@ class Reader(NamedTuple):
         return {n: tensor.clone() for n, tensor in unique_tensors(self.part).items() if n not in self.redrawn}
 
 
-def begin_reader(start: Start, config: FinetuneConfig, readout: ReadoutConfig, key: Key) -> Reader:
+def begin_reader(start: Start, config: FinetuneConfig, readout: ReadoutConfig | None, key: Key) -> Reader:
     """Return what fine-tuning begins with, a copy of the start's.
 
     Args:
         start: the pretrained model, or the random weights.
         config: says what is changed: stochastic depth, and layers that are drawn anew.
-        readout: the task's head, which says what reads.
+        readout: the task's head, which says what reads; None = the whole network is trained.
         key: of the layers that are drawn anew.
 
     Raises:
@@ -54,9 +53,7 @@ def begin_reader(start: Start, config: FinetuneConfig, readout: ReadoutConfig, k
     return Reader(part, model, redraw_top(part, model, config.reinitialise_layers, readout, key))
 
 
-def redraw_top(
-    part: Stack | TwoStacks, config: ModelConfig, layers: int, readout: ReadoutConfig, key: Key
-) -> frozenset[str]:
+def redraw_top(part: Part, config: ModelConfig, layers: int, readout: ReadoutConfig | None, key: Key) -> frozenset[str]:
     """Draw the layers nearest to the head and their final norm as a new network's; return their parameters' names.
 
     The layers nearest to the old objective are the worst to begin a task from (Zhang et al. 2021, section 4).
@@ -73,7 +70,13 @@ def redraw_top(
     """
     if not layers:
         return frozenset()
-    stack, root = (part.decoder, "decoder.") if isinstance(part, TwoStacks) else (part, "")
+    match part:
+        case TwoStacks():
+            stack, root = part.decoder, "decoder."
+        case LanguageModel():
+            stack, root = part.stack, "stack."
+        case _:
+            stack, root = part, ""
     if layers > len(stack.order):
         raise ConfigError(f"`reinitialise_layers` must be at most the {len(stack.order)} layers there are: {layers}.")
     top = set(stack.order[-layers:])

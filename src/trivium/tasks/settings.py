@@ -8,8 +8,9 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from trivium.core.config import Config, parse
 from trivium.core.errors import ConfigError, nearest
 from trivium.data.labelled import ClassifyColumns, Scheme, TokenColumns
+from trivium.tasks.write_config import WriteConfig
 
-TASKS = ("classify", "multi_label", "regress", "label", "spans", "relate", "answer", "embed")
+TASKS = ("classify", "multi_label", "regress", "label", "spans", "relate", "answer", "embed", "write")
 
 
 class TextSettings(Config):
@@ -76,7 +77,9 @@ class EmbedSettings(Config):
 
 TEXT_SETTINGS, WORD_SETTINGS, SPAN_SETTINGS = TextSettings(), WordSettings(), SpanSettings()
 RELATE_SETTINGS, ANSWER_SETTINGS, EMBED_SETTINGS = RelateSettings(), AnswerSettings(), EmbedSettings()
-TaskSettings = TextSettings | WordSettings | SpanSettings | RelateSettings | AnswerSettings | EmbedSettings
+TaskSettings = (
+    TextSettings | WordSettings | SpanSettings | RelateSettings | AnswerSettings | EmbedSettings | WriteConfig
+)
 
 
 def task_settings(task: str, tree: Mapping[str, Any]) -> TaskSettings:
@@ -96,6 +99,8 @@ def task_settings(task: str, tree: Mapping[str, Any]) -> TaskSettings:
             return parse(RelateSettings, tree, f"settings of {task}")
         case "answer":
             return parse(AnswerSettings, tree, f"settings of {task}")
+        case "write":
+            return parse(WriteConfig, tree, f"settings of {task}")
         case "embed":
             return parse(EmbedSettings, tree, f"settings of {task}")
         case _:

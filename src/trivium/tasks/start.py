@@ -11,11 +11,12 @@ from trivium.hub.open import open_pretrained, require_vocabulary
 from trivium.model.build import build_network
 from trivium.model.config import DEFAULT_READOUT, ModelConfig, ReadoutConfig, with_max_length, with_vocabulary
 from trivium.model.folder import SavedModel, model_folder
-from trivium.model.heads import Network, TwoStacks
+from trivium.model.heads import Network
 from trivium.model.initialise import initialise
 from trivium.model.presets import preset
-from trivium.model.stack import Stack
-from trivium.tasks.base import reading_of, reading_part
+from trivium.objectives.build import DistilConfig, MixedConfig, ObjectiveConfig
+from trivium.objectives.prefix import PrefixConfig
+from trivium.tasks.base import Part, reading_of, reading_part
 from trivium.tasks.folder import TASK
 from trivium.tasks.pieces import Reading
 from trivium.train.config import DataConfig, RunConfig
@@ -29,6 +30,7 @@ class Start(NamedTuple):
     network: Network | None  # None: drawn anew for every seed
     row_length: int  # tokens of the rows that it was, or would be, pretrained on
     name: str  # what results say it is
+    prefix: bool = False  # one stack that was pretrained to read the beginning of a text both ways
 
     @classmethod
     def of(cls, saved: SavedModel, *, row_length: int, name: str) -> Self:
@@ -37,7 +39,7 @@ class Start(NamedTuple):
         require_vocabulary(saved.config, tokenizer, name)
         return cls(saved.config, tokenizer, saved.network, row_length, name)
 
-    def reader(self, seed: int, readout: ReadoutConfig = DEFAULT_READOUT) -> Stack | TwoStacks:
+    def reader(self, seed: int, readout: ReadoutConfig | None = DEFAULT_READOUT) -> Part:
         """Return what reads text for a head: of the pretrained network itself, or of one drawn from this seed.
 
         Raises:
@@ -49,7 +51,7 @@ class Start(NamedTuple):
             initialise(network, self.config, Key(seed))
         return reading_part(network, readout)
 
-    def reading(self, readout: ReadoutConfig = DEFAULT_READOUT) -> Reading:
+    def reading(self, readout: ReadoutConfig | None = DEFAULT_READOUT) -> Reading:
         """Return how this model reads texts for a head; raise ConfigError as `reader` does."""
         return reading_of(self.tokenizer, self.row_length, self.config, readout)
 
@@ -72,11 +74,12 @@ def open_run(run: Path) -> Start:
     if (folder / TASK).is_file():
         raise ConfigError(f"{run}: a fine-tuned run; expected a pretrained one, whose weights know no task yet.")
     saved = open_pretrained(folder, speaks=False)
-    row_length = DataConfig().row_length
+    row_length, prefix = DataConfig().row_length, False
     if folder != run and (run / "config.toml").is_file():
-        row_length = parse(RunConfig, read_toml(run / "config.toml"), str(run / "config.toml")).data.row_length
+        config = parse(RunConfig, read_toml(run / "config.toml"), str(run / "config.toml"))
+        row_length, prefix = config.data.row_length, _reads_prefixes(config.objective)
     row_length = min(row_length, saved.config.max_length)
-    return Start.of(saved, row_length=row_length, name=str(run))
+    return Start.of(saved, row_length=row_length, name=str(run))._replace(prefix=prefix)
 
 
 def random_start(architecture: str | ModelConfig, tokenizer: Tokenizer, *, row_length: int | None = None) -> Start:
@@ -94,3 +97,16 @@ def random_start(architecture: str | ModelConfig, tokenizer: Tokenizer, *, row_l
     config = with_vocabulary(config, tokenizer.vocabulary_size)
     name = f"{architecture if isinstance(architecture, str) else 'model'}, random weights"
     return Start(config, tokenizer, None, row_length or min(DataConfig().row_length, config.max_length), name)
+
+
+def _reads_prefixes(objective: ObjectiveConfig) -> bool:
+    """Return whether an objective teaches one stack to go on after a prefix that it has read both ways."""
+    match objective:
+        case PrefixConfig():
+            return True
+        case MixedConfig(parts=parts):
+            return any(_reads_prefixes(part.objective) for part in parts)
+        case DistilConfig(objective=inner):
+            return _reads_prefixes(inner)
+        case _:
+            return False
