@@ -80,7 +80,7 @@ def test_labels_are_written_by_a_decoder_from_named_columns(trivium: Command, tm
         (
             "decoder-tiny",
             ["settings.max_target=40"],
-            "`write.max_target` 40 and special tokens leave no room in rows of 32",
+            "`settings.max_target` 40 and special tokens leave no room in rows of 32",
         ),
         ("decoder-tiny", ["readout.pooling=last"], "by the model's own head over the vocabulary; leave it out"),
         ("decoder-tiny", ["settings.decoding.method.kind=greedly"], "`kind` must be one of"),

@@ -193,7 +193,7 @@ def test_the_label_of_no_relation_is_known_by_its_name(labels: list[str], none: 
     for said in (labels[1], ""):
         named = learned_task("relate", examples, settings={"none": said})
         assert isinstance(named, Relate) and named.settings.none == said
-    with pytest.raises(DataError, match=r"`relate.none` nothing is no label of the training examples\. (Known|Did)"):
+    with pytest.raises(DataError, match=r"`settings.none` nothing is no label of the training examples\. (Known|Did)"):
         learned_task("relate", examples, settings={"none": "nothing"})
 
 

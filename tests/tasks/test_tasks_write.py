@@ -23,7 +23,6 @@ from trivium.tasks.pieces import Encoded, TrainingRows, fit_rows, own_length, pa
 from trivium.tasks.write import Write
 from trivium.tasks.write_config import WriteConfig
 from trivium.tasks.write_files import TurnExample
-from trivium.tasks.write_pieces import cut_words
 from trivium.tasks.written import outputs, target_nats
 
 # Both families, and a decoder that reads sources both ways.
@@ -181,8 +180,8 @@ def test_what_is_too_long_is_cut_at_one_end_and_counted(family: str, keep: str) 
     for piece in encoded.pieces:
         assert max(len(piece.tokens_L), 0 if piece.source_L is None else len(piece.source_L)) <= 64
     assert encoded.written is not None and encoded.written[2:] == (2, 2, 3)
-    said = cut_words("train", encoded)
-    assert said is not None and said.startswith("train: 2 sources and 2 targets of 5 examples") and "\n" not in said
+    [said] = encoded.said
+    assert said.startswith("2 sources and 2 targets of 5 examples") and "\n" not in said
     metrics = writes.score(writer(family).float(), encoded).metrics
     assert metrics["coverage"] == pytest.approx(0.4)
     # Bits a byte are of what is learned.
@@ -191,7 +190,7 @@ def test_what_is_too_long_is_cut_at_one_end_and_counted(family: str, keep: str) 
     assert metrics["loss"] == pytest.approx(nats / tokens)
     num_bytes = sum(len(text.encode()) for text in kept)
     assert metrics["bits_a_byte"] == pytest.approx(nats / math.log(2) / num_bytes, rel=1e-5)
-    assert cut_words("train", writes.encode([ENGLISH, CHINESE], read_by(family))) is None
+    assert writes.encode([ENGLISH, CHINESE], read_by(family)).said == ()
     short = task(max_source=4, keep=keep).encode([ENGLISH], read_by(family)).pieces[0]
     assert (short.given if short.source_L is None else len(short.source_L)) == 4 + 2
 

@@ -123,7 +123,7 @@ def test_a_run_leaves_a_model_that_answers_as_it_did_and_is_a_pretrained_one_sti
     assert {"rouge_1", "bleu", "distinct_2"} <= results["test"].keys() and results["coverage"] < 1.0
     assert len(results["baselines"]) == 2
     cut = [line for line in said.lines if " were cut; " in line]
-    assert [line.split(":")[0] for line in cut] == ["train", "valid", "test"]
+    assert [line.split(":")[0] for line in cut] == ["training", "validation", "test"]
     assert does_task(out)
     tuned, again = load_tuned(out), load_tuned(out / "model")
     assert again.task == tuned.task and tuned.task.labels == ()

@@ -66,20 +66,19 @@ def encode_pairs(examples: Sequence[PairExample], settings: WriteConfig, reading
         else []
     )
     written = Written([example.targets for example in examples], learned, sources_cut, targets_cut, cut)
-    return Encoded(pieces, [piece.classes_N for piece in pieces], reading, written)
+    said = _cut_words(written, len(examples), reading.row_length)
+    return Encoded(pieces, [piece.classes_N for piece in pieces], reading, said=said, written=written)
 
 
-def cut_words(name: str, encoded: Encoded) -> str | None:
-    """Return in words how many examples were shortened; None = none was."""
-    written = encoded.written
-    if written is None or not written.cut:
-        return None
+def _cut_words(written: Written, count: int, row_length: int) -> tuple[str, ...]:
+    """Return in words how many examples were shortened; nothing if none was."""
+    if not written.cut:
+        return ()
     parts = [f"{written.sources_cut:,} sources"] * bool(written.sources_cut)
     parts += [f"{written.targets_cut:,} targets"] * bool(written.targets_cut)
     return (
-        f"{name}: {' and '.join(parts)} of {len(encoded.gold):,} examples are longer than their room in rows of "
-        f"{encoded.reading.row_length} tokens and were cut; `row_length`, `settings.max_source` and `settings.max_target` "
-        "change that."
+        f"{' and '.join(parts)} of {count:,} examples are longer than their room in rows of {row_length} tokens and "
+        "were cut; `row_length`, `settings.max_source` and `settings.max_target` change that.",
     )
 
 
