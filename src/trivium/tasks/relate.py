@@ -112,7 +112,9 @@ class Relate:
         if none is None:
             none = no_relation(labels)
         elif none and none not in labels:
-            raise DataError(f"`settings.none` {none} is no label of the training examples.{nearest(none, list(labels))}")
+            raise DataError(
+                f"`settings.none` {none} is no label of the training examples.{nearest(none, list(labels))}"
+            )
         return replace(self, labels=labels, settings=RelateSettings(none=none))
 
     def check(self, examples: Sequence[RelationExample], source: str) -> None:
