@@ -5,20 +5,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from task_support import FAMILIES, lively_model, start, word
+from task_support import FAMILIES, lively_model, start, tokenizer, word
 
-from trivium.core.errors import ConfigError, DataError
+from support import shrink
+from trivium.core.errors import ConfigError, DataError, HubError
 from trivium.core.files import new_folder
 from trivium.core.progress import Silent
 from trivium.data.labelled import LabelExample, spans_of_tags, tags_of_spans
 from trivium.data.labelled.spans import Span
-from trivium.tasks.build import build_task, learned_task
+from trivium.model.config import with_vocabulary
+from trivium.model.presets import preset
+from trivium.tasks.build import build_task, learned_task, usual_head
 from trivium.tasks.config import finetune_config
+from trivium.tasks.export import export_huggingface
 from trivium.tasks.finetune import finetune
 from trivium.tasks.fit import fit
 from trivium.tasks.folder import load_tuned, save_tuned
 from trivium.tasks.metrics import Spans as SpanCounts
 from trivium.tasks.predict import predict_texts
+from trivium.tasks.start import random_start
 
 
 def span_examples(count: int, *, seed: int, longest: int = 14) -> list[LabelExample]:
@@ -67,6 +72,22 @@ def test_a_small_network_finds_whole_spans(family: str, chain: str, tmp_path: Pa
             cut += 1
     assert cut > 20
     assert counted.metrics()["f1"] == pytest.approx(fitted.best.metrics["f1"])
+
+
+def test_it_is_exported_as_tags_of_words_unless_a_chain_was_learned(tmp_path: Path) -> None:
+    examples = span_examples(20, seed=5)
+    begin = random_start(with_vocabulary(shrink(preset("bert-tiny")), tokenizer().vocabulary_size), tokenizer())
+    for chain in ("free", "trained"):
+        config = finetune_config("spans", [f"settings.chain={chain}", "max_steps=2", "precision=float32"])
+        task = learned_task("spans", examples, usual_head("spans", begin.config), config.settings)
+        encoded = task.encode(examples, begin.reading(task.readout))
+        with new_folder(tmp_path / chain) as folder:
+            save_tuned(folder, fit(begin, task, encoded, encoded, config).tuned)
+    export_huggingface(tmp_path / "free", tmp_path / "hf")
+    assert load_tuned(tmp_path / "hf").task.labels == task.labels
+    with pytest.raises(HubError, match="knows no chain over labels"):
+        export_huggingface(tmp_path / "trained", tmp_path / "no")
+    assert not (tmp_path / "no").exists()
 
 
 @pytest.mark.parametrize("chain", ["free", "trained"])

@@ -113,6 +113,8 @@ def _opened(path: Path) -> _Material:
         head = head_kind(task.name)
         if head == "none":
             raise HubError(f"{path}: transformers has no model with a head for `{task.name}`; it is used with trivium.")
+        if task.is_chained:
+            raise HubError(f"{path}: transformers knows no chain over labels; fine-tune with settings.chain=free.")
         if isinstance(task, Regress) and isinstance(tuned.model, TaskModel):
             _in_own_unit(tuned.model, task)
         labels = task.labels or ("number",) * task.num_outputs
