@@ -133,7 +133,7 @@ def test_a_run_leaves_a_model_that_answers_as_it_did_and_is_a_pretrained_one_sti
     assert [answer["text"] for answer in answers] == [CHINESE.source, "读书\nba ke", "lo\nmi", "ba"]
     assert all(set(answer) == {"text", "written"} for answer in answers)
     # The test's scores are those of the model that was kept.
-    examples = tuned.task.read(files["test"], min_classes=1)
+    examples = tuned.task.read(files["test"], min_classes=1).examples
     assert tuned.task.score(tuned.model, tuned.task.encode(examples, tuned.reading)).metrics == pytest.approx(
         results["test"]
     )
