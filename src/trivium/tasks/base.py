@@ -263,3 +263,17 @@ def check_known(labels: Iterable[str], known: Collection[str], where: str) -> No
                 f"{where}: the label `{label}` is not in the training file, "
                 f"so it cannot be learned.{nearest(label, list(known))}"
             )
+
+
+def stacks_of(part: Part) -> Stack | TwoStacks:
+    """Return what reads for a head of its own; raise TypeError for a whole network."""
+    if isinstance(part, LanguageModel):
+        raise TypeError("a head of its own reads a stack, and this is a whole network")
+    return part
+
+
+def task_model(network: nn.Module) -> TaskModel:
+    """Return a network as the model with a head of its own that it is; raise TypeError when it is none."""
+    if not isinstance(network, TaskModel):
+        raise TypeError(f"expected a network with a head of its own, found {type(network).__name__}")
+    return network

@@ -15,11 +15,11 @@ from trivium.hub.family import HeadKind
 from trivium.model.build import build_network, build_readout, choose_kernel
 from trivium.model.chain import LabelChain
 from trivium.model.config import DEFAULT_READOUT, Decoder, ModelConfig, ReadoutConfig
-from trivium.model.heads import LanguageModel, Readout
+from trivium.model.heads import Readout
 from trivium.model.initialise import initialise
 from trivium.objectives.base import as_network
 from trivium.tasks.answer import Answer
-from trivium.tasks.base import Example, Part, Task, TaskModel, TaskNetwork, reading_part
+from trivium.tasks.base import Example, Part, Task, TaskModel, TaskNetwork, reading_part, stacks_of
 from trivium.tasks.classify import Classify
 from trivium.tasks.embed import Embed
 from trivium.tasks.label import Label
@@ -130,11 +130,6 @@ def learned_task(
     return build_task(name, (), readout, settings).learned(examples)
 
 
-def settings_of(task: Task) -> WriteConfig | None:
-    """Return the settings of a task that has some."""
-    return task.settings if isinstance(task, Write) else None
-
-
 def at_epochs(task: Task) -> Task:
     """Return the task as it is scored when an epoch ends: what takes long is done on a part of the examples."""
     return task.at_epochs() if isinstance(task, Write) else task
@@ -152,11 +147,9 @@ def build_model(task: Task, config: ModelConfig, reader: Part, *, dropout: float
     """
     if task.readout is None:
         return as_network(reader)
-    if isinstance(reader, LanguageModel):
-        raise TypeError("a head of its own reads a stack, and this is a whole network")
     head = build_head(task, config, dropout=dropout)
     chain = LabelChain(num_labels=task.num_outputs) if task.is_chained else None
-    model = TaskModel(reader=reader, pick=task.pick, head=head, chain=chain)
+    model = TaskModel(reader=stacks_of(reader), pick=task.pick, head=head, chain=chain)
     initialise(model.head, config, key.child("head"))
     return model
 
@@ -175,9 +168,7 @@ def empty_model(task: Task, config: ModelConfig) -> TaskNetwork:
         head = build_head(task, config, dropout=0.0)
         chain = LabelChain(num_labels=task.num_outputs) if task.is_chained else None
     reader = reading_part(network, task.readout)
-    if isinstance(reader, LanguageModel):
-        raise TypeError("a head of its own reads a stack, and this is a whole network")
-    return TaskModel(reader=reader, pick=task.pick, head=head, chain=chain).to_empty(device="cpu")
+    return TaskModel(reader=stacks_of(reader), pick=task.pick, head=head, chain=chain).to_empty(device="cpu")
 
 
 def build_head(task: Task, config: ModelConfig, *, dropout: float) -> Readout | nn.Identity:

@@ -13,9 +13,9 @@ from trivium.core.errors import ConfigError
 from trivium.hub.sentence_folder import AfterReading, read_after_reading
 from trivium.model.config import DEFAULT_READOUT, ModelConfig, Pooling, ReadoutConfig
 from trivium.model.folder import load_tensors, model_folder, unique_tensors
-from trivium.model.heads import LanguageModel, TwoStacks
+from trivium.model.heads import TwoStacks
 from trivium.model.stack import Stack
-from trivium.tasks.base import TaskModel
+from trivium.tasks.base import TaskModel, stacks_of
 from trivium.tasks.build import build_head, usual_head
 from trivium.tasks.embed import Embed
 from trivium.tasks.folder import TASK, load_tuned
@@ -83,9 +83,7 @@ def open_embedder(path: Path, *, pooling: Pooling | None = None) -> Embedder:
     if after.max_length is not None:
         start = start.for_rows(min(after.max_length, start.config.max_length))
     part, reading = start.reader(0, readout), start.reading(readout)
-    if isinstance(part, LanguageModel):
-        raise TypeError("a vector is read off a stack, and this is a whole network")
-    return _made(part, start.config, reading, Embed(readout, settings), after.projection)
+    return _made(stacks_of(part), start.config, reading, Embed(readout, settings), after.projection)
 
 
 def vectors_of(embedder: Embedder, texts: Iterable[str]) -> Iterator[np.ndarray]:

@@ -10,7 +10,7 @@ from trivium.model.config import DEFAULT_READOUT, EncoderDecoder
 from trivium.model.folder import load_tensors, unique_tensors
 from trivium.model.heads import LanguageModel, Network, Readout
 from trivium.model.initialise import initialise
-from trivium.tasks.base import TaskModel
+from trivium.tasks.base import task_model
 from trivium.tasks.folder import TunedModel
 
 
@@ -31,13 +31,13 @@ def reading_network(tuned: TunedModel) -> Network:
     if not isinstance(network, LanguageModel):
         raise TypeError(f"expected a network of one stack, found {type(network).__name__}")
     initialise(network, tuned.config, Key(0))
-    load_tensors(network.stack, unique_tensors(_task_model(tuned).reader), "the fine-tuned model")
+    load_tensors(network.stack, unique_tensors(task_model(tuned.model).reader), "the fine-tuned model")
     return network.eval()
 
 
 def write_after_reading(folder: Path, tuned: TunedModel) -> None:
     """Write beside a model of transformers what stands for a text, and the projection where there is one."""
-    head = _task_model(tuned).head
+    head = task_model(tuned.model).head
     write_sentence_files(
         folder,
         pooling=(tuned.task.readout or DEFAULT_READOUT).pooling,
@@ -45,9 +45,3 @@ def write_after_reading(folder: Path, tuned: TunedModel) -> None:
         max_length=tuned.reading.row_length,
         projection=unique_tensors(head.projection) if isinstance(head, Readout) else None,
     )
-
-
-def _task_model(tuned: TunedModel) -> TaskModel:
-    if not isinstance(tuned.model, TaskModel):
-        raise TypeError(f"expected a network with a head of its own, found {type(tuned.model).__name__}")
-    return tuned.model

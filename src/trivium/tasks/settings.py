@@ -10,8 +10,6 @@ from trivium.core.errors import ConfigError, nearest
 from trivium.data.labelled import ClassifyColumns, Scheme, TokenColumns
 from trivium.tasks.write_config import WriteConfig
 
-TASKS = ("classify", "multi_label", "regress", "label", "spans", "relate", "answer", "embed", "write")
-
 
 class TextSettings(Config):
     """Of tasks that read whole texts."""
@@ -81,6 +79,19 @@ TaskSettings = (
     TextSettings | WordSettings | SpanSettings | RelateSettings | AnswerSettings | EmbedSettings | WriteConfig
 )
 
+_SETTINGS: Mapping[str, type[TaskSettings]] = {
+    "classify": TextSettings,
+    "multi_label": TextSettings,
+    "regress": TextSettings,
+    "label": WordSettings,
+    "spans": SpanSettings,
+    "relate": RelateSettings,
+    "answer": AnswerSettings,
+    "embed": EmbedSettings,
+    "write": WriteConfig,
+}
+TASKS = tuple(_SETTINGS)
+
 
 def task_settings(task: str, tree: Mapping[str, Any]) -> TaskSettings:
     """Return a task's settings from what a file or the command line says.
@@ -88,20 +99,6 @@ def task_settings(task: str, tree: Mapping[str, Any]) -> TaskSettings:
     Raises:
         ConfigError: there is no such task; an unknown key, or a value that does not fit.
     """
-    match task:
-        case "classify" | "multi_label" | "regress":
-            return parse(TextSettings, tree, f"settings of {task}")
-        case "label":
-            return parse(WordSettings, tree, f"settings of {task}")
-        case "spans":
-            return parse(SpanSettings, tree, f"settings of {task}")
-        case "relate":
-            return parse(RelateSettings, tree, f"settings of {task}")
-        case "answer":
-            return parse(AnswerSettings, tree, f"settings of {task}")
-        case "write":
-            return parse(WriteConfig, tree, f"settings of {task}")
-        case "embed":
-            return parse(EmbedSettings, tree, f"settings of {task}")
-        case _:
-            raise ConfigError(f"`{task}` is no task.{nearest(task, list(TASKS))}")
+    if task not in _SETTINGS:
+        raise ConfigError(f"`{task}` is no task.{nearest(task, list(TASKS))}")
+    return parse(_SETTINGS[task], tree, f"settings of {task}")

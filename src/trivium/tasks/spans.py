@@ -26,7 +26,7 @@ from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.objectives.base import Predicted
 from trivium.tasks import metrics
 from trivium.tasks.answers import Answers, ClassScores, answers
-from trivium.tasks.base import TaskModel, Unlabelled, check_known, class_logits, predicted_classes
+from trivium.tasks.base import Unlabelled, check_known, class_logits, predicted_classes, task_model
 from trivium.tasks.label import Label
 from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Scores
@@ -114,7 +114,7 @@ class Spans:
 
     def predicted(self, network: nn.Module, batch: Batch, key: Key) -> Predicted:
         """Return the logits of the tags, and the loss."""
-        chain = _model(network).chain
+        chain = task_model(network).chain
         if chain is None:
             return predicted_classes(self.name, network, batch)
         logits_NC = class_logits(network, batch)
@@ -178,11 +178,5 @@ class Spans:
 
 
 def _trained_chain(network: nn.Module) -> Chain | None:
-    chain = _model(network).chain
+    chain = task_model(network).chain
     return None if chain is None else learned_chain(chain)
-
-
-def _model(network: nn.Module) -> TaskModel:
-    if not isinstance(network, TaskModel):
-        raise TypeError(f"expected the model of a task, found {type(network).__name__}")
-    return network
