@@ -1,12 +1,16 @@
 """Fixtures that several tests use."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
 from support import MadeUpSplit, made_up_text
 
+# What is measured of the machine is kept beside the tests' own cache, not in the user's.
+os.environ["XDG_CACHE_HOME"] = str(Path(__file__).parents[1] / ".pytest_cache" / "xdg")
 # The networks are so small that a second thread costs more than it does, many times more beside other work.
 torch.set_num_threads(1)
 

@@ -1,6 +1,14 @@
 """Runs that are stopped: what looks on and kills, or listens."""
 
+from typing import Any
+
 from trivium.core.progress import Silent
+
+
+def without_times(line: dict[str, Any]) -> dict[str, Any]:
+    """A line of a log without what depends on the machine's speed."""
+    speed = ("flops_per_second", "peak_share")
+    return {key: value for key, value in line.items() if not key.startswith("seconds") and key not in speed}
 
 
 class Killed(BaseException):

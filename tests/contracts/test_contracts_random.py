@@ -39,6 +39,8 @@ from trivium.model.generate import generate
 from trivium.model.heads import Network
 from trivium.model.initialise import initialise
 from trivium.model.kernels import KernelName
+from trivium.model.places import at_places
+from trivium.model.stack import recompute_blocks
 from trivium.objectives.base import has_experts
 from trivium.objectives.build import build_objective, usual_objective
 
@@ -295,15 +297,62 @@ def test_kernels_agree(seed: int) -> None:
         torch.testing.assert_close(mine, reference, atol=1e-9, rtol=1e-9)
 
 
+def without_depth(config: ModelConfig) -> ModelConfig:
+    """The architecture with no branches that are skipped."""
+    stacks = {
+        name: {**stack, "stochastic_depth": 0.0} if isinstance(stack, dict) else stack
+        for name, stack in config.family.model_dump().items()
+    }
+    return ModelConfig.model_validate({**config.model_dump(), "family": stacks})
+
+
+def few_places(batch: Batch, seed: int) -> Tensor:
+    """Some used places of each row, one of them twice, far fewer than half."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = []
+    for document_L in batch.layout.document_BL:
+        used = torch.flatten((document_L >= 0).nonzero())
+        rows.append(used[torch.randperm(len(used), generator=generator)[:5]])
+    places_BN = torch.stack(rows)
+    return torch.cat((places_BN, places_BN[:, :1]), dim=1)
+
+
+@every_combination
+def test_states_that_are_asked_for_are_those_of_all_places_and_teach_alike(seed: int) -> None:
+    config = without_depth(drawn_config(seed))
+    batch = packed_batch(family_of(config), seed=seed)
+    network, places_BN = lively(config, seed=seed).double(), few_places(batch, seed)
+    last = network.writer.blocks[network.writer.order[-1]]
+    sizes: list[int] = []
+    last.feed_forward.branch.register_forward_pre_hook(lambda module, inputs: sizes.append(inputs[0].shape[1]))
+    if seed % 3 == 0:
+        recompute_blocks(network)
+    slope_BND = torch.randn(*places_BN.shape, config.hidden_size, dtype=torch.float64)
+
+    def states_and_gradients(*, asked: bool) -> tuple[Tensor, list[Tensor | None]]:
+        network.zero_grad()
+        if asked:
+            hidden_BND = network(batch, places_BN=places_BN)
+        else:
+            hidden_BND = at_places(network(batch), places_BN).view_as(slope_BND)
+        hidden_BND.backward(slope_BND)
+        return hidden_BND.detach(), [parameter.grad for parameter in network.parameters()]
+
+    (own, own_gradients), (all_places, all_gradients) = (states_and_gradients(asked=asked) for asked in (True, False))
+    torch.testing.assert_close(own, all_places, atol=1e-9, rtol=1e-9)
+    for mine, theirs in zip(own_gradients, all_gradients, strict=True):
+        assert (mine is None) == (theirs is None)
+        if mine is not None and theirs is not None:
+            torch.testing.assert_close(mine, theirs, atol=1e-8, rtol=1e-8)
+    narrowed = not any(isinstance(module, MixtureOfExperts) for module in last.modules())
+    assert (places_BN.shape[1] in sizes) == narrowed
+
+
 @every_combination
 @torch.inference_mode()
 def test_rates_of_dropout_do_not_matter_when_it_is_used(seed: int) -> None:
     config = drawn_config(seed)
-    stacks = {
-        name: {**stack, "stochastic_depth": 0.0} if isinstance(stack, dict) else stack
-        for name, stack in without_dropout(config).family.model_dump().items()
-    }
-    plain = ModelConfig.model_validate({**without_dropout(config).model_dump(), "family": stacks})
+    plain = without_depth(without_dropout(config))
     batch = packed_batch(family_of(config), seed=seed)
     assert torch.equal(lively(config, seed=seed)(batch), lively(plain, seed=seed)(batch))
 

@@ -9,6 +9,7 @@ from trivium.core.batch import Batch, reading
 from trivium.core.errors import ConfigError
 from trivium.core.layout import TokenLayout, visible
 from trivium.core.random import Key
+from trivium.model.heads import labelled_states
 from trivium.model.presets import preset
 from trivium.objectives.base import vocabulary_logits
 from trivium.objectives.permuted import Permuted, PermutedConfig
@@ -91,7 +92,7 @@ def test_the_last_of_the_order_are_predicted_at_the_rate() -> None:
 def test_each_prediction_is_that_of_a_network_that_reads_only_what_it_may() -> None:
     config = without_dropout(shrink(preset("encoder-tiny")))
     network, batch = lively(config, seed=1).double(), made(3)
-    logits_BNV = vocabulary_logits(network, network(batch), batch.places_BN).view(*batch.places_BN.shape, -1)
+    logits_BNV = vocabulary_logits(network, labelled_states(network, batch)).view(*batch.places_BN.shape, -1)
     ranks, checked = batch.layout.rank_BL, 0
     for b in range(2):
         for slot in torch.flatten(batch.weights_BN[b].nonzero()).tolist():
@@ -106,8 +107,7 @@ def test_each_prediction_is_that_of_a_network_that_reads_only_what_it_may() -> N
             ]
             tokens = torch.cat((batch.tokens_BL[b, context], torch.tensor([SPECIAL.mask])))[None]
             layout = TokenLayout.ranked(torch.zeros_like(positions), positions, rank, seen)
-            alone = network(reading(tokens, layout))[:, -1:]
-            expected = vocabulary_logits(network, alone, torch.zeros(1, 1, dtype=torch.int64))[0]
+            expected = vocabulary_logits(network, network(reading(tokens, layout))[:, -1])[0]
             torch.testing.assert_close(logits_BNV[b, slot], expected, rtol=1e-6, atol=1e-8)
             checked += 1
     assert checked > 15

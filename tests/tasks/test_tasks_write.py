@@ -14,7 +14,8 @@ from trivium.core.errors import ConfigError, DataError
 from trivium.core.random import Key
 from trivium.data.labelled import PairExample
 from trivium.model.decoding import Decoding, Sample
-from trivium.model.heads import Network, at_places
+from trivium.model.heads import Network
+from trivium.model.places import at_places
 from trivium.tasks.build import build_task, empty_model, learned_task
 from trivium.tasks.config import FinetuneConfig, finetune_config
 from trivium.tasks.finetune import settled

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stopping import without_times
 from support import SPECIAL, VOCABULARY_SIZE, MadeUpSplit, made_up_text
 from training import run_config
 from trivium.core.progress import Silent
@@ -73,7 +74,7 @@ def model_bytes(out: Path) -> dict[str, bytes]:
 
 
 def log_of(out: Path) -> list[dict[str, object]]:
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in read_log(out / "log.jsonl")]
+    return [without_times(line) for line in read_log(out / "log.jsonl")]
 
 
 def newest_step(out: Path) -> int:

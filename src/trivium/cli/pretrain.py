@@ -39,6 +39,10 @@ def command(
     no_preflight: Annotated[
         bool, typer.Option("--no-preflight", help="Do not look at the run before it begins (10 seconds at most).")
     ] = False,
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", help="Say what a step's time is spent on, and write a trace to OUT/profile."),
+    ] = False,
     preflight_only: Annotated[
         bool, typer.Option("--preflight-only", help="Look at the run, say what it would be, and write nothing.")
     ] = False,
@@ -64,7 +68,17 @@ def command(
         if preflight_only:
             _look(opened, out, minutes, progress, ranks)
         else:
-            _pretrain(opened, out, minutes, resume, track or [], not (no_preflight or resume), progress, ranks)
+            how = _How(minutes, resume, profile, preflight=not (no_preflight or resume))
+            _pretrain(opened, out, how, track or [], progress, ranks)
+
+
+class _How(NamedTuple):
+    """How a run is to be made."""
+
+    minutes: float | None
+    resume: bool
+    profile: bool
+    preflight: bool
 
 
 class _Opened(NamedTuple):
@@ -113,10 +127,8 @@ def _look(opened: _Opened, out: Path, minutes: float | None, progress: "Progress
 def _pretrain(
     opened: _Opened,
     out: Path,
-    minutes: float | None,
-    resume: bool,
+    how: _How,
     track: list[str],
-    preflight: bool,
     progress: "Progress",
     ranks: "Ranks",
 ) -> None:
@@ -136,13 +148,14 @@ def _pretrain(
         opened.data,
         out,
         progress=progress,
-        minutes=minutes,
-        resume=resume,
+        minutes=how.minutes,
+        resume=how.resume,
         normal=normal,
         start=opened.start,
         ranks=ranks,
         trackers=trackers,
-        preflight_seconds=PREFLIGHT_SECONDS if preflight else 0.0,
+        preflight_seconds=PREFLIGHT_SECONDS if how.preflight else 0.0,
+        profile=how.profile,
     )
     for line in _closing(results, out, normal):
         progress.line(line)

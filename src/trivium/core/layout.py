@@ -57,6 +57,10 @@ class TokenLayout:
         """The rank of each place for those that look at it."""
         return self.rank_BL if self.seen_rank_BL is None else self.seen_rank_BL
 
+    def at(self, places_BN: Tensor) -> "TokenLayout":
+        """Return the layout of some places of each row, [B, N]."""
+        return self.map(lambda values_BL: values_BL.gather(1, places_BN))
+
     def map(self, function: Callable[[Tensor], Tensor]) -> "TokenLayout":
         """Return the layout with `function` applied to each of its tensors."""
         return replace(

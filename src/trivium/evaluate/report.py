@@ -39,7 +39,7 @@ from trivium.evaluate.page import (
 from trivium.evaluate.quickstart_page import quickstart_report
 from trivium.evaluate.run_files import RunFiles, lower_is_better, main_metric, metrics_of, read_run
 from trivium.evaluate.run_files import table as subtree
-from trivium.evaluate.run_words import architecture_words, article, objective_words, run_words
+from trivium.evaluate.run_words import architecture_words, article, objective_words, run_words, speed_words
 from trivium.evaluate.sections import FAMILY_COLOURS, LIKE, loss_chart, smoothed
 from trivium.evaluate.tuned_sections import tuned_sections
 
@@ -195,6 +195,7 @@ def _curves(files: RunFiles) -> Markup | None:
         "learning rate": _curve(training, "lr"),
         "gradient norm": smoothed(_curve(training, "gradient_norm")),
         "tokens a second": smoothed(throughput(training)),
+        "share of the machine's peak": smoothed(_curve(training, "peak_share")),
     }
     small = [_small([Series("", points, 3, "faint")], name, wide) for name, points in curves.items() if points]
     if small:
@@ -249,7 +250,7 @@ def _curve(lines: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, fl
 
 def _settings(files: RunFiles) -> Markup:
     words = architecture_words(files.model)
-    cards = [card(key_values(run_words(files)), heading="The run")]
+    cards = [card(key_values({**run_words(files), **speed_words(files.log)}), heading="The run")]
     if words:
         cards.insert(0, card(key_values(words), heading="The network"))
     whole = folded("config.toml, whole", code_block(tomli_w.dumps(files.config)))

@@ -1,10 +1,12 @@
 """Settings of a run in words; whatever is absent or unknown is left out, so that any run can be shown."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from statistics import mean
 from typing import Any
 
 from trivium.evaluate.formatting import compact_text, is_number, number_text, percent_text, seconds_text
 from trivium.evaluate.run_files import RunFiles, table
+from trivium.train.roofline import SECONDS
 
 _POSITIONS = {
     "rotary": "rotary",
@@ -159,3 +161,20 @@ def _feed_forward(part: Mapping[str, Any]) -> str | None:
 
 def _number(value: object, unit: str = "") -> str | None:
     return f"{number_text(value) if value == int(value) else f'{value:g}'}{unit}" if is_number(value) else None
+
+
+def speed_words(log: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return how the machine was used, as the training lines say: the share of its peak, what a step's time was for."""
+    lines = [line for line in log if is_number(line.get("peak_share"))]
+    lines = lines[1:] or lines  # the first steps warm up
+    if not lines:
+        return {}
+    share, rate = (mean(line[key] for line in lines) for key in ("peak_share", "flops_per_second"))
+    phases = [key for key in lines[-1] if key.startswith(SECONDS) and all(is_number(line.get(key)) for line in lines)]
+    seconds = {key.removeprefix(SECONDS): mean(line[key] for line in lines) for key in phases}
+    total = max(sum(seconds.values()), 1e-9)
+    parts = ", ".join(f"{name} {part / total:.0%}" for name, part in seconds.items() if part >= 0.005 * total)
+    return {
+        "matrix products": f"{rate / 1e9:,.0f} GFLOP/s, {share:.0%} of the machine's measured peak",
+        "a step": f"{seconds_text(total)}: {parts}",
+    }

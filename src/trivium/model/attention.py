@@ -1,12 +1,15 @@
 """Multi-head attention over a view of who sees whom."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from trivium.model.cache import LayerCache
 from trivium.model.kernels import Kernel, Scoring
+from trivium.model.places import at_places
 from trivium.model.rotary import RotaryPositions
 from trivium.model.view import View
 
@@ -18,9 +21,33 @@ class Source:
     hidden_BMD: Tensor
     view: View
 
+    def at(self, places_BN: Tensor) -> "Source":
+        """Return the same, looked at from some of the places only."""
+        return Source(self.hidden_BMD, self.view.at(places_BN))
+
     def anew(self) -> "Source":
         """Return the same, of whose view nothing is made yet."""
         return Source(self.hidden_BMD, self.view.anew())
+
+
+class Asked(NamedTuple):
+    """Some places of each row, where alone hidden states are asked for.
+
+    Args:
+        places_BN: int64, which of the row's places.
+        view: of these places, of all that they may see.
+    """
+
+    places_BN: Tensor
+    view: View
+
+    def of(self, hidden_BLD: Tensor) -> Tensor:
+        """Return the hidden states at the places, [B, N, D]."""
+        return at_places(hidden_BLD, self.places_BN).view(*self.places_BN.shape, -1)
+
+    def anew(self) -> "Asked":
+        """Return the same, of whose view nothing is made yet."""
+        return Asked(self.places_BN, self.view.anew())
 
 
 class SelfAttention(nn.Module):
@@ -65,20 +92,33 @@ class SelfAttention(nn.Module):
         self.query_norm = query_norm
         self.key_norm = key_norm
 
-    def forward(self, hidden_BLD: Tensor, view: View, cache: LayerCache | None = None) -> Tensor:
-        """Return what each place takes from the places it sees, [B, L, D]."""
-        groups = self.num_key_value_heads
-        query_BHLK, key_BGLK, value_BGLK = torch.split(
-            _heads(self.qkv(hidden_BLD), self.head_size), [self.num_heads, groups, groups], dim=1
-        )
+    def forward(
+        self, hidden_BLD: Tensor, view: View, cache: LayerCache | None = None, asked: Asked | None = None
+    ) -> Tensor:
+        """Return what each place, or each that is asked for, takes from the places it sees, [B, L or N, D]."""
+        asking_BLD, looks = (hidden_BLD, view) if asked is None else (asked.of(hidden_BLD), asked.view)
+        query_BHLK, key_BGLK, value_BGLK = self._queries_keys_values(hidden_BLD, None if asked is None else asking_BLD)
         query_BHLK, key_BGLK = self.query_norm(query_BHLK), self.key_norm(key_BGLK)
         if self.rotary is not None:
-            rotation = view.rotation(self.rotary, hidden_BLD.dtype)
-            query_BHLK, key_BGLK = rotation.apply(query_BHLK), rotation.apply(key_BGLK)
+            query_BHLK = looks.rotation(self.rotary, hidden_BLD.dtype).apply(query_BHLK)
+            key_BGLK = view.rotation(self.rotary, hidden_BLD.dtype).apply(key_BGLK)
         if cache is not None:
             key_BGLK, value_BGLK = cache.append(key_BGLK, value_BGLK)
-        mixed_BHLK = self.kernel(query_BHLK, key_BGLK, value_BGLK, view, self.scoring.when(training=self.training))
-        return self.out(_joined(mixed_BHLK, self.gate, hidden_BLD))
+        mixed_BHLK = self.kernel(query_BHLK, key_BGLK, value_BGLK, looks, self.scoring.when(training=self.training))
+        return self.out(_joined(mixed_BHLK, self.gate, asking_BLD))
+
+    def _queries_keys_values(self, hidden_BLD: Tensor, asking_BND: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the heads of all places, the queries of the asking ones only where these are not all."""
+        groups = self.num_key_value_heads
+        if asking_BND is None:
+            heads_BXLK = _heads(self.qkv(hidden_BLD), self.head_size)
+            query_BHLK, key_BGLK, value_BGLK = torch.split(heads_BXLK, [self.num_heads, groups, groups], dim=1)
+            return query_BHLK, key_BGLK, value_BGLK
+        cut, weight, bias = self.num_heads * self.head_size, self.qkv.weight, self.qkv.bias
+        query_BNX = functional.linear(asking_BND, weight[:cut], None if bias is None else bias[:cut])
+        key_value_BLX = functional.linear(hidden_BLD, weight[cut:], None if bias is None else bias[cut:])
+        key_BGLK, value_BGLK = _heads(key_value_BLX, self.head_size).chunk(2, dim=1)
+        return _heads(query_BNX, self.head_size), key_BGLK, value_BGLK
 
 
 class CrossAttention(nn.Module):

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trivium.model.attention import Source
+from trivium.model.attention import Asked, Source
 from trivium.model.cache import LayerCache
 from trivium.model.view import View
 
@@ -71,9 +71,9 @@ class Sublayer(nn.Module):
         """Return what it is added to."""
         return hidden_BLD if self.skip_scale == 1.0 else hidden_BLD * self.skip_scale
 
-    def forward(self, hidden_BLD: Tensor, *context: Any) -> Tensor:
-        """Return the hidden states with the branch added."""
-        return self.after(self.kept(hidden_BLD) + self.added(hidden_BLD, *context))
+    def forward(self, hidden_BLD: Tensor, *context: Any, onto: Tensor | None = None) -> Tensor:
+        """Return the hidden states, or what else it is added `onto`, with the branch added."""
+        return self.after(self.kept(hidden_BLD if onto is None else onto) + self.added(hidden_BLD, *context))
 
 
 class Block(nn.Module):
@@ -86,10 +86,27 @@ class Block(nn.Module):
         self.feed_forward = feed_forward
 
     def forward(
-        self, hidden_BLD: Tensor, view: View, source: Source | None = None, cache: LayerCache | None = None
+        self,
+        hidden_BLD: Tensor,
+        view: View,
+        source: Source | None = None,
+        cache: LayerCache | None = None,
+        asked: Asked | None = None,
     ) -> Tensor:
-        """Return the hidden states after this block, [B, L, D]."""
-        hidden_BLD = self.attention(hidden_BLD, view, cache)
+        """Return the hidden states after this block, [B, L, D].
+
+        Args:
+            hidden_BLD: of all places.
+            view: who sees whom.
+            source: what is looked at, from the places that are asked for.
+            cache: of earlier places.
+            asked: the places of which alone states are returned, [B, N, D]; None = all.
+        """
+        if asked is None:
+            hidden_BLD = self.attention(hidden_BLD, view, cache)
+        else:
+            hidden_BLD = self.attention(hidden_BLD, view, cache, asked, onto=asked.of(hidden_BLD))
+            view = asked.view
         if self.cross_attention is not None:
             hidden_BLD = self.cross_attention(hidden_BLD, source, cache)
         return self.feed_forward(hidden_BLD, view)
@@ -111,11 +128,19 @@ class ParallelBlock(nn.Module):
         self.feed_forward = feed_forward
 
     def forward(
-        self, hidden_BLD: Tensor, view: View, source: Source | None = None, cache: LayerCache | None = None
+        self,
+        hidden_BLD: Tensor,
+        view: View,
+        source: Source | None = None,
+        cache: LayerCache | None = None,
+        asked: Asked | None = None,
     ) -> Tensor:
-        """Return the hidden states after this block, [B, L, D]."""
+        """Return the hidden states after this block, [B, L or N, D]; arguments are those of `Block`."""
         read_BLD = self.norm(hidden_BLD)
-        sum_BLD = self.attention.kept(hidden_BLD) + self.attention.added(read_BLD, view, cache)
+        added_BLD = self.attention.added(read_BLD, view, cache, asked)
+        if asked is not None:
+            hidden_BLD, read_BLD, view = asked.of(hidden_BLD), asked.of(read_BLD), asked.view
+        sum_BLD = self.attention.kept(hidden_BLD) + added_BLD
         if self.cross_attention is not None:
             sum_BLD = sum_BLD + self.cross_attention.added(read_BLD, source, cache)
         return sum_BLD + self.feed_forward.added(read_BLD, view)

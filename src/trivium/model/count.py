@@ -11,7 +11,7 @@ from trivium.core.batch import Batch, reading
 from trivium.core.layout import TokenLayout
 from trivium.model.build import build_network
 from trivium.model.config import Encoder, EncoderDecoder, ModelConfig, ReadoutConfig, task_name
-from trivium.model.heads import at_places
+from trivium.model.heads import labelled_states
 
 
 class Count(NamedTuple):
@@ -33,7 +33,7 @@ def count_parts(config: ModelConfig, *, length: int | None = None) -> list[Count
     length = length or config.max_length
     with FlopCounterMode(display=False, depth=8) as counter, torch.no_grad():
         batch = _meta_batch(config, length)
-        network.head(at_places(network(batch), batch.places_BN))
+        network.head(labelled_states(network, batch))
     flops = {name.partition(".")[2]: sum(by.values()) for name, by in counter.get_flop_counts().items()}
     seen: set[int] = set()
     parts = [Count(name, _parameters(module, seen), _flops(name, module, flops)) for name, module in _parts(network)]

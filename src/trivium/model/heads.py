@@ -1,6 +1,5 @@
 """From hidden states to a vocabulary, and the networks that are trained on text: a stack, or two, with that head."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -100,9 +99,9 @@ class LanguageModel(nn.Module):
         """The stack whose hidden states the head turns into tokens."""
         return self.stack
 
-    def forward(self, batch: Batch, tally: Tally | None = None) -> Tensor:
-        """Return hidden_BLD of the places that are predicted from."""
-        return self.stack(batch, tally=tally)
+    def forward(self, batch: Batch, tally: Tally | None = None, places_BN: Tensor | None = None) -> Tensor:
+        """Return hidden_BLD of the places that are predicted from, or hidden_BND at some of them."""
+        return self.stack(batch, tally=tally, places_BN=places_BN)
 
     def encode(self, batch: Batch) -> tuple[Tensor, TokenLayout] | None:
         """Return what the writer's cross-attention looks at: nothing."""
@@ -121,9 +120,9 @@ class TwoStacks(nn.Module):
         self.encoder = encoder
         self.decoder = decoder
 
-    def forward(self, batch: Batch, tally: Tally | None = None) -> Tensor:
-        """Return hidden_BLD of the decoder's places."""
-        return self.decoder(batch, self.encode(batch, tally), tally=tally)
+    def forward(self, batch: Batch, tally: Tally | None = None, places_BN: Tensor | None = None) -> Tensor:
+        """Return hidden_BLD of the decoder's places, or hidden_BND at some of them."""
+        return self.decoder(batch, self.encode(batch, tally), tally=tally, places_BN=places_BN)
 
     def encode(self, batch: Batch, tally: Tally | None = None) -> tuple[Tensor, TokenLayout] | None:
         """Return the encoder's hidden states of the batch's source, and their layout."""
@@ -157,8 +156,7 @@ class SequenceToSequence(TwoStacks):
 Network = LanguageModel | SequenceToSequence
 
 
-def at_places(hidden_BLD: Tensor, places_BN: Tensor) -> Tensor:
-    """Return the hidden states at the labelled places, [B * N, D]."""
-    rows, length, size = hidden_BLD.shape
-    offset_B1 = torch.arange(rows, device=places_BN.device)[:, None] * length
-    return hidden_BLD.reshape(rows * length, size).index_select(0, (places_BN + offset_B1).reshape(-1))
+def labelled_states(network: Stack | LanguageModel | TwoStacks, batch: Batch, tally: Tally | None = None) -> Tensor:
+    """Return the hidden states at the batch's labelled places, [B * N, D]; no others are made in the last layer."""
+    hidden_BND: Tensor = network(batch, tally=tally, places_BN=batch.places_BN)
+    return hidden_BND.flatten(0, 1)

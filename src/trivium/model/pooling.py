@@ -1,10 +1,9 @@
-"""What stands for a document of a packed row: the mean of its hidden states, or the first or last of them."""
+"""What stands for a document of a packed row: the mean of its hidden states, or its first or last place."""
 
 import torch
 from torch import Tensor
 
 from trivium.core.layout import TokenLayout
-from trivium.model.heads import at_places
 
 
 def document_means(hidden_BLD: Tensor, layout: TokenLayout, places_BN: Tensor) -> Tensor:
@@ -25,15 +24,13 @@ def document_weighted_means(hidden_BLD: Tensor, layout: TokenLayout, places_BN: 
     return torch.bmm(weight_BNL / weight_BNL.sum(-1, keepdim=True), hidden_BLD).flatten(0, 1)
 
 
-def document_edges(hidden_BLD: Tensor, layout: TokenLayout, places_BN: Tensor, *, last: bool) -> Tensor:
-    """Return, for each place, the first or last hidden state of its document, hidden_ND."""
+def document_edges(layout: TokenLayout, places_BN: Tensor, *, last: bool) -> Tensor:
+    """Return, for each place, the first or last place of its document, int64 [B, N]."""
     member_BNL = _members(layout, places_BN)
     place_L = torch.arange(member_BNL.shape[-1], device=member_BNL.device)
     if last:
-        edges_BN = place_L.masked_fill(~member_BNL, -1).amax(-1)
-    else:
-        edges_BN = place_L.masked_fill(~member_BNL, len(place_L)).amin(-1)
-    return at_places(hidden_BLD, edges_BN)
+        return place_L.masked_fill(~member_BNL, -1).amax(-1)
+    return place_L.masked_fill(~member_BNL, len(place_L)).amin(-1)
 
 
 def _members(layout: TokenLayout, places_BN: Tensor) -> Tensor:

@@ -9,11 +9,15 @@ from torch.utils.checkpoint import checkpoint
 
 from trivium.core.batch import Batch
 from trivium.core.layout import TokenLayout
-from trivium.model.attention import SelfAttention, Source
+from trivium.model.attention import Asked, SelfAttention, Source
 from trivium.model.block import Block, ParallelBlock
 from trivium.model.cache import Cache, LayerCache
 from trivium.model.embedding import Embedding
+from trivium.model.experts import MixtureOfExperts
+from trivium.model.places import at_places
 from trivium.model.view import Tally, View
+
+_NARROW = 2  # the last layer computes at the asked places alone where they are at most this part of a row
 
 
 class Stack(nn.Module):
@@ -53,14 +57,19 @@ class Stack(nn.Module):
         source: tuple[Tensor, TokenLayout] | None = None,
         cache: Cache | None = None,
         tally: Tally | None = None,
+        places_BN: Tensor | None = None,
     ) -> Tensor:
-        """Return hidden_BLD for the batch's tokens.
+        """Return hidden_BLD for the batch's tokens, or hidden_BND at some of their places.
+
+        The last layer is the only one whose states are seen by no other layer: where few places are asked for, it
+        computes queries and all that follows for these alone.
 
         Args:
             batch: tokens and layout; with a cache, only the places that are new.
             source: the encoder's hidden states and layout, for the decoder of an encoder-decoder.
             cache: keys and values of earlier places, extended in place.
             tally: takes what layers ask to be learned beside the objective.
+            places_BN: int64, the places of each row that are asked for; None = all.
         """
         hidden_BLD = self.embedding(batch)
         own = batch.layout
@@ -71,13 +80,27 @@ class Stack(nn.Module):
         if source is not None:
             hidden_BMD, layout = source
             looked_at = Source(hidden_BMD, View(own, layout))
+        asked = None
         for layer, number in enumerate(self.order):
             layer_cache = None if cache is None else cache.layers[layer]
+            if layer == len(self.order) - 1 and places_BN is not None and self._narrows(places_BN, own):
+                asked = Asked(places_BN, view.at(places_BN))
+                looked_at = None if looked_at is None else looked_at.at(places_BN)
             block: Callable[..., Tensor] = self.blocks[number]
             if self.recompute and torch.is_grad_enabled():
                 block = partial(checkpoint, partial(_recomputable, block), use_reentrant=False)
-            hidden_BLD = block(hidden_BLD, view, looked_at, layer_cache)
+            hidden_BLD = block(hidden_BLD, view, looked_at, layer_cache, asked)
+        if places_BN is not None and asked is None:
+            hidden_BLD = at_places(hidden_BLD, places_BN).view(*places_BN.shape, -1)
         return self.final_dropout(self.final_norm(hidden_BLD))
+
+    def _narrows(self, places_BN: Tensor, layout: TokenLayout) -> bool:
+        """Return whether the last layer is to compute at some places only: enough are left out to be worth it.
+
+        Experts are balanced over all tokens of a row.
+        """
+        few = _NARROW * places_BN.shape[1] <= layout.document_BL.shape[1]
+        return few and not any(isinstance(module, MixtureOfExperts) for module in self.blocks[self.order[-1]].modules())
 
     def new_cache(self, *, rows: int, max_length: int) -> Cache:
         """Return an empty cache for documents of up to `max_length` tokens."""
@@ -101,10 +124,16 @@ class Stack(nn.Module):
 
 
 def _recomputable(
-    block: Callable[..., Tensor], hidden_BLD: Tensor, view: View, source: Source | None, cache: LayerCache | None
+    block: Callable[..., Tensor],
+    hidden_BLD: Tensor,
+    view: View,
+    source: Source | None,
+    cache: LayerCache | None,
+    asked: Asked | None,
 ) -> Tensor:
     """Return what a block makes, with masks and biases of its own: what is made a second time must be made in full."""
-    return block(hidden_BLD, view.anew(), None if source is None else source.anew(), cache)
+    source, asked = None if source is None else source.anew(), None if asked is None else asked.anew()
+    return block(hidden_BLD, view.anew(), source, cache, asked)
 
 
 def recompute_blocks(network: nn.Module) -> None:

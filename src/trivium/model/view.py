@@ -45,6 +45,15 @@ class View:
         """Which of the asking places hold a token, bool."""
         return self.query.document_BL >= 0
 
+    def at(self, places_BN: Tensor) -> "View":
+        """Return the view of some of the asking places, of all that may be seen."""
+        scores_BHNM = None
+        if self.scores_BHLM is not None:
+            size = self.scores_BHLM.shape
+            index_B1N1 = places_BN[:, None, :, None].expand(-1, size[1], -1, size[3])
+            scores_BHNM = self.scores_BHLM.expand(len(places_BN), -1, -1, -1).gather(2, index_B1N1)
+        return View(self.query.at(places_BN), self.key, scores_BHLM=scores_BHNM, tally=self.tally)
+
     def anew(self) -> "View":
         """Return a view of the same of which nothing is made yet."""
         return View(self.query, self.key, scores_BHLM=self.scores_BHLM, tally=self.tally)

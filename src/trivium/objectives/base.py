@@ -11,7 +11,7 @@ from trivium.core.batch import AnyBatch, Batch, Rows, Term
 from trivium.core.errors import ConfigError
 from trivium.core.random import Key
 from trivium.model.config import EncoderDecoder, ModelConfig
-from trivium.model.heads import LanguageModel, Network, SequenceToSequence, at_places
+from trivium.model.heads import LanguageModel, Network, SequenceToSequence, labelled_states
 from trivium.model.parts import MixtureOfExpertsConfig
 from trivium.model.view import Tally
 
@@ -143,7 +143,7 @@ class Scored(NamedTuple):
 
 def score_labels(network: Network, batch: Batch) -> Scored:
     """Predict every labelled place of the batch; the vocabulary is projected to at those places only."""
-    logits_NV = vocabulary_logits(network, network(batch), batch.places_BN)
+    logits_NV = vocabulary_logits(network, labelled_states(network, batch))
     labels_N = batch.labels_BN.reshape(-1)
     nats_N = functional.cross_entropy(logits_NV, labels_N, reduction="none")
     correct_N = logits_NV.argmax(-1) == labels_N
@@ -153,13 +153,13 @@ def score_labels(network: Network, batch: Batch) -> Scored:
 def token_terms(name: str, network: Network, batch: Batch) -> tuple[Term, ...]:
     """Return the terms of `predicted_tokens`, without the logits."""
     tally = Tally()
-    return token_terms_from(name, network, network(batch, tally), batch, tally)
+    return token_terms_from(name, network, labelled_states(network, batch, tally), batch, tally)
 
 
-def token_terms_from(name: str, network: Network, hidden_BLD: Tensor, batch: Batch, tally: Tally) -> tuple[Term, ...]:
-    """Return what `token_terms` does, of hidden states that are computed already."""
+def token_terms_from(name: str, network: Network, hidden_ND: Tensor, batch: Batch, tally: Tally) -> tuple[Term, ...]:
+    """Return what `token_terms` does, of hidden states of the labelled places that are computed already."""
     weights_N = batch.weights_BN.reshape(-1)
-    nats = network.head.summed_nats(at_places(hidden_BLD, batch.places_BN), batch.labels_BN.reshape(-1), weights_N)
+    nats = network.head.summed_nats(hidden_ND, batch.labels_BN.reshape(-1), weights_N)
     return Term(name, nats, float(weights_N.sum())), *balance_terms(tally, batch)
 
 
@@ -169,12 +169,12 @@ def predicted_tokens(name: str, network: Network, batch: Batch) -> Predicted:
     A network that has experts adds the load balance of theirs.
     """
     tally = Tally()
-    return predicted_from(name, network, network(batch, tally), batch, tally)
+    return predicted_from(name, network, labelled_states(network, batch, tally), batch, tally)
 
 
-def predicted_from(name: str, network: Network, hidden_BLD: Tensor, batch: Batch, tally: Tally) -> Predicted:
-    """Return what `predicted_tokens` does, of hidden states that are computed already."""
-    logits_NV = vocabulary_logits(network, hidden_BLD, batch.places_BN)
+def predicted_from(name: str, network: Network, hidden_ND: Tensor, batch: Batch, tally: Tally) -> Predicted:
+    """Return what `predicted_tokens` does, of hidden states of the labelled places that are computed already."""
+    logits_NV = vocabulary_logits(network, hidden_ND)
     return Predicted(logits_NV, (label_term(name, logits_NV, batch), *balance_terms(tally, batch)))
 
 
@@ -229,7 +229,7 @@ def plain(batch: AnyBatch) -> Batch:
     return batch
 
 
-def vocabulary_logits(network: Network, hidden_BLD: Tensor, places_BN: Tensor) -> Tensor:
+def vocabulary_logits(network: Network, hidden_ND: Tensor) -> Tensor:
     """Return logits_NV of the labelled places, in float32 or better: a softmax over a vocabulary needs the digits."""
-    logits_NV = network.head(at_places(hidden_BLD, places_BN))
+    logits_NV = network.head(hidden_ND)
     return logits_NV if logits_NV.dtype == torch.float64 else logits_NV.float()

@@ -16,7 +16,7 @@ from trivium.core.files import sha256
 from trivium.core.random import Key
 from trivium.model.config import ModelConfig
 from trivium.model.folder import WEIGHTS, SavedModel, load_model, model_folder
-from trivium.model.heads import LanguageModel, Network, SequenceToSequence, at_places
+from trivium.model.heads import LanguageModel, Network, SequenceToSequence, labelled_states
 from trivium.model.view import Tally
 from trivium.objectives.base import Objective, Predicted, labelled, plain, predicted_from, vocabulary_logits
 
@@ -141,15 +141,15 @@ class Distil:
     def predicted(self, network: nn.Module, batch: AnyBatch, key: Key) -> Predicted:
         """Return the student's logits at labelled places, and the terms of `loss`."""
         batch, student, tally = plain(batch), _as_student(network), Tally()
-        hidden_BLD: Tensor = student.network(batch, tally)
-        logits_NV, own = predicted_from(self.name, student.network, hidden_BLD, batch, tally)
+        hidden_ND = labelled_states(student.network, batch, tally)
+        logits_NV, own = predicted_from(self.name, student.network, hidden_ND, batch, tally)
         terms = [term._replace(weight=term.weight * self.weights.labels) for term in own]
-        theirs_NV, theirs_ND = self._asked(batch, hidden_BLD.dtype)
+        theirs_NV, theirs_ND = self._asked(batch, hidden_ND.dtype)
         if self.weights.logits:
             nats_N = divergence(logits_NV, theirs_NV, self.weights.temperature)
             terms.append(labelled("teacher", nats_N, batch, self.weights.logits))
         if self.weights.hidden:
-            ours_ND = student.project(at_places(hidden_BLD, batch.places_BN)).float()
+            ours_ND = student.project(hidden_ND).float()
             apart_N = 1.0 - functional.cosine_similarity(ours_ND, theirs_ND.float(), dim=-1)
             terms.append(labelled("hidden", apart_N, batch, self.weights.hidden))
         return Predicted(logits_NV, tuple(terms))
@@ -170,8 +170,8 @@ class Distil:
     def _asked(self, batch: Batch, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return the teacher's logits_NV and hidden_ND at the labelled places."""
         teacher = self.teacher.network(dtype)
-        hidden_BLD: Tensor = teacher(replace(batch, noise_BLD=None))
-        return vocabulary_logits(teacher, hidden_BLD, batch.places_BN), at_places(hidden_BLD, batch.places_BN)
+        hidden_ND = labelled_states(teacher, replace(batch, noise_BLD=None))
+        return vocabulary_logits(teacher, hidden_ND), hidden_ND
 
 
 def divergence(ours_NV: Tensor, theirs_NV: Tensor, temperature: float) -> Tensor:

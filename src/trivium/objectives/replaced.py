@@ -16,7 +16,7 @@ from trivium.model.build import build_network, build_readout
 from trivium.model.config import ModelConfig, ReadoutConfig, TransformConfig
 from trivium.model.embedding import OffsetEmbedding
 from trivium.model.folder import load_matching, unique_tensors
-from trivium.model.heads import LanguageModel, Network, Readout
+from trivium.model.heads import LanguageModel, Network, Readout, labelled_states
 from trivium.model.initialise import initialise
 from trivium.model.narrow import narrower
 from trivium.model.stack import Stack
@@ -128,8 +128,8 @@ class Replaced:
         batch, both, tally = plain(batch), _as_pair(network), Tally()
         # What a regulariser adds to the embeddings is meant for what is kept, and of its size.
         asked = replace(batch, noise_BLD=None)
-        hidden_BLD = both.generator(asked, tally)
-        generated = predicted_from("masked", both.generator, hidden_BLD, asked, Tally())
+        hidden_ND = labelled_states(both.generator, asked, tally)
+        generated = predicted_from("masked", both.generator, hidden_ND, asked, Tally())
         tokens_BL, replaced_BL = replaced_tokens(batch, generated.logits_NV.detach())
         states_BLD: Tensor = both.reader(replace(batch, tokens_BL=tokens_BL), tally=tally)
         logits_BL = both.detector(states_BLD)[..., 0]

@@ -17,7 +17,7 @@ from trivium.core.random import Key
 from trivium.core.special import SpecialTokens
 from trivium.model.build import build_network, build_readout
 from trivium.model.config import ModelConfig, ReadoutConfig, TransformConfig
-from trivium.model.heads import Network, Readout, at_places
+from trivium.model.heads import Network, Readout
 from trivium.model.view import Tally
 from trivium.objectives.base import Predicted, plain, predicted_from, require_one_stack, token_counts, token_terms_from
 from trivium.objectives.masked import Masked, MaskedConfig
@@ -138,21 +138,21 @@ class Sentences:
     def loss(self, network: nn.Module, batch: AnyBatch, key: Key) -> tuple[Term, ...]:
         """Return the cross-entropy of the hidden tokens and of the answers."""
         batch, both, tally = plain(batch), _as_pooled(network), Tally()
-        hidden_BLD: Tensor = both.network(batch, tally)
-        hidden = token_terms_from("masked", both.network, hidden_BLD, batch, tally)
-        return *hidden, self._answers(both, hidden_BLD, batch)
+        hidden_ND, pooled_ND = _read(both, batch, tally)
+        hidden = token_terms_from("masked", both.network, hidden_ND, batch, tally)
+        return *hidden, self._answers(both, pooled_ND, batch)
 
     def predicted(self, network: nn.Module, batch: AnyBatch, key: Key) -> Predicted:
         """Return the logits of the hidden tokens, and the terms of `loss`."""
         batch, both, tally = plain(batch), _as_pooled(network), Tally()
-        hidden_BLD: Tensor = both.network(batch, tally)
-        hidden = predicted_from("masked", both.network, hidden_BLD, batch, tally)
-        return Predicted(hidden.logits_NV, (*hidden.terms, self._answers(both, hidden_BLD, batch)))
+        hidden_ND, pooled_ND = _read(both, batch, tally)
+        hidden = predicted_from("masked", both.network, hidden_ND, batch, tally)
+        return Predicted(hidden.logits_NV, (*hidden.terms, self._answers(both, pooled_ND, batch)))
 
-    def _answers(self, both: WithPooler, hidden_BLD: Tensor, batch: Batch) -> Term:
+    def _answers(self, both: WithPooler, pooled_ND: Tensor, batch: Batch) -> Term:
         """Return the cross-entropy of the answers about pairs."""
         asked = _documents(batch)
-        logits_NC = both.pooler(at_places(hidden_BLD, asked.places_BN))
+        logits_NC = both.pooler(pooled_ND)
         logits_NC = logits_NC if logits_NC.dtype == torch.float64 else logits_NC.float()
         nats_N = functional.cross_entropy(logits_NC, asked.labels_BN.reshape(-1), reduction="none")
         weights_N = asked.weights_BN.reshape(-1).to(nats_N.dtype)
@@ -217,6 +217,14 @@ class Sentences:
 def _text(rows: Rows, b: int, piece: Piece) -> _Text:
     place = slice(piece.start, piece.stop)
     return _Text(rows.tokens_BL[b, place], rows.word_start_BL[b, place], rows.sentence_start_BL[b, place])
+
+
+def _read(both: WithPooler, batch: Batch, tally: Tally) -> tuple[Tensor, Tensor]:
+    """Return the hidden states at the hidden tokens and at the begins of the pairs, hidden_ND each."""
+    begins_BN = _documents(batch).places_BN
+    hidden_BND: Tensor = both.network(batch, tally, torch.cat((batch.places_BN, begins_BN), dim=1))
+    hidden, pooled = torch.split(hidden_BND, [batch.places_BN.shape[1], begins_BN.shape[1]], dim=1)
+    return hidden.flatten(0, 1), pooled.flatten(0, 1)
 
 
 def _documents(batch: Batch) -> Labels:

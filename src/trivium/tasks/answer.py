@@ -14,11 +14,11 @@ from trivium.data.labelled import AnswerExample, Labelled, read_answers
 from trivium.data.labelled.checks import kind
 from trivium.data.labelled.files import json_line
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
-from trivium.model.heads import at_places
+from trivium.model.heads import labelled_states
 from trivium.tasks.answer_scores import AnswerTotals, Judged, candidates_of, chosen_threshold, judged, some_unanswerable
 from trivium.tasks.answer_spans import boundaries, boundary_nats, find_spans
 from trivium.tasks.answer_windows import encode_questions
-from trivium.tasks.base import Unlabelled, class_logits
+from trivium.tasks.base import TaskReader, Unlabelled, class_logits
 from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Scores
 from trivium.tasks.settings import ANSWER_SETTINGS, AnswerSettings
@@ -90,9 +90,9 @@ class Answer:
         """Return questions as pieces, one for each window over their contexts."""
         return encode_questions(examples, reading, self.settings, known=known)
 
-    def pick(self, hidden_BLD: Tensor, batch: Batch) -> Tensor:
+    def states(self, part: TaskReader, batch: Batch) -> Tensor:
         """Return the hidden state at each candidate."""
-        return at_places(hidden_BLD, batch.places_BN)
+        return labelled_states(part, batch)
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Return the number of right starts and ends: two a window."""

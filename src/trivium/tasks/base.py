@@ -44,27 +44,29 @@ Example = (
 )
 # What a user writes to be answered: a line of text, or what a line of JSON says.
 Unlabelled = str | Sequence[str] | Mapping[str, Any]
-# (hidden_BLD, batch) -> hidden_ND of the batch's answers, [B * N, D], or [B * N, P * D] where each reads P places
-Pick = Callable[[Tensor, Batch], Tensor]
+# What reads for a head of its own.
+TaskReader = Stack | TwoStacks
+# (reader, batch) -> hidden_ND of the batch's answers, [B * N, D], or [B * N, P * D] where each reads P places
+States = Callable[[TaskReader, Batch], Tensor]
 # What of a network a task trains: a stack that reads, two of them, or all of it.
 Part = Stack | TwoStacks | LanguageModel
 
 
 class TaskModel(nn.Module):
-    """A stack that reads, or both of an encoder-decoder, and a head over what is picked of the hidden states."""
+    """A stack that reads, or both of an encoder-decoder, and a head over what is read of their hidden states."""
 
     def __init__(
-        self, *, reader: Stack | TwoStacks, pick: Pick, head: Readout | nn.Identity, chain: LabelChain | None = None
+        self, *, reader: TaskReader, states: States, head: Readout | nn.Identity, chain: LabelChain | None = None
     ) -> None:
         super().__init__()
         self.reader = reader
-        self.pick = pick
+        self.states = states
         self.head = head
         self.chain = chain  # over the labels of neighbouring answers
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits_NC of the batch's labelled places, [B * N, C]."""
-        logits_NC: Tensor = self.head(self.pick(self.reader(batch), batch))
+        logits_NC: Tensor = self.head(self.states(self.reader, batch))
         return logits_NC
 
 
@@ -139,7 +141,7 @@ class Task(Protocol):
         """Return examples as pieces of tokens; `known` False: all that can be answered is asked, no answer is read."""
         ...
 
-    def pick(self, hidden_BLD: Tensor, batch: Batch) -> Tensor:
+    def states(self, part: TaskReader, batch: Batch) -> Tensor:
         """Return what the head sees of each labelled place, hidden_ND."""
         ...
 

@@ -149,7 +149,7 @@ def build_model(task: Task, config: ModelConfig, reader: Part, *, dropout: float
         return as_network(reader)
     head = build_head(task, config, dropout=dropout)
     chain = LabelChain(num_labels=task.num_outputs) if task.is_chained else None
-    model = TaskModel(reader=stacks_of(reader), pick=task.pick, head=head, chain=chain)
+    model = TaskModel(reader=stacks_of(reader), states=task.states, head=head, chain=chain)
     initialise(model.head, config, key.child("head"))
     return model
 
@@ -168,7 +168,7 @@ def empty_model(task: Task, config: ModelConfig) -> TaskNetwork:
         head = build_head(task, config, dropout=0.0)
         chain = LabelChain(num_labels=task.num_outputs) if task.is_chained else None
     reader = reading_part(network, task.readout)
-    return TaskModel(reader=stacks_of(reader), pick=task.pick, head=head, chain=chain).to_empty(device="cpu")
+    return TaskModel(reader=stacks_of(reader), states=task.states, head=head, chain=chain).to_empty(device="cpu")
 
 
 def build_head(task: Task, config: ModelConfig, *, dropout: float) -> Readout | nn.Identity:

@@ -14,7 +14,7 @@ from trivium.data.labelled import ClassifyExample, Labelled, read_classify
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.objectives.base import Predicted
 from trivium.tasks.answers import class_answers, score_classes
-from trivium.tasks.base import Unlabelled, check_known, class_numbers, classes_of, predicted_classes
+from trivium.tasks.base import TaskReader, Unlabelled, check_known, class_numbers, classes_of, predicted_classes
 from trivium.tasks.pieces import Encoded, Piece, Reading
 from trivium.tasks.scores import Scores
 from trivium.tasks.settings import TEXT_SETTINGS, TextSettings
@@ -82,9 +82,9 @@ class Classify:
         ]
         return Encoded(pieces, gold, reading)
 
-    def pick(self, hidden_BLD: Tensor, batch: Batch) -> Tensor:
+    def states(self, part: TaskReader, batch: Batch) -> Tensor:
         """Return what stands for each text."""
-        return pooled(hidden_BLD, batch, self.readout)
+        return pooled(part, batch, self.readout)
 
     def answered(
         self, network: nn.Module, examples: Sequence[ClassifyExample], encoded: Encoded

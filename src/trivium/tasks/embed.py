@@ -14,7 +14,7 @@ from trivium.core.errors import DataError
 from trivium.core.random import Key
 from trivium.data.labelled import Labelled, SimilarExample, read_similar
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
-from trivium.tasks.base import Unlabelled, class_logits
+from trivium.tasks.base import TaskReader, Unlabelled, class_logits
 from trivium.tasks.nearness import group_vectors, grouped, order_nats, own_cosines, partner_nats
 from trivium.tasks.pair_scores import PairNumbers, Vectors, correlations, found, partner_loss
 from trivium.tasks.pieces import Encoded, Reading
@@ -96,9 +96,9 @@ class Embed:
         texts, gold = numbered(examples)
         return Encoded(text_pieces(texts, reading), gold, reading)
 
-    def pick(self, hidden_BLD: Tensor, batch: Batch) -> Tensor:
+    def states(self, part: TaskReader, batch: Batch) -> Tensor:
         """Return what stands for each text."""
-        return pooled(hidden_BLD, batch, self.readout)
+        return pooled(part, batch, self.readout)
 
     def answered(
         self, network: nn.Module, examples: Sequence[SimilarExample], encoded: Encoded

@@ -117,7 +117,7 @@ def _readout(config: ModelConfig, pooling: Pooling | None, stack: str, *, bias: 
 def _made(
     reader: Stack | TwoStacks, config: ModelConfig, reading: Reading, task: Embed, projection: dict[str, Tensor]
 ) -> Embedder:
-    model = TaskModel(reader=reader, pick=task.pick, head=build_head(task, config, dropout=0.0))
+    model = TaskModel(reader=reader, states=task.states, head=build_head(task, config, dropout=0.0))
     load_tensors(model.head, {f"projection.{name}": tensor for name, tensor in projection.items()}, "the projection")
     return Embedder(model.eval(), config, task, reading)
 

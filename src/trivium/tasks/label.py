@@ -16,10 +16,10 @@ from trivium.core.random import Key
 from trivium.data.labelled import UNSCORED, LabelExample, Labelled, read_label, text_of
 from trivium.data.words import word_starts
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
-from trivium.model.heads import at_places
+from trivium.model.heads import labelled_states
 from trivium.objectives.base import Predicted
 from trivium.tasks.answers import class_answers, score_classes
-from trivium.tasks.base import Unlabelled, check_known, class_numbers, classes_of, predicted_classes
+from trivium.tasks.base import TaskReader, Unlabelled, check_known, class_numbers, classes_of, predicted_classes
 from trivium.tasks.pieces import Encoded, Piece, Reading, best_windows, window_starts
 from trivium.tasks.scores import Scores
 from trivium.tasks.settings import WORD_SETTINGS, WordSettings
@@ -97,9 +97,9 @@ class Label:
             pieces += _pieces(spans.ids, token_A, gold[-1], number, reading)
         return Encoded(pieces, gold, reading)
 
-    def pick(self, hidden_BLD: Tensor, batch: Batch) -> Tensor:
+    def states(self, part: TaskReader, batch: Batch) -> Tensor:
         """Return the hidden state at each word's place."""
-        return at_places(hidden_BLD, batch.places_BN)
+        return labelled_states(part, batch)
 
     def answered(
         self, network: nn.Module, examples: Sequence[LabelExample], encoded: Encoded

@@ -17,7 +17,7 @@ from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.objectives.base import labelled
 from trivium.tasks import metrics
 from trivium.tasks.answers import answers
-from trivium.tasks.base import Unlabelled, check_known, class_logits
+from trivium.tasks.base import TaskReader, Unlabelled, check_known, class_logits
 from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Mistake, Scores, WorstMistakes
 from trivium.tasks.settings import TEXT_SETTINGS, TextSettings
@@ -80,9 +80,9 @@ class MultiLabel:
             targets_EC[row, [numbers[label] for label in example.labels]] = 1.0
         return encode_numbers(examples, targets_EC, reading)
 
-    def pick(self, hidden_BLD: Tensor, batch: Batch) -> Tensor:
+    def states(self, part: TaskReader, batch: Batch) -> Tensor:
         """Return what stands for each text."""
-        return pooled(hidden_BLD, batch, self.readout)
+        return pooled(part, batch, self.readout)
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Return the number of texts; a window counts as its share of one."""

@@ -16,7 +16,7 @@ from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.objectives.base import labelled
 from trivium.tasks import metrics
 from trivium.tasks.answers import answers
-from trivium.tasks.base import Unlabelled, class_logits
+from trivium.tasks.base import TaskReader, Unlabelled, class_logits
 from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Mistake, Scores, WorstMistakes
 from trivium.tasks.settings import TEXT_SETTINGS, TextSettings
@@ -73,9 +73,9 @@ class Regress:
         values_E1 = np.array([[example.value] for example in examples], dtype=np.float64).reshape(-1, 1)
         return encode_numbers(examples, (values_E1 - self.centre) / self.spread, reading)
 
-    def pick(self, hidden_BLD: Tensor, batch: Batch) -> Tensor:
+    def states(self, part: TaskReader, batch: Batch) -> Tensor:
         """Return what stands for each text."""
-        return pooled(hidden_BLD, batch, self.readout)
+        return pooled(part, batch, self.readout)
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Return the number of texts; a window counts as its share of one."""

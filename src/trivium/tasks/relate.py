@@ -25,10 +25,10 @@ from trivium.data.labelled import (
 )
 from trivium.data.labelled.checks import check_classes
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
-from trivium.model.heads import at_places
+from trivium.model.heads import labelled_states
 from trivium.objectives.base import Predicted
 from trivium.tasks.answers import ClassScores, class_answers
-from trivium.tasks.base import Unlabelled, check_known, class_numbers, classes_of, predicted_classes
+from trivium.tasks.base import TaskReader, Unlabelled, check_known, class_numbers, classes_of, predicted_classes
 from trivium.tasks.markers import Ids, Marked, cut_at_spans, mark_spans, markers_of
 from trivium.tasks.metrics import Relations
 from trivium.tasks.pieces import Encoded, Piece, Reading
@@ -154,9 +154,10 @@ class Relate:
         measured = {"whole": num_whole / max(1, len(pieces))}
         return Encoded(pieces, gold, reading, measured=MappingProxyType(measured))
 
-    def pick(self, hidden_BLD: Tensor, batch: Batch) -> Tensor:
+    def states(self, part: TaskReader, batch: Batch) -> Tensor:
         """Return the states at the head's and the tail's marker side by side, [B * N, 2 * D]."""
-        return at_places(hidden_BLD, batch.places_BN).reshape(-1, self.num_places * hidden_BLD.shape[-1])
+        hidden_ND = labelled_states(part, batch)
+        return hidden_ND.view(-1, self.num_places * hidden_ND.shape[-1])
 
     def answered(
         self, network: nn.Module, examples: Sequence[RelationExample], encoded: Encoded

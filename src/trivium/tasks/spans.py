@@ -26,7 +26,7 @@ from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.objectives.base import Predicted
 from trivium.tasks import metrics
 from trivium.tasks.answers import Answers, ClassScores, answers
-from trivium.tasks.base import Unlabelled, check_known, class_logits, predicted_classes, task_model
+from trivium.tasks.base import TaskReader, Unlabelled, check_known, class_logits, predicted_classes, task_model
 from trivium.tasks.label import Label
 from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Scores
@@ -100,9 +100,9 @@ class Spans:
         """Return examples as pieces; UNSCORED words are context only."""
         return self.words.encode(examples, reading, known=known)
 
-    def pick(self, hidden_BLD: Tensor, batch: Batch) -> Tensor:
+    def states(self, part: TaskReader, batch: Batch) -> Tensor:
         """Return the hidden state at each word's place."""
-        return self.words.pick(hidden_BLD, batch)
+        return self.words.states(part, batch)
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Return the number of labelled words."""

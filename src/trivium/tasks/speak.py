@@ -15,7 +15,7 @@ from trivium.model.config import Decoder, Encoder, EncoderDecoder, ModelConfig
 from trivium.model.decoding import Beam, Decoding
 from trivium.model.folder import SavedModel
 from trivium.model.generate import decode
-from trivium.model.heads import Network, at_places
+from trivium.model.heads import Network
 from trivium.model.packed import packed
 from trivium.model.parts import Learned
 
@@ -108,8 +108,8 @@ def fill_masks(speaker: Speaker, text: str, *, top: int) -> list[list[Guess]]:
             hidden_places = torch.tensor([places])
             batch = _one_row(ids, framed.segments_L)
             with torch.inference_mode():
-                hidden_ND = at_places(speaker.network(batch), hidden_places)
-                logits_NV = speaker.network.head(hidden_ND).float()
+                hidden_BND = speaker.network(batch, places_BN=hidden_places)
+                logits_NV = speaker.network.head(hidden_BND[0]).float()
         case EncoderDecoder():
             logits_NV = torch.stack([_span_start(speaker, ids, place) for place in places])
         case Decoder():

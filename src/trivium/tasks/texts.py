@@ -1,6 +1,7 @@
 """What tasks share that read whole texts, or pairs of them: windows, what stands for a text, and how it is printed."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol, assert_never
 
 import numpy as np
@@ -10,8 +11,9 @@ from trivium.core.batch import Batch
 from trivium.core.errors import DataError
 from trivium.data.frame import Framed
 from trivium.model.config import ReadoutConfig
+from trivium.model.heads import labelled_states
 from trivium.model.pooling import document_edges, document_means, document_weighted_means
-from trivium.tasks.base import Unlabelled
+from trivium.tasks.base import TaskReader, Unlabelled
 from trivium.tasks.pieces import Encoded, Piece, Reading, window_starts
 
 _ZERO = np.zeros(1, dtype=np.int64)
@@ -41,17 +43,16 @@ def text_windows(examples: Sequence[Texts], reading: Reading) -> Iterator[tuple[
         yield from ((number, 1.0 / len(windows), window) for window in windows)
 
 
-def pooled(hidden_BLD: Tensor, batch: Batch, readout: ReadoutConfig) -> Tensor:
+def pooled(part: TaskReader, batch: Batch, readout: ReadoutConfig) -> Tensor:
     """Return what stands for the text at each place, hidden_ND."""
     match readout.pooling:
         case "mean":
-            return document_means(hidden_BLD, batch.layout, batch.places_BN)
-        case "first":
-            return document_edges(hidden_BLD, batch.layout, batch.places_BN, last=False)
-        case "last":
-            return document_edges(hidden_BLD, batch.layout, batch.places_BN, last=True)
+            return document_means(part(batch), batch.layout, batch.places_BN)
+        case "first" | "last" as edge:
+            edges_BN = document_edges(batch.layout, batch.places_BN, last=edge == "last")
+            return labelled_states(part, replace(batch, places_BN=edges_BN))
         case "weighted":
-            return document_weighted_means(hidden_BLD, batch.layout, batch.places_BN)
+            return document_weighted_means(part(batch), batch.layout, batch.places_BN)
         case _:
             assert_never(readout.pooling)
 

@@ -16,10 +16,10 @@ from trivium.core.errors import DataError
 from trivium.core.random import Key
 from trivium.data.labelled import Labelled, PairExample
 from trivium.model.decoding import Greedy
-from trivium.model.heads import at_places
+from trivium.model.heads import labelled_states
 from trivium.model.view import Tally
 from trivium.objectives.base import Predicted, as_network, predicted_from, token_terms_from
-from trivium.tasks.base import Unlabelled
+from trivium.tasks.base import TaskReader, Unlabelled
 from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Scores
 from trivium.tasks.write_config import WriteConfig
@@ -87,9 +87,9 @@ class Write:
         prefix = bool(self.settings.prefix) and not reading.source
         return encode_pairs(examples, self.settings, reading._replace(prefix=prefix), known=known)
 
-    def pick(self, hidden_BLD: Tensor, batch: Batch) -> Tensor:
+    def states(self, part: TaskReader, batch: Batch) -> Tensor:
         """Return the hidden state at each place that a token is predicted from."""
-        return at_places(hidden_BLD, batch.places_BN)
+        return labelled_states(part, batch)
 
     def answered(
         self, network: nn.Module, examples: Sequence[PairExample], encoded: Encoded
@@ -138,12 +138,12 @@ class Write:
     def loss(self, network: nn.Module, batch: Batch, key: Key) -> tuple[Term, ...]:
         """Return the cross-entropy of the targets' tokens."""
         writer = as_network(network)
-        return token_terms_from(self.name, writer, writer(batch), batch, Tally())
+        return token_terms_from(self.name, writer, labelled_states(writer, batch), batch, Tally())
 
     def predicted(self, network: nn.Module, batch: Batch, key: Key) -> Predicted:
         """Return the logits where tokens are asked for, and the loss."""
         writer = as_network(network)
-        return predicted_from(self.name, writer, writer(batch), batch, Tally())
+        return predicted_from(self.name, writer, labelled_states(writer, batch), batch, Tally())
 
     def _outputs(self, network: nn.Module, encoded: Encoded, numbers: Sequence[int]) -> list[str]:
         decoding, pieces = self.settings.decoding, [encoded.pieces[number] for number in numbers]

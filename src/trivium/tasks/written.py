@@ -8,7 +8,7 @@ from trivium.core.layout import TokenLayout
 from trivium.core.random import Key
 from trivium.model.decoding import Decoding
 from trivium.model.generate import decode
-from trivium.model.heads import Network, at_places
+from trivium.model.heads import Network, labelled_states
 from trivium.tasks.metrics import Bleu, Chrf, Distinct, Rouge
 from trivium.tasks.metrics.text_units import split_13a, split_words, split_zh
 from trivium.tasks.pieces import (
@@ -92,7 +92,7 @@ def target_nats(network: Network, encoded: Encoded, *, rows: int = ROWS) -> tupl
     for start in range(0, len(packed), rows):
         chosen = [[pieces[number] for number in row] for row in packed[start : start + rows]]
         batch = pack(chosen, reading, num_rows=len(chosen), capacity=capacity, length=length).batch
-        hidden_ND = at_places(network(batch), batch.places_BN)
+        hidden_ND = labelled_states(network, batch)
         nats += float(network.head.summed_nats(hidden_ND, batch.labels_BN.flatten(), batch.weights_BN.flatten()))
     network.train(was_training)
     return nats, encoded.num_answers

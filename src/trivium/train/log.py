@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,22 @@ class Log:
         for tracker in self.trackers:
             tracker.cut_after(step)
 
-    def step(self, report: StepReport, *, tokens: int, seconds: float, skipped: int = 0) -> None:
-        """Append what one update was, with the tokens and seconds and the skipped updates of the run so far."""
+    def step(
+        self,
+        report: StepReport,
+        *,
+        tokens: int,
+        seconds: float,
+        skipped: int = 0,
+        speed: Mapping[str, float] | None = None,
+    ) -> None:
+        """Append what one update was, with the tokens and seconds and the skipped updates of the run so far.
+
+        Args:
+            report: of the update.
+            tokens, seconds, skipped: so far.
+            speed: how fast the updates since the last line were, see `Roofline.line`; None = it is not said.
+        """
         self.write(
             step=report.step,
             loss=report.loss,
@@ -37,6 +51,7 @@ class Log:
             gradient_norm=report.gradient_norm,
             **report.terms,
             **({"skipped": skipped} if skipped else {}),
+            **(speed or {}),
         )
 
     def write(self, **values: Any) -> None:

@@ -16,6 +16,9 @@ from trivium.train.distributed import ALONE, Ranks
 from trivium.train.optimisers import Optimiser, drop_frozen, set_lr
 from trivium.train.precision import TrainedWeights, terms_of
 
+# Waiting for the batch, computing, updating, waiting for the other ranks.
+PHASES = ("data", "forward", "backward", "optimiser", "waiting")
+
 
 class StepReport(NamedTuple):
     """One optimiser update."""
@@ -26,7 +29,7 @@ class StepReport(NamedTuple):
     gradient_norm: float  # before clipping
     lr: float
     tokens: int  # used places in the step's rows, of all ranks
-    seconds_by_phase: dict[str, float]
+    seconds_by_phase: dict[str, float]  # by `PHASES`
     skipped: bool = False  # loss or gradient was not finite: the update was not made
     asked: int = 0  # the highest of what `request` said on any rank
 
@@ -70,24 +73,25 @@ def train_steps(
     """
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     weights.compute.train()
-    waiting = perf_counter()
+    watch = _Stopwatch()
     for step, batch in enumerate(batches, start):
-        begun = perf_counter()
+        watch.lap("data")
         counts = learned.counts(batch)
-        asked, loss, terms = _accumulate(weights, learned, batch, counts, accumulation, step, key, ranks, request)
+        loss, sums = _accumulate(weights, learned, batch, counts, accumulation, step, key, ranks, watch)
+        asked, loss, terms = _of_all_ranks(ranks, request(), loss, sums, counts)
         drop_frozen(optimiser, step)
-        computed = perf_counter()
-        norm = weights.share_gradients(parameters, ranks, max_norm=max_gradient_norm)
+        weights.add_up_gradients(parameters, ranks)
+        watch.lap("waiting")
+        norm = weights.clip_gradients(parameters, ranks, max_norm=max_gradient_norm)
         skipped = not (math.isfinite(loss) and math.isfinite(norm))
         if not skipped:
             set_lr(optimiser, lr(step), decay=decay(step))
             optimiser.step()
         optimiser.zero_grad()
         weights.publish()
-        done = perf_counter()
-        phases = {"data": begun - waiting, "compute": computed - begun, "update": done - computed}
-        yield StepReport(step + 1, loss, terms, norm, lr(step), batch.num_tokens, phases, skipped, asked)
-        waiting = perf_counter()
+        watch.lap("optimiser")
+        yield StepReport(step + 1, loss, terms, norm, lr(step), batch.num_tokens, watch.seconds, skipped, asked)
+        watch = _Stopwatch()
 
 
 def skips_in_a_row(report: StepReport, before: int, *, most: int) -> int:
@@ -122,6 +126,20 @@ def require_finite(held_out: float, step: int) -> None:
         )
 
 
+class _Stopwatch:
+    """Seconds of one step by what they were for."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(PHASES, 0.0)
+        self._last = perf_counter()
+
+    def lap(self, phase: str) -> None:
+        """Say what the time since the last lap was for."""
+        now = perf_counter()
+        self.seconds[phase] += now - self._last
+        self._last = now
+
+
 def _accumulate(
     weights: TrainedWeights,
     learned: Learned,
@@ -131,9 +149,9 @@ def _accumulate(
     step: int,
     key: Key,
     ranks: Ranks,
-    request: Callable[[], int],
-) -> tuple[int, float, dict[str, float]]:
-    """Add up the gradients of this rank's micro-batches; return the highest request, the step's loss and its terms.
+    watch: _Stopwatch,
+) -> tuple[float, dict[str, float]]:
+    """Add up the gradients of this rank's micro-batches; return its part of the step's loss and its terms' sums.
 
     Args:
         counts: of the whole step's terms; a term that the step does not have (count 0) has no gradient either.
@@ -144,10 +162,19 @@ def _accumulate(
         torch.manual_seed(key.child("dropout", step, ranks.rank, number).integer())
         terms = terms_of(weights.compute, learned, micro, key.child("loss", step))
         total = torch.stack([term.weight * term.sum / (counts[term.name] or 1.0) for term in terms]).sum()
+        watch.lap("forward")
         weights.backward(total)
         loss += float(total.detach())
         for term in terms:
             sums[term.name] += float(term.sum.detach())
-    requests, losses, *everyones = zip(*ranks.gathered([request(), loss, *sums.values()]), strict=True)
+        watch.lap("backward")
+    return loss, sums
+
+
+def _of_all_ranks(
+    ranks: Ranks, request: int, loss: float, sums: dict[str, float], counts: dict[str, float]
+) -> tuple[int, float, dict[str, float]]:
+    """Return the highest request, the step's loss and the means of its terms."""
+    requests, losses, *everyones = zip(*ranks.gathered([request, loss, *sums.values()]), strict=True)
     means = {name: sum(own) / (counts[name] or 1.0) for name, own in zip(sums, everyones, strict=True)}
     return int(max(requests)), sum(losses), means

@@ -51,9 +51,13 @@ class Material(NamedTuple):
 
     def batches(self, steps: int, *, passed_over: int = 0) -> Callable[[int], AnyBatch]:
         """Return the function from a step's number to its whole batch, in a run of so many steps."""
-        begins = [0, *(round(part.until * steps) for part in self.parts[:-1])]
+        begins = self._begins(steps)
         stages = [StepRows(step, part.reader, part.rows) for step, part in zip(begins, self.parts, strict=True)]
         return staged_batches(stages, self.objective.make, key=self.key, steps=steps, passed_over=passed_over)
+
+    def changes(self, steps: int) -> Callable[[int], bool]:
+        """Return whether a step of a run of so many is the first whose rows have another number or length."""
+        return frozenset(self._begins(steps)[1:]).__contains__
 
     def parts_alone(self) -> list[tuple[float, Callable[[int], AnyBatch]]]:
         """Return the share of the steps that each part has, with its batches as if there were no other."""
@@ -65,6 +69,9 @@ class Material(NamedTuple):
             )
             for begin, part in zip(begins, self.parts, strict=False)
         ]
+
+    def _begins(self, steps: int) -> list[int]:
+        return [0, *(round(part.until * steps) for part in self.parts[:-1])]
 
 
 def trained_network(config: RunConfig, material: Material) -> nn.Module:

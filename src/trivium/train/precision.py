@@ -40,9 +40,12 @@ class TrainedWeights:
         loss.backward()  # type: ignore[no-untyped-call]
         self.collect_gradients()
 
-    def share_gradients(self, parameters: Sequence[Tensor], ranks: Ranks, *, max_norm: float) -> float:
-        """Add up the step's gradients over all ranks, make longer ones as short as `max_norm`, return their norm."""
+    def add_up_gradients(self, parameters: Sequence[Tensor], ranks: Ranks) -> None:
+        """Add up the step's gradients over all ranks."""
         ranks.add_up(parameters)
+
+    def clip_gradients(self, parameters: Sequence[Tensor], ranks: Ranks, *, max_norm: float) -> float:
+        """Make the step's gradients as short as `max_norm` where they are longer, and return their norm."""
         return float(nn.utils.clip_grad_norm_(parameters, max_norm))
 
     def collect_gradients(self) -> None:

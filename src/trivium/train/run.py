@@ -1,10 +1,12 @@
 """One pretraining run: settles what is open, trains, logs, validates, saves, and goes on where it stopped."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
 from trivium.core.config import parse, read_toml, write_toml
@@ -27,6 +29,8 @@ from trivium.train.log import Log
 from trivium.train.loop import StepReport, require_finite, skips_in_a_row, train_steps
 from trivium.train.material import Material, Start, fit_to_data, make_material, require_ranks
 from trivium.train.plateau import course_of, warn
+from trivium.train.profile import profiled
+from trivium.train.roofline import Meter, matmul_peak
 from trivium.train.schedules import decay_share, lr_share
 from trivium.train.settle import begun_alike, held_out, ready, same_run
 from trivium.train.sharded import gathered, is_sharded
@@ -34,7 +38,7 @@ from trivium.train.signals import stop_signals
 from trivium.train.state import TrainState
 from trivium.train.track import Tracker, followed
 
-CONFIG, LOG, RESULTS, MODEL = "config.toml", "log.jsonl", "results.json", "model"
+CONFIG, LOG, RESULTS, MODEL, PROFILE = "config.toml", "log.jsonl", "results.json", "model", "profile"
 
 
 class _Run(NamedTuple):
@@ -48,6 +52,7 @@ class _Run(NamedTuple):
     progress: Progress
     ranks: Ranks
     normal: Normal | None
+    profile: bool = False
 
 
 def pretrain(
@@ -63,6 +68,7 @@ def pretrain(
     ranks: Ranks = ALONE,
     trackers: Sequence[Tracker] = (),
     preflight_seconds: float = 0.0,
+    profile: bool = False,
 ) -> dict[str, Any]:
     """Pretrain a model into the run folder `out` and return its results.
 
@@ -79,6 +85,7 @@ def pretrain(
         ranks: the processes that make the run together; all of them call this, with equal arguments and one `out`.
         trackers: also get each line of the log, see `train.trackers`; they change nothing in the run.
         preflight_seconds: how long the run may be looked at before step 0, see `train.preflight.look`; 0 = it is not.
+        profile: record what some of the first steps spend their time on, in `out/profile`.
 
     Raises:
         ConfigError, DataError, CheckpointError, DivergedError: see `core.errors`.
@@ -104,7 +111,7 @@ def pretrain(
             ranks=ranks,
         )
         ranks.told(lambda: _make_folder(out, config))
-    run = _Run(config, data, material, out, Log(out / LOG), progress, ranks, normal)
+    run = _Run(config, data, material, out, Log(out / LOG), progress, ranks, normal, profile)
     if not ranks.first:
         with stop_signals() as stopped_by:
             return _train(run, stopped_by)
@@ -160,9 +167,14 @@ def _steps(
     steps, log_steps = train.steps or 0, train.log_steps or 1
     validate_steps, checkpoint_steps = train.validate_steps or steps, train.checkpoint_steps or steps
     course = course_of(run.config, run.material, run.normal)
+    peak = partial(matmul_peak, train.precision, torch.device("cpu"))
+    meter = Meter(lambda reached: peak(above=reached), anew=run.material.changes(steps))
     began, before = perf_counter(), state.seconds
     run.progress.start("pretrain", steps, "steps")
-    for report in _reports(run, begun, stopped_by):
+    reports = _reports(run, begun, stopped_by)
+    if run.profile and run.ranks.first:
+        reports = profiled(reports, run.out / PROFILE, run.progress)
+    for report in meter.over(reports, start=state.step):
         begun.kept.update(report.step)
         seconds = before + perf_counter() - began
         state = state._replace(
@@ -172,7 +184,8 @@ def _steps(
             skipped=state.skipped + report.skipped,
         )
         if run.ranks.first and (report.step % log_steps == 0 or report.step == steps or report.skipped):
-            run.log.step(report, tokens=state.tokens, seconds=state.seconds, skipped=state.skipped)
+            speed = meter.read().line()
+            run.log.step(report, tokens=state.tokens, seconds=state.seconds, skipped=state.skipped, speed=speed)
         improved = False
         try:
             in_a_row = skips_in_a_row(report, state.skipped_in_a_row, most=train.max_skipped)

@@ -48,8 +48,11 @@ class ShardedWeights(TrainedWeights):
         # FSDP takes the mean over ranks, and what is wanted is the sum.
         (loss * self._count).backward()  # type: ignore[no-untyped-call]
 
-    def share_gradients(self, parameters: Sequence[Tensor], ranks: Ranks, *, max_norm: float) -> float:
-        """Make gradients longer than `max_norm` as short as it and return their norm; they are added up already."""
+    def add_up_gradients(self, parameters: Sequence[Tensor], ranks: Ranks) -> None:
+        """Do nothing: FSDP has added them up in the backward pass."""
+
+    def clip_gradients(self, parameters: Sequence[Tensor], ranks: Ranks, *, max_norm: float) -> float:
+        """Make gradients longer than `max_norm` as short as it and return their norm, that of all parts."""
         norm = nn.utils.clip_grad_norm_(parameters, max_norm)
         return float(_whole(norm))
 

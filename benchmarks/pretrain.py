@@ -1,0 +1,412 @@
+"""Pretraining speed beside transformers' Trainer, as shipped and tuned, and nanoGPT.
+
+    python benchmarks/pretrain.py --texts FOLDER [--nanogpt FOLDER] [--only WORK]... [--rounds 5] [--steps 8] [--again]
+
+FOLDER of --texts holds en_mix_10m.train.txt.xz, whose documents are of natural lengths; --nanogpt is a checkout of
+karpathy/nanoGPT, whose rows are left out without it. Both sides read the same ids of the same tokenizer and train the
+same architecture with AdamW and the same rows a step. `Trainer as shipped` is what run_mlm and run_clm do: float32,
+SDPA, texts joined and cut to rows, dropout 0.1, the system's allocator, GNU OpenMP's own waiting. `tuned` has no
+dropout, the allocator's large blocks kept, plain attention where that is faster, and bfloat16 where the processor
+multiplies it. Ours is what `trivium pretrain` sets up, with the same dropout as the peer of the row. What is counted
+is real tokens: places that hold text, not padding.
+"""
+
+import argparse
+import lzma
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from turns import Side, Turns, by_turns, read_rows, row, table, write_rows
+
+VOCABULARY = 8192
+PACKAGES = ("transformers", "datasets", "accelerate", "numpy")
+KEPT_LARGE = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
+
+
+class Work(NamedTuple):
+    """What both sides do."""
+
+    objective: str
+    layers: int
+    width: int
+    rows: int
+    length: int
+    lines: bool = False  # the peer pads each text instead of joining them
+    slow: bool = False  # fewer steps a turn
+
+
+class Peer(NamedTuple):
+    """Whom we are compared with, and how it is set up."""
+
+    name: str
+    kind: str
+    dropout: float
+    tuned: bool = False
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What is set before its process starts."""
+        return KEPT_LARGE if self.tuned else {}
+
+
+WORKS = {
+    "mlm-4x256-128": Work("masked", 4, 256, 32, 128),
+    "mlm-4x256-512": Work("masked", 4, 256, 8, 512),
+    "mlm-4x256-lines": Work("masked", 4, 256, 32, 128, lines=True),
+    "mlm-6x384-128": Work("masked", 6, 384, 16, 128),
+    "mlm-12x768-128": Work("masked", 12, 768, 8, 128, slow=True),
+    "clm-6x384-12x64": Work("causal", 6, 384, 12, 64),
+    "clm-6x384-32x256": Work("causal", 6, 384, 32, 256, slow=True),
+    "span-4x256-128": Work("spans", 4, 256, 32, 128),
+}
+SHIPPED = Peer("Trainer as shipped", "trainer", dropout=0.1)
+TUNED = Peer("Trainer tuned", "trainer", dropout=0.0, tuned=True)
+NANOGPT = Peer("nanoGPT", "nanogpt", dropout=0.0)
+
+
+def main() -> None:
+    """Measure what is not there yet, print and write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--texts", type=Path, required=True)
+    parser.add_argument("--nanogpt", type=Path, help="a checkout of karpathy/nanoGPT")
+    parser.add_argument("--data", type=Path, default=Path("runs/benchmarks"), help="where the prepared text is kept")
+    parser.add_argument("--only", action="append", default=[], choices=WORKS, help="work to measure; all without it")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=8, help="steps a turn")
+    parser.add_argument("--again", action="store_true", help="measure also what is there")
+    parser.add_argument("--side", nargs=5, metavar=("KIND", "WORK", "DROPOUT", "TUNED", "STEPS"), help="be this side")
+    arguments = parser.parse_args()
+    if arguments.side:
+        kind, work, dropout, tuned, steps = arguments.side
+        be(kind, WORKS[work], float(dropout), tuned == "True", int(steps), arguments)
+        return
+    prepared(arguments.texts, arguments.data)
+    for name, work in WORKS.items():
+        if arguments.only and name not in arguments.only:
+            continue
+        there = {each["peer"] for each in read_rows("pretrain") if each["work"] == name}
+        peers = [peer for peer in peers_of(work, arguments.nanogpt) if arguments.again or peer.name not in there]
+        if peers:
+            rows = measured(name, work, peers, arguments)
+            write_rows("pretrain", rows, PACKAGES)
+            print(table(rows), flush=True)
+    print(table(read_rows("pretrain")))
+
+
+def peers_of(work: Work, nanogpt: Path | None) -> list[Peer]:
+    """Return whom one work is compared with."""
+    if work.lines:
+        return [SHIPPED._replace(name="Trainer line by line", dropout=0.0, tuned=True)]
+    peers = [SHIPPED, TUNED]
+    return [*peers, NANOGPT] if work.objective == "causal" and nanogpt else peers
+
+
+def measured(name: str, work: Work, peers: list[Peer], arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return the rows of one work: all of its peers, and ours with each one's dropout, by turns."""
+    steps = max(1, arguments.steps // 4) if work.slow else arguments.steps
+
+    def side(kind: str, dropout: float, tuned: bool, environment: dict[str, str]) -> Side:
+        options = ["--texts", str(arguments.texts), "--data", str(arguments.data)]
+        options += ["--nanogpt", str(arguments.nanogpt)] if arguments.nanogpt else []
+        command = [sys.executable, __file__, *options, "--side", kind, name, str(dropout), str(tuned), str(steps)]
+        return Side(f"{kind} {dropout} {tuned}", command, environment)
+
+    ours = {dropout: side("ours", dropout, True, {}) for dropout in {peer.dropout for peer in peers}}
+    theirs = {peer.name: side(peer.kind, peer.dropout, peer.tuned, peer.environment) for peer in peers}
+    turns = by_turns([*ours.values(), *theirs.values()], rounds=arguments.rounds)
+    rows = []
+    for peer in peers:
+        own, other = turns[ours[peer.dropout].name], turns[theirs[peer.name].name]
+        settings = {
+            **work._asdict(),
+            "vocabulary": VOCABULARY,
+            "dropout": peer.dropout,
+            "steps_a_turn": steps,
+            "precision": {"ours": precision(), "theirs": precision() if peer.tuned else "float32"},
+            "tokens_a_step": {"ours": own[-1].units / steps, "theirs": other[-1].units / steps},
+            "loss": {"ours": own[-1].said["loss"], "theirs": other[-1].said["loss"]},
+        }
+        rows.append(row(name, "tokens/s", own, peer.name, other, **settings))
+    return rows
+
+
+def be(kind: str, work: Work, dropout: float, tuned: bool, steps: int, arguments: argparse.Namespace) -> None:
+    """Be one side, until there is no more to do."""
+    if kind == "ours":
+        ours(work, dropout, steps, arguments.data)
+    elif kind == "nanogpt":
+        nanogpt(work, steps, arguments.data, arguments.nanogpt)
+    else:
+        trainer(work, dropout, tuned, steps, arguments.data)
+
+
+def ours(work: Work, dropout: float, steps: int, folder: Path) -> None:
+    """Train as `trivium pretrain` does."""
+    from trivium.cli.environment import set_up_process
+
+    set_up_process()
+    from trivium.core.progress import Silent
+    from trivium.core.random import Key
+    from trivium.data.loader import ahead
+    from trivium.data.shards import PreparedData
+    from trivium.train.begin import begin
+    from trivium.train.loop import train_steps
+    from trivium.train.material import fit_to_data, make_material
+    from trivium.train.settle import settle
+
+    data = PreparedData.open(folder / "data")
+    config = fit_to_data(run_config(work, dropout), data)
+    material = make_material(config, data, None)
+    config = settle(config, material, None, 0.0, Silent())
+    begun = begin(config, material, Path("no such run"), Silent())
+    many = config.train.steps or 0
+    reports = train_steps(
+        begun.weights,
+        material.learned,
+        begun.optimiser,
+        ahead(material.batches(many), 0, many),
+        start=0,
+        lr=lambda step: 1e-4,
+        accumulation=1,
+        max_gradient_norm=1.0,
+        key=Key(0),
+    )
+    turns = Turns(steps)
+    for report in reports:
+        turns.tick(report.tokens, loss=report.loss)
+
+
+def run_config(work: Work, dropout: float) -> Any:
+    """Return our run: the peer's architecture, by its published preset's function."""
+    from trivium.core.config import parse
+    from trivium.model.preset_families import bert, gpt2, t5
+    from trivium.train.config import RunConfig, complete
+
+    match work.objective:
+        case "masked":
+            model = bert(work.layers, work.width, num_segments=2)
+        case "causal":
+            model = gpt2(work.layers, work.width)
+        case _:
+            model = t5(work.layers, work.width, work.width // 64, 4 * work.width)
+    tree = complete(
+        {
+            "model": with_dropout(model.model_dump(mode="json", exclude_none=True), dropout),
+            "optimiser": {"kind": "adamw", "lr": 1e-4},
+            "data": {"row_length": work.length},
+            "train": {"rows": work.rows, "steps": 1_000_000},
+        }
+    )
+    return parse(RunConfig, tree, "benchmark")
+
+
+def with_dropout(tree: Any, dropout: float) -> Any:
+    """Return a configuration with every dropout that is not 0 in it changed."""
+    if isinstance(tree, dict):
+        return {
+            key: dropout if key == "dropout" and value else with_dropout(value, dropout) for key, value in tree.items()
+        }
+    return [with_dropout(value, dropout) for value in tree] if isinstance(tree, list | tuple) else tree
+
+
+def trainer(work: Work, dropout: float, tuned: bool, steps: int, folder: Path) -> None:
+    """Train as run_mlm and run_clm do, or tuned."""
+    import torch
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerFast, Trainer, TrainerCallback, TrainingArguments
+
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_file=str(folder / "data" / "tokenizer.json"),
+        pad_token="[PAD]",
+        mask_token="[MASK]",
+        cls_token="[CLS]",
+    )
+    collate = collator(work, tokenizer)
+    counted = {"tokens": 0}
+
+    def counting(examples: list[dict[str, Any]]) -> Any:
+        counted["tokens"] += sum(len(example["input_ids"]) for example in examples)
+        return collate(examples)
+
+    class ByTurns(TrainerCallback):  # type: ignore[misc]
+        """Counts the tokens of the step, and waits where the turn is over."""
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.turns, self.before = Turns(steps), counted["tokens"]
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            now = counted["tokens"]
+            loss = state.log_history[-1].get("loss", 0.0) if state.log_history else 0.0
+            self.turns.tick(now - self.before, loss=float(loss))
+            self.before = now
+
+    rows = Dataset.from_dict({"input_ids": list(blocks(work, folder))})
+    asked = TrainingArguments(
+        output_dir=str(folder / "trainer"),
+        per_device_train_batch_size=work.rows,
+        max_steps=1_000_000,
+        learning_rate=1e-4,
+        logging_steps=steps,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        bf16=tuned and precision() == "bfloat16",
+        use_cpu=not torch.cuda.is_available(),
+    )
+    network = peer_network(work, dropout, tuned)
+    Trainer(model=network, args=asked, train_dataset=rows, data_collator=counting, callbacks=[ByTurns()]).train()
+
+
+def peer_network(work: Work, dropout: float, tuned: bool) -> Any:
+    """Return transformers' network of the work's architecture."""
+    from transformers import (
+        BertConfig,
+        BertForMaskedLM,
+        GPT2Config,
+        GPT2LMHeadModel,
+        T5Config,
+        T5ForConditionalGeneration,
+    )
+
+    heads = work.width // 64
+    attention = "eager" if tuned and precision() == "bfloat16" else "sdpa"
+    if work.objective == "masked":
+        config = BertConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=work.width,
+            num_hidden_layers=work.layers,
+            num_attention_heads=heads,
+            intermediate_size=4 * work.width,
+            hidden_dropout_prob=dropout,
+            attention_probs_dropout_prob=dropout,
+        )
+        return BertForMaskedLM._from_config(config, attn_implementation=attention)
+    if work.objective == "causal":
+        drops = {"resid_pdrop": dropout, "embd_pdrop": dropout, "attn_pdrop": dropout}
+        config = GPT2Config(vocab_size=VOCABULARY, n_embd=work.width, n_layer=work.layers, n_head=heads, **drops)
+        return GPT2LMHeadModel._from_config(config, attn_implementation=attention)
+    config = T5Config(
+        vocab_size=VOCABULARY,
+        d_model=work.width,
+        d_kv=64,
+        d_ff=4 * work.width,
+        num_layers=work.layers,
+        num_heads=heads,
+        dropout_rate=dropout,
+        decoder_start_token_id=0,
+    )
+    return T5ForConditionalGeneration(config)
+
+
+def collator(work: Work, tokenizer: Any) -> Callable[[list[dict[str, Any]]], Any]:
+    """Return what makes a batch of the peer's examples."""
+    from transformers import DataCollatorForLanguageModeling
+
+    if work.objective == "spans":
+        return spans_collator(work)
+    collate: Callable[[list[dict[str, Any]]], Any] = DataCollatorForLanguageModeling(
+        tokenizer, mlm=work.objective == "masked", mlm_probability=0.15
+    )
+    return collate
+
+
+def spans_collator(work: Work) -> Callable[[list[dict[str, Any]]], Any]:
+    """Return T5's span corruption of full rows: 15 % of the tokens in spans of 3 on average, each named by a mark."""
+    import numpy as np
+    import torch
+
+    rng = np.random.default_rng(0)
+    hidden = round(0.15 * work.length)
+    spans = round(hidden / 3)
+
+    def parts(total: int) -> Any:
+        """Return `spans` random lengths of at least 1 that add up to the total."""
+        cuts = np.sort(rng.choice(total - 1, spans - 1, replace=False)) + 1
+        return np.diff(np.concatenate([[0], cuts, [total]]))
+
+    def corrupted(ids: list[int]) -> tuple[list[int], list[int]]:
+        read: list[int] = []
+        written: list[int] = []
+        place = 0
+        for number, (kept, gone) in enumerate(zip(parts(len(ids) - hidden), parts(hidden), strict=True)):
+            mark = VOCABULARY - 1 - number
+            read += [*ids[place : place + kept], mark]
+            written += [mark, *ids[place + kept : place + kept + gone]]
+            place += kept + gone
+        return read, written
+
+    def collate(examples: list[dict[str, Any]]) -> dict[str, Any]:
+        read, written = zip(*(corrupted(example["input_ids"]) for example in examples), strict=True)
+        return {"input_ids": torch.tensor(read), "labels": torch.tensor(written)}
+
+    return collate
+
+
+def nanogpt(work: Work, steps: int, folder: Path, checkout: Path) -> None:
+    """Train as nanoGPT's train.py does on a CPU: its model, optimiser, batches and clipping; not compiled."""
+    import numpy as np
+    import torch
+
+    sys.path.insert(0, str(checkout))
+    from model import GPT, GPTConfig  # type: ignore[import-not-found]
+
+    shape = {"n_layer": work.layers, "n_head": work.width // 64, "n_embd": work.width}
+    network = GPT(GPTConfig(block_size=work.length, vocab_size=VOCABULARY, dropout=0.0, bias=False, **shape))
+    optimiser = network.configure_optimizers(0.1, 1e-4, (0.9, 0.95), "cpu")
+    tokens = np.concatenate(list(documents(folder))).astype(np.int64)
+    turns = Turns(steps)
+    while True:
+        starts = torch.randint(len(tokens) - work.length - 1, (work.rows,)).tolist()
+        given = torch.stack([torch.from_numpy(tokens[start : start + work.length]) for start in starts])
+        wanted = torch.stack([torch.from_numpy(tokens[start + 1 : start + 1 + work.length]) for start in starts])
+        _, loss = network(given, wanted)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        turns.tick(given.numel(), loss=float(loss))
+
+
+def blocks(work: Work, folder: Path) -> Iterator[list[int]]:
+    """Yield the peer's examples: all texts joined and cut to rows, or each text cut to a row's length."""
+    import numpy as np
+
+    if work.lines:
+        yield from (ids[: work.length].tolist() for ids in documents(folder))
+        return
+    tokens = np.concatenate(list(documents(folder)))
+    for start in range(0, len(tokens) - work.length + 1, work.length):
+        yield tokens[start : start + work.length].tolist()
+
+
+def documents(folder: Path) -> Iterator[Any]:
+    """Yield the ids of each text."""
+    from trivium.data.shards import PreparedData
+
+    yield from PreparedData.open(folder / "data").split("train").documents()
+
+
+def prepared(texts: Path, folder: Path) -> None:
+    """Make the prepared text that is not there yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = folder / "train.txt"
+    if not (folder / "data").is_dir():
+        with lzma.open(texts / "en_mix_10m.train.txt.xz") as packed:
+            text.write_bytes(packed.read())
+        asked = ["--vocabulary-size", str(VOCABULARY), "--out", str(folder / "data"), "--quiet"]
+        subprocess.run([sys.executable, "-m", "trivium", "prepare", str(text), *asked], check=True, env=os.environ)
+
+
+def precision() -> str:
+    """Return the type that this processor multiplies fastest."""
+    from trivium.train.measure import settled_precision
+
+    return settled_precision("auto")
+
+
+if __name__ == "__main__":
+    main()

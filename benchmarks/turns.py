@@ -1,0 +1,198 @@
+"""Sides of a comparison, each a process of its own that works when it is told to, by turns.
+
+A side is a command whose process sets itself up, calls `Turns(steps)` and then `tick` after every step of its work. The
+first turn is to warm up; every later one is timed in the process itself, so that starting up and waiting for the
+other sides cost nothing. What else the machine does then slows all sides alike.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from time import perf_counter, process_time
+from typing import Any, NamedTuple, TextIO
+
+RESULTS = Path(__file__).parent / "results"
+
+
+class Side(NamedTuple):
+    """One of what is compared."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str] = {}
+
+
+class Turn(NamedTuple):
+    """What one turn was."""
+
+    units: float  # tokens, sentences, bytes: what speed is counted in
+    seconds: float  # on the clock
+    processor_seconds: float
+    peak_bytes: int  # resident in memory, at most so far
+    said: dict[str, float]  # what else the side says of itself
+
+    @property
+    def speed(self) -> float:
+        """Units a second."""
+        return self.units / self.seconds
+
+
+class Turns:
+    """A side's end: waits for its turn, counts, and says what the turn was.
+
+    Args:
+        steps: ticks a turn.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self._answers = _own_stdout()
+        self._ticks, self._units = 0, 0.0
+        self._begun, self._spent = 0.0, 0.0
+        self._wait()
+
+    def tick(self, units: float, **said: float) -> None:
+        """Say that a step is done; does not return while it is another side's turn, nor when there are none left."""
+        self._ticks += 1
+        self._units += units
+        if self._ticks < self._steps:
+            return
+        turn = Turn(self._units, perf_counter() - self._begun, process_time() - self._spent, peak_bytes(), said)
+        self._answers.write(json.dumps(turn._asdict()) + "\n")
+        self._answers.flush()
+        self._wait()
+
+    def _wait(self) -> None:
+        if not sys.stdin.readline():
+            os._exit(0)  # a trainer in the middle of its work has no other way out
+        self._ticks, self._units = 0, 0.0
+        self._begun, self._spent = perf_counter(), process_time()
+
+
+def by_turns(sides: Sequence[Side], *, rounds: int) -> dict[str, list[Turn]]:
+    """Return the turns of each side: all are started and warmed up, then take turns, every other round backwards."""
+    running = {side.name: _start(side) for side in sides}
+    turns: dict[str, list[Turn]] = {side.name: [] for side in sides}
+    try:
+        for process in running.values():
+            _turn(process)
+        for number in range(rounds):
+            for name in list(running)[:: 1 if number % 2 == 0 else -1]:
+                turns[name].append(_turn(running[name]))
+    finally:
+        for process in running.values():
+            process.communicate()
+    return turns
+
+
+def row(
+    work: str, unit: str, ours: Sequence[Turn], peer: str, theirs: Sequence[Turn], **settings: Any
+) -> dict[str, Any]:
+    """Return a row of results: medians of the speeds, and the median of each round's ratio."""
+    ratios = [own.speed / other.speed for own, other in zip(ours, theirs, strict=True)]
+    return {
+        "work": work,
+        "peer": peer,
+        "unit": unit,
+        "ours": _digits(median(turn.speed for turn in ours)),
+        "theirs": _digits(median(turn.speed for turn in theirs)),
+        "ratio": _digits(median(ratios)),
+        "peak_share": None,
+        "settings": settings
+        | {
+            "rounds": len(ours),
+            "ratios": [_digits(min(ratios)), _digits(max(ratios))],
+            "spread": {
+                name: [_digits(min(turn.speed for turn in turns)), _digits(max(turn.speed for turn in turns))]
+                for name, turns in (("ours", ours), ("theirs", theirs))
+            },
+            "megabytes": {"ours": ours[-1].peak_bytes // 10**6, "theirs": theirs[-1].peak_bytes // 10**6},
+            "load": os.getloadavg()[0],
+        },
+    }
+
+
+def write_rows(name: str, rows: Sequence[Mapping[str, Any]], packages: Sequence[str]) -> None:
+    """Write rows to `results/NAME.json`, in place of those of the same work and peer that are there."""
+    path = RESULTS / f"{name}.json"
+    named = {(row["work"], row["peer"]): row for row in (*read_rows(name), *rows)}
+    found = {"machine": machine(), "versions": versions(packages), "rows": list(named.values())}
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_rows(name: str) -> list[dict[str, Any]]:
+    """Return the rows that are there."""
+    path = RESULTS / f"{name}.json"
+    if not path.is_file():
+        return []
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    return rows
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows as text."""
+    lines = [f"{'work':24} {'peer':44} {'ours':>9} {'theirs':>9} {'ratio':>6} {'of peak':>7}  unit"]
+    for row in rows:
+        share = "" if row["peak_share"] is None else f"{row['peak_share']:.0%}"
+        numbers = f"{row['ours']:9,.4g} {row['theirs']:9,.4g} {row['ratio']:6.2f} {share:>7}"
+        lines.append(f"{row['work']:24} {row['peer']:44} {numbers}  {row['unit']}")
+    return "\n".join(lines)
+
+
+def machine() -> str:
+    """Return what this machine is."""
+    import torch
+
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    processor = named or platform.processor() or platform.machine()
+    return f"{processor}, {torch.backends.cpu.get_cpu_capability()}, {len(os.sched_getaffinity(0))} cores"
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Return the versions that matter."""
+    from importlib.metadata import version
+
+    return {"python": platform.python_version()} | {name: version(name) for name in ("trivium", "torch", *packages)}
+
+
+def peak_bytes() -> int:
+    """Return the most memory that this process has had."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _start(side: Side) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        side.command, env=os.environ | side.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def _turn(process: "subprocess.Popen[str]") -> Turn:
+    if process.stdin is None or process.stdout is None:
+        raise TypeError("expected a process that is talked to")
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    line = process.stdout.readline()
+    if not line:
+        raise SystemExit(f"{' '.join(map(str, process.args))}: ended in the middle of a turn")  # type: ignore[arg-type]
+    return Turn(**json.loads(line))
+
+
+def _own_stdout() -> TextIO:
+    """Return what stdout was; what libraries print goes to stderr from here on."""
+    own = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return own
+
+
+def _digits(value: float) -> float:
+    return float(f"{value:.4g}")

@@ -1,0 +1,11 @@
+"""Hidden states at some places of each row."""
+
+import torch
+from torch import Tensor
+
+
+def at_places(hidden_BLD: Tensor, places_BN: Tensor) -> Tensor:
+    """Return the hidden states at the labelled places, [B * N, D]."""
+    rows, length, size = hidden_BLD.shape
+    offset_B1 = torch.arange(rows, device=places_BN.device)[:, None] * length
+    return hidden_BLD.reshape(rows * length, size).index_select(0, (places_BN + offset_B1).reshape(-1))
