@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from turns import Side, Turns, by_turns, read_rows, row, table, write_rows
 
@@ -61,8 +61,9 @@ def main() -> None:
             return Side(name, [sys.executable, __file__, *options, "--side", name])
 
         kinds = {peer: PEERS[peer] for peer in peers}
-        turns = by_turns([side("ours"), *(side(kind) for kind in kinds.values())], rounds=arguments.rounds)
-        first = turns["ours"][0].said
+        own = sorted({own_side(peer) for peer in peers})
+        turns = by_turns([side(kind) for kind in (*own, *kinds.values())], rounds=arguments.rounds)
+        first = turns[own[0]][0].said
         rows = []
         for peer, kind in kinds.items():
             theirs = turns[kind]
@@ -70,9 +71,15 @@ def main() -> None:
             if apart > (0.05 if "int8" in peer else 1e-4):
                 raise SystemExit(f"{peer} says something else: mean probability off by {apart:.2g}")
             settings = {"sentences": arguments.sentences, "tokens": first["tokens"], "difference_of_means": apart}
-            rows.append(row("classify-4x256", "sentences/s", turns["ours"], peer, theirs, **settings))
+            work = "classify-4x256-int8" if "int8" in peer else "classify-4x256"
+            rows.append(row(work, "sentences/s", turns[own_side(peer)], peer, theirs, **settings))
         write_rows("predict", rows, PACKAGES)
     print(table(read_rows("predict")))
+
+
+def own_side(peer: str) -> str:
+    """Return which of our sides a peer is compared with: int8 with int8."""
+    return "ours-int8" if "int8" in peer else "ours"
 
 
 def be(arguments: argparse.Namespace) -> None:
@@ -88,16 +95,21 @@ def be(arguments: argparse.Namespace) -> None:
         turns.tick(len(texts), mean=sum(chances) / len(chances), tokens=tokens)
 
 
-def ours(folder: Path) -> Answer:
+def ours(precision: Literal["float32", "int8"]) -> Callable[[Path], Answer]:
     """Answer as `trivium predict` does."""
-    from trivium.cli.environment import set_up_process
 
-    set_up_process()
-    from trivium.tasks.folder import load_tuned
-    from trivium.tasks.predict import predict_texts
+    def opened(folder: Path) -> Answer:
+        from trivium.cli.environment import set_up_process
 
-    tuned = load_tuned(folder / "classifier")
-    return lambda texts: [answer["probabilities"]["second"] for answer in predict_texts(tuned, texts)]
+        set_up_process()
+        from trivium.tasks.folder import load_tuned
+        from trivium.tasks.narrow_reading import reading_in
+        from trivium.tasks.predict import predict_texts
+
+        tuned = reading_in(load_tuned(folder / "classifier"), precision)
+        return lambda texts: [answer["probabilities"]["second"] for answer in predict_texts(tuned, texts)]
+
+    return opened
 
 
 def pipeline(batch: int) -> Callable[[Path], Answer]:
@@ -203,7 +215,8 @@ def ctranslate2(compute_type: str) -> Callable[[Path], Answer]:
 
 
 SIDES: dict[str, Callable[[Path], Answer]] = {
-    "ours": ours,
+    "ours": ours("float32"),
+    "ours-int8": ours("int8"),
     "pipeline-1": pipeline(1),
     "pipeline-32": pipeline(32),
     "sorted": transformers_sorted,

@@ -287,7 +287,7 @@ def test_kernels_agree(seed: int) -> None:
     batch = packed_batch(family_of(config), seed=seed)
     attentions = [block.attention for stack in config.stacks() for block in stack.pattern]
     attentions += [block.cross_attention for block in config.stacks()[-1].pattern if block.cross_attention]
-    others: list[KernelName] = ["matmul"]
+    others: list[KernelName] = ["dense", "matmul"]
     if all(attention.soft_cap is None for attention in attentions):
         others.append("sdpa")
     used = batch.layout.document_BL >= 0

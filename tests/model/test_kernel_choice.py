@@ -34,7 +34,7 @@ CROSS_CAPPED = with_attention(tiny("encoder_decoder"), part="cross_attention", s
 CROSS_DROPPED = with_attention(tiny("encoder_decoder"), part="cross_attention", dropout=0.25)
 
 REFUSED: list[tuple[KernelName, ModelConfig, str, str]] = [
-    ("sdpa", CAPPED, "cpu", "`sdpa` has no `soft_cap`; `matmul` can do it."),
+    ("sdpa", CAPPED, "cpu", "`sdpa` has no `soft_cap`; `dense` can do it."),
     ("sdpa", CROSS_CAPPED, "meta", "`sdpa` has no `soft_cap`; `matmul` can do it."),
     ("varlen", CAPPED, "meta", "`varlen` has no `soft_cap`; `matmul` can do it."),
     ("varlen", CROSS_CAPPED, "meta", "`varlen` has no `soft_cap`; `matmul` can do it."),
@@ -42,14 +42,16 @@ REFUSED: list[tuple[KernelName, ModelConfig, str, str]] = [
     ("varlen", CROSS_DROPPED, "meta", "`varlen` has no dropout (attention.dropout 0.25); `sdpa` can do it."),
     ("varlen", tiny("decoder", "alibi"), "meta", "`varlen` adds no position scores (position.kind alibi); `sdpa`"),
     ("varlen", tiny("encoder", "relative_buckets"), "meta", "`varlen` adds no position scores (position.kind relative"),
-    ("varlen", tiny("decoder"), "cpu", "`varlen` runs on CUDA, not on cpu; `matmul` can do it."),
+    ("varlen", tiny("decoder"), "cpu", "`varlen` runs on CUDA, not on cpu; `dense` can do it."),
     ("flex", DROPPED, "meta", "`flex` has no dropout (attention.dropout 0.1); `sdpa` can do it."),
     ("flex", CROSS_DROPPED, "meta", "`flex` has no dropout (attention.dropout 0.25); `sdpa` can do it."),
-    ("flex", tiny("decoder"), "cpu", "`flex` has no backward pass on cpu; `matmul` can do it."),
+    ("flex", tiny("decoder"), "cpu", "`flex` has no backward pass on cpu; `dense` can do it."),
 ]
 BUILT: list[tuple[KernelName, ModelConfig, str]] = [
     ("reference", CAPPED, "cpu"),
     ("matmul", CAPPED, "cpu"),
+    ("dense", CAPPED, "cpu"),
+    ("dense", DROPPED, "cpu"),
     ("matmul", DROPPED, "cpu"),
     ("sdpa", DROPPED, "cpu"),
     ("sdpa", tiny("decoder", "alibi"), "cpu"),
@@ -77,7 +79,7 @@ def test_what_a_kernel_can_do_is_built(name: KernelName, config: ModelConfig, de
 
 
 def test_the_kernel_that_is_chosen_can_do_it() -> None:
-    assert choose_kernel(tiny("decoder"), CPU) == choose_kernel(CAPPED, CPU) == "matmul"
+    assert choose_kernel(tiny("decoder"), CPU) == choose_kernel(CAPPED, CPU) == "dense"
     for config in (tiny("decoder"), DROPPED, tiny("encoder", "alibi"), tiny("encoder_decoder", "relative_buckets")):
         assert choose_kernel(config, CUDA) == "sdpa"
     assert choose_kernel(CAPPED, CUDA) == choose_kernel(CROSS_CAPPED, CUDA) == "matmul"

@@ -88,7 +88,7 @@ def test_spans_over_all_windows_are_those_of_each_window_alone(family: str, read
     examples = mixed_questions(5)
     encoded = encode_questions(examples, reading, SETTINGS, known=True)
     model.train()
-    found = list(find_spans(model, encoded, SETTINGS, rows=3))
+    found = list(find_spans(model, encoded, SETTINGS, places=120))
     assert model.training
     model.eval()
     worst = 0.0

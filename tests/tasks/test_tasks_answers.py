@@ -80,13 +80,13 @@ def _alone(piece: Piece, *, both_ways: bool) -> Batch:
 
 @pytest.mark.parametrize("task_name", ["label", "classify"])
 def test_answers_come_in_order_and_do_not_depend_on_what_they_are_read_with(task_name: str) -> None:
-    examples = _examples(task_name, 300, seed=2, longest=60)
+    examples = _examples(task_name, 600, seed=2, longest=60)
     task = learned_task(task_name, examples)
     model = lively_model("encoder", task)
     encoded = task.encode(examples, reading(row_length=32))
-    together = list(class_answers(model, encoded, num_classes=len(task.labels), rows=7))
-    assert len(together) == len(examples) > 256  # more than are read at a time
-    for number in range(0, 300, 23):
+    together = list(class_answers(model, encoded, num_classes=len(task.labels), places=200))
+    assert len(together) == len(examples) > 512  # more than are read at a time
+    for number in range(0, 600, 41):
         alone = task.encode([examples[number]], reading(row_length=32))
         [single] = class_answers(model, alone, num_classes=len(task.labels))
         np.testing.assert_allclose(single.outputs_AC, together[number].outputs_AC, atol=1e-5)

@@ -3,11 +3,14 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trivium.cli.options import Json, Quiet, as_text
+from trivium.cli.options import Json, Quiet, ReadAs, as_text
+
+if TYPE_CHECKING:
+    from trivium.tasks.narrow_reading import ReadingPrecision
 
 
 def command(
@@ -16,6 +19,7 @@ def command(
         Path, typer.Option("--data", help="Prepared data for a pretrained run, a labelled file for a fine-tuned one.")
     ],
     split: Annotated[str, typer.Option(help="Split of the prepared data.")] = "validation",
+    precision: ReadAs = "float32",
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -30,7 +34,7 @@ def command(
     from trivium.tasks.folder import does_task
 
     if does_task(run):
-        metrics = _task_metrics(run, data)
+        metrics = _task_metrics(run, data, precision)
         width = max(12, *(len(name) + 2 for name in metrics))
         typer.echo(
             json.dumps(metrics)
@@ -39,8 +43,11 @@ def command(
         )
         return
     from trivium.cli.progress import shown
+    from trivium.core.errors import ConfigError
     from trivium.evaluate.perplexity import evaluate_run
 
+    if precision != "float32":
+        raise ConfigError(f"--precision {precision}: a pretrained run is scored in float32.")
     with shown(quiet=quiet) as progress:
         quality = evaluate_run(run, data, split, progress=progress)
     if as_json:
@@ -57,15 +64,20 @@ def predict_command(
     texts: Annotated[
         list[str] | None, typer.Argument(metavar="TEXT", help="Texts; none = a text a line from standard input.")
     ] = None,
+    precision: ReadAs = "float32",
 ) -> None:
     """Answer each text with a line of JSON."""
     import json
 
+    from trivium.cli.environment import set_up_process
     from trivium.cli.locate import located
+
+    set_up_process()
     from trivium.tasks.folder import load_tuned
+    from trivium.tasks.narrow_reading import reading_in
     from trivium.tasks.predict import predict_texts
 
-    tuned = load_tuned(located(run))
+    tuned = reading_in(load_tuned(located(run)), precision)
     for answer in predict_texts(tuned, map(as_text, texts) if texts else _lines()):
         typer.echo(json.dumps(answer, ensure_ascii=False))
 
@@ -76,13 +88,14 @@ def _lines() -> Iterator[str]:
         yield as_text(line.rstrip("\n"))
 
 
-def _task_metrics(run: Path, file: Path) -> dict[str, float]:
+def _task_metrics(run: Path, file: Path, precision: "ReadingPrecision") -> dict[str, float]:
     from trivium.cli.progress import shown
     from trivium.core.errors import DataError
     from trivium.tasks.finetune import tell
     from trivium.tasks.folder import load_tuned
+    from trivium.tasks.narrow_reading import reading_in
 
-    tuned = load_tuned(run)
+    tuned = reading_in(load_tuned(run), precision)
     if file.is_dir() and tuned.task.name != "write":
         raise DataError(f"--data {file}: a fine-tuned run is scored on a labelled file, found a folder.")
     examples, problems = tuned.task.read(file, min_classes=1)

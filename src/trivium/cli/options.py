@@ -1,7 +1,7 @@
 """Options that several verbs share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -24,6 +24,13 @@ Track = Annotated[
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress: warnings and results only.")]
+ReadAs = Annotated[
+    Literal["float32", "bfloat16", "int8"],
+    typer.Option(
+        "--precision",
+        help="What a fine-tuned model computes in: int8 is the fastest, bfloat16 where the processor has it.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON, for programs.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of all random choices.")]
 

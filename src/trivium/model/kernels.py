@@ -11,7 +11,7 @@ from trivium.model.dropout import dropout
 from trivium.model.gpu_kernels import flex, varlen
 from trivium.model.view import View
 
-KernelName = Literal["reference", "matmul", "sdpa", "varlen", "flex"]
+KernelName = Literal["reference", "dense", "matmul", "sdpa", "varlen", "flex"]
 
 
 class Scoring(NamedTuple):
@@ -36,6 +36,8 @@ def kernel(name: KernelName) -> Kernel:
     match name:
         case "reference":
             return _reference
+        case "dense":
+            return _dense
         case "matmul":
             return _matmul
         case "sdpa":
@@ -58,6 +60,15 @@ def _reference(query: Tensor, key: Tensor, value: Tensor, view: View, scoring: S
     scores = scores + view.bias(scoring.window, scores.dtype)
     weights = functional.dropout(scores.softmax(-1), scoring.dropout).view(*query_BGRLK.shape[:-1], -1)
     return torch.einsum("bgrlm,bgmk->bgrlk", weights, value).flatten(1, 2)
+
+
+def _dense(query: Tensor, key: Tensor, value: Tensor, view: View, scoring: Scoring) -> Tensor:
+    """The faster of the two below on a CPU, see docs/performance.md."""
+    bias = view.bias(scoring.window, query.dtype)
+    # PyTorch fuses neither dropout nor a bias that learns, and in bfloat16 its fused kernel is the slower one.
+    fused = query.dtype == torch.float32 and not scoring.dropout and scoring.soft_cap is None
+    chosen = _sdpa if fused and not (bias.requires_grad and torch.is_grad_enabled()) else _matmul
+    return chosen(query, key, value, view, scoring)
 
 
 def _matmul(query: Tensor, key: Tensor, value: Tensor, view: View, scoring: Scoring) -> Tensor:

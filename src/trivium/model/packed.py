@@ -56,8 +56,13 @@ def packed(network: Network, *, rows: int) -> Network:
     weight = network.writer.embedding.tokens.weight
     if rows < 2 or weight.device.type != "cpu" or weight.dtype != torch.float32 or not can_pack():
         return network
+    return _with_packed_layers(shallow_copy(network), rows)
+
+
+def shallow_copy(network: N) -> N:
+    """Return a copy of a network whose parameters and buffers are its own."""
     shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
-    return _with_packed_layers(deepcopy(network, shared), rows)
+    return deepcopy(network, shared)
 
 
 def can_pack() -> bool:

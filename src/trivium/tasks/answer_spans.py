@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from trivium.core.batch import Batch
-from trivium.data.packing import first_fit
 from trivium.tasks.answer_windows import ENDS, STARTS, Asked
 from trivium.tasks.base import class_logits
-from trivium.tasks.pieces import Encoded, Piece, Reading, pack, row_capacity
+from trivium.tasks.pieces import Encoded, Piece, Reading
+from trivium.tasks.read_batches import PLACES, read_batches
 from trivium.tasks.settings import AnswerSettings
 
-_ROWS = 16  # read at once
 _EXAMPLES = 256  # whose windows are packed together
 _FEWEST = 256  # spans of a window that are looked at first
 
@@ -62,14 +61,16 @@ def boundaries(batch: Batch) -> Tensor:
     return torch.stack([batch.labels_BN & STARTS, batch.labels_BN & ENDS], dim=-1) > 0
 
 
-def find_spans(network: nn.Module, encoded: Encoded, settings: AnswerSettings, *, rows: int = _ROWS) -> Iterator[Found]:
+def find_spans(
+    network: nn.Module, encoded: Encoded, settings: AnswerSettings, *, places: int = PLACES
+) -> Iterator[Found]:
     """Yield what is found for each question, in order, in memory that grows with neither contexts nor questions.
 
     Args:
         network: a `TaskModel`, in any type; it is left in the mode (training or not) it was in.
         encoded: see `encode_questions`.
         settings: how long answers may be, and how many are kept.
-        rows: rows read at once.
+        places: read at once, see `read_batches`.
     """
     owners = [piece.example for piece in encoded.pieces]
     starts = [*range(0, len(encoded.asked), _EXAMPLES), len(encoded.asked)]
@@ -77,7 +78,7 @@ def find_spans(network: nn.Module, encoded: Encoded, settings: AnswerSettings, *
         here = slice(*np.searchsorted(owners, (first, stop)))
         spans: list[dict[tuple[int, int], float]] = [{} for _ in range(first, stop)]
         nats_E, windows_E = np.zeros(stop - first), np.zeros(stop - first, dtype=np.int64)
-        for piece, logits_NC in _read(network, encoded.pieces[here], encoded.reading, rows):
+        for piece, logits_NC in _read(network, encoded.pieces[here], encoded.reading, places):
             number = piece.example - first
             new = window_spans(piece, logits_NC, encoded.asked[piece.example], settings)
             spans[number] = _stitched(spans[number], new, settings.num_best)
@@ -151,24 +152,16 @@ def best_threshold(log_odds: Sequence[float], answered: Sequence[float], decline
 
 
 def _read(
-    network: nn.Module, pieces: Sequence[Piece], reading: Reading, rows: int
+    network: nn.Module, pieces: Sequence[Piece], reading: Reading, places: int
 ) -> Iterator[tuple[Piece, np.ndarray]]:
-    """Yield each piece and its logits_NC, in float64, reading packed rows."""
-    longest_first = sorted(pieces, key=lambda piece: -len(piece.tokens_L))
-    packed = first_fit([len(piece.tokens_L) for piece in longest_first], reading.row_length)
-    capacity = row_capacity(pieces, reading.row_length)
+    """Yield each piece and its logits_NC, in float64, the longest pieces first."""
     was_training = network.training
     network.eval()
-    for start in range(0, len(packed), rows):
-        chosen = [[longest_first[number] for number in row] for row in packed[start : start + rows]]
-        batch = pack(chosen, reading, num_rows=len(chosen), capacity=capacity).batch
+    for chosen, (batch, *_) in read_batches(pieces, reading, places=places):
         with torch.inference_mode():
-            logits_BNC = class_logits(network, batch).double().view(len(chosen), capacity, 2).numpy()
-        for row, logits_NC in zip(chosen, logits_BNC, strict=True):
-            given = 0
-            for piece in row:
-                yield piece, logits_NC[given : given + len(piece.places_N)]
-                given += len(piece.places_N)
+            logits_BNC = class_logits(network, batch).double().view(len(chosen), -1, 2).numpy()
+        for piece, logits_NC in zip(chosen, logits_BNC, strict=True):
+            yield piece, logits_NC[: len(piece.places_N)]
     network.train(was_training)
 
 

@@ -8,14 +8,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from trivium.data.packing import first_fit
 from trivium.tasks.base import class_logits
 from trivium.tasks.metrics import Confusion
-from trivium.tasks.pieces import Encoded, Piece, pack, row_capacity
+from trivium.tasks.pieces import Encoded, Piece
+from trivium.tasks.read_batches import PLACES, read_batches
 from trivium.tasks.scores import Mistake, Scores, WorstMistakes
 
-ROWS = 16
-_EXAMPLES = 256  # read at a time: what bounds memory
+_EXAMPLES = 512  # read at a time: what bounds memory
 _MOST_SHOWN = 200  # classes, of which a table of what is taken for what is kept
 
 
@@ -26,24 +25,24 @@ class Answers(NamedTuple):
     windows_A: np.ndarray  # int64, how many windows gave it
 
 
-def class_answers(network: nn.Module, encoded: Encoded, *, num_classes: int, rows: int = ROWS) -> Iterator[Answers]:
+def class_answers(network: nn.Module, encoded: Encoded, *, num_classes: int, places: int = PLACES) -> Iterator[Answers]:
     """Yield the answers of `answers` as logarithms of probabilities: averaged over windows as such, and normalised."""
-    for answer in answers(network, encoded, num_outputs=num_classes, logarithms=True, rows=rows):
+    for answer in answers(network, encoded, num_outputs=num_classes, logarithms=True, places=places):
         mean_AC = answer.outputs_AC
         yield answer._replace(outputs_AC=mean_AC - np.log(np.exp(mean_AC).sum(axis=1, keepdims=True)))
 
 
 def answers(
-    network: nn.Module, encoded: Encoded, *, num_outputs: int, logarithms: bool, rows: int = ROWS
+    network: nn.Module, encoded: Encoded, *, num_outputs: int, logarithms: bool, places: int = PLACES
 ) -> Iterator[Answers]:
-    """Yield the answers to each example, in order, reading packed rows of a few hundred examples at a time.
+    """Yield the answers to each example, in order, reading a few hundred examples at a time.
 
     Args:
         network: a `TaskModel`, in any type; it is left in the mode (training or not) it was in.
         encoded: the examples.
         num_outputs: C, numbers the head gives.
         logarithms: of the softmax over an answer's numbers are averaged, instead of the numbers.
-        rows: rows read at once.
+        places: read at once, see `read_batches`.
     """
     starts = [*range(0, len(encoded.gold), _EXAMPLES), len(encoded.gold)]
     owners = [piece.example for piece in encoded.pieces]
@@ -51,17 +50,17 @@ def answers(
         here = slice(*np.searchsorted(owners, (first, stop)))
         sizes = [len(gold) for gold in encoded.gold[first:stop]]
         sums_AC, windows_A = _added_up(
-            network, encoded, encoded.pieces[here], first, sizes, num_outputs, logarithms, rows
+            network, encoded, encoded.pieces[here], first, sizes, num_outputs, logarithms, places
         )
         mean_AC = sums_AC / np.maximum(windows_A, 1)[:, None]
         edges = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
         yield from (Answers(mean_AC[a:b], windows_A[a:b]) for a, b in pairwise(edges))
 
 
-def score_classes(network: nn.Module, labels: tuple[str, ...], encoded: Encoded, *, rows: int = ROWS) -> Scores:
+def score_classes(network: nn.Module, labels: tuple[str, ...], encoded: Encoded, *, places: int = PLACES) -> Scores:
     """Return how good answers are that are one class each; `coverage` is the share of answers that were given."""
     found = ClassScores(labels)
-    answered = class_answers(network, encoded, num_classes=len(labels), rows=rows)
+    answered = class_answers(network, encoded, num_classes=len(labels), places=places)
     for number, (gold_A, answer) in enumerate(zip(encoded.gold, answered, strict=True)):
         found.add(number, gold_A, answer.outputs_AC.argmax(axis=1), answer)
     return found.scores(encoded)
@@ -114,21 +113,15 @@ def _added_up(
     sizes: list[int],
     num_outputs: int,
     logarithms: bool,
-    rows: int,
+    places: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the sums of the numbers of each answer of the examples from `first` on, and how many windows gave it."""
     begin_E = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
     sums_AC = np.zeros((int(begin_E[-1]), num_outputs))
     windows_A = np.zeros(len(sums_AC), dtype=np.int64)
-    row_length = encoded.reading.row_length
-    longest_first = sorted(pieces, key=lambda piece: -len(piece.tokens_L))
-    packed = first_fit([len(piece.tokens_L) for piece in longest_first], row_length)
-    capacity = row_capacity(pieces, row_length)
     was_training = network.training
     network.eval()
-    for start in range(0, len(packed), rows):
-        chosen = [[longest_first[number] for number in row] for row in packed[start : start + rows]]
-        batch, example_BN, answer_BN = pack(chosen, encoded.reading, num_rows=len(chosen), capacity=capacity)
+    for _, (batch, example_BN, answer_BN) in read_batches(pieces, encoded.reading, places=places):
         with torch.inference_mode():
             outputs_NC = class_logits(network, batch).double()
             numbers_NC = (outputs_NC.log_softmax(-1) if logarithms else outputs_NC).numpy()

@@ -8,7 +8,7 @@ from trivium.core.errors import DataError
 from trivium.tasks.base import Example, Task, Unlabelled
 from trivium.tasks.folder import TunedModel
 
-_TEXTS = 64  # read before the first is answered
+_TEXTS, _MOST_TEXTS = 64, 512  # read before the first is answered; the most that are read at once
 
 
 def predict_texts(tuned: TunedModel, texts: Iterable[Unlabelled]) -> Iterator[dict[str, Any]]:
@@ -17,7 +17,7 @@ def predict_texts(tuned: TunedModel, texts: Iterable[Unlabelled]) -> Iterator[di
     classify gives `{"text", "label", "probabilities"}` (and `text_pair` where there is one), label `{"tokens",
     "labels"}`; relate `{"text", "head", "tail", "relation", "probabilities"}`; answer `{"question", "answer", "start",
     "end", "score", "others"}`, where start and end are characters of the context (None where the answer is that there
-    is none), and the others are the next best ones; write `{"text", "written"}`. Texts are read a few dozen at a time,
+    is none), and the others are the next best ones; write `{"text", "written"}`. Texts are read some hundred at a time,
     however many there are.
 
     Args:
@@ -30,8 +30,10 @@ def predict_texts(tuned: TunedModel, texts: Iterable[Unlabelled]) -> Iterator[di
     Raises:
         DataError: a text that is not of the task, with its number.
     """
-    task, remaining = tuned.task, iter(enumerate(texts, start=1))
-    while taken := list(islice(remaining, _TEXTS)):
+    task, remaining, count = tuned.task, iter(enumerate(texts, start=1)), _TEXTS
+    while taken := list(islice(remaining, count)):
+        # Who has many texts wants them all soon: among more there are more of like lengths.
+        count = min(2 * count, _MOST_TEXTS)
         examples = [_example(task, number, text) for number, text in taken]
         encoded = task.encode(examples, tuned.reading, known=False)
         yield from task.answered(tuned.model, examples, encoded)

@@ -8,11 +8,10 @@ import torch
 from torch import nn
 
 from trivium.data.frame import Framed
-from trivium.data.packing import first_fit
 from trivium.tasks.base import class_logits
-from trivium.tasks.pieces import Piece, Reading, pack, row_capacity
+from trivium.tasks.pieces import Piece, Reading
+from trivium.tasks.read_batches import PLACES, read_batches
 
-TOKENS = 8192  # read at once
 _PIECES = 512  # packed at a time: what bounds memory
 _ZERO = np.zeros(1, dtype=np.int64)
 
@@ -38,16 +37,16 @@ def text_pieces(texts: Sequence[str], reading: Reading) -> list[Piece]:
     return pieces
 
 
-def text_vectors(network: nn.Module, pieces: Sequence[Piece], reading: Reading, *, tokens: int = TOKENS) -> np.ndarray:
+def text_vectors(network: nn.Module, pieces: Sequence[Piece], reading: Reading, *, places: int = PLACES) -> np.ndarray:
     """Return what stands for each text, float32 [texts, D], as the network has it and of any length.
 
     Args:
         network: a `TaskModel`, in any type; it is left in the mode (training or not) it was in.
         pieces: of `text_pieces`; a text's windows are averaged by their weights.
         reading: how the model reads.
-        tokens: read at once; rows as many as hold them, one at least.
+        places: read at once, see `read_batches`.
     """
-    vectors = [_read(network, some, reading, tokens) for some in _some(pieces)]
+    vectors = [_read(network, some, reading, places) for some in _some(pieces)]
     return np.concatenate(vectors) if vectors else np.zeros((0, 0), dtype=np.float32)
 
 
@@ -69,19 +68,11 @@ def _some(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
         yield some
 
 
-def _read(network: nn.Module, pieces: list[Piece], reading: Reading, tokens: int) -> np.ndarray:
-    longest_first = sorted(pieces, key=lambda piece: -len(piece.tokens_L))
-    lengths = [len(piece.tokens_L) for piece in longest_first]
-    # A row need not be longer than all there is to read: a question of five tokens is read in a row of five.
-    reading = reading._replace(row_length=min(reading.row_length, sum(lengths)))
-    packed = first_fit(lengths, reading.row_length)
-    capacity, rows = row_capacity(pieces, reading.row_length), max(1, tokens // reading.row_length)
+def _read(network: nn.Module, pieces: list[Piece], reading: Reading, places: int) -> np.ndarray:
     first, sums_SD = pieces[0].example, np.zeros((0, 0))
     was_training = network.training
     network.eval()
-    for start in range(0, len(packed), rows):
-        chosen = [[longest_first[number] for number in row] for row in packed[start : start + rows]]
-        batch, example_BN, _ = pack(chosen, reading, num_rows=len(chosen), capacity=capacity)
+    for _, (batch, example_BN, _) in read_batches(pieces, reading, places=places):
         with torch.inference_mode():
             vectors_ND = class_logits(network, batch).double().numpy()
         if not len(sums_SD):

@@ -14,11 +14,11 @@ from trivium.model.parts import Alibi, AttentionConfig, RelativeBuckets
 def choose_kernel(config: ModelConfig, device: torch.device) -> KernelName:
     """Return the kernel for this architecture on this kind of device.
 
-    On CPU plain matrix products beat the fused kernel up to rows of 512, in bfloat16 by three times at 128. On CUDA
-    the fused kernel is taken where it can do the work; the others have not been measured yet.
+    On CPU the one that is faster for the type at hand. On CUDA the fused kernel is taken where it can do the work; the
+    others have not been measured yet.
     """
     if device.type == "cpu":
-        return "matmul"
+        return "dense"
     return "matmul" if list(_obstacles("sdpa", config, device)) else "sdpa"
 
 
@@ -32,7 +32,7 @@ def _obstacles(name: KernelName, config: ModelConfig, device: torch.device) -> I
     for stack in config.stacks():
         for attention in _attentions(stack):
             match name:
-                case "reference" | "matmul":
+                case "reference" | "dense" | "matmul":
                     pass
                 case "sdpa":
                     if attention.soft_cap is not None:

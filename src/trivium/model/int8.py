@@ -1,0 +1,58 @@
+"""Linear layers that multiply in int8 on a CPU: about half the time, nearly the same answers."""
+
+import warnings
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from trivium.model.packed import shallow_copy
+
+N = TypeVar("N", bound=nn.Module)
+
+
+class Int8Linear(nn.Module):
+    """A linear layer whose weight is rounded to int8, each of its rows with a scale of its own.
+
+    What comes in is rounded to int8 with one scale for all that comes at once, chosen by its largest and smallest
+    number (dynamic quantisation, PyTorch's `quantized.linear_dynamic`); sums are int32, what comes out is float32.
+    """
+
+    def __init__(self, *, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.out_features = len(weight)
+        # Whoever reads it as a matrix (the last layer's queries, where few places are asked for) finds it.
+        self.weight = weight
+        self.bias = bias
+        scale_O = (weight.abs().amax(dim=1).double() / 127).clamp(min=1e-12)
+        zeros_O = torch.zeros(len(weight), dtype=torch.int64)
+        with warnings.catch_warnings():
+            # Tensors of a quantised type are to go one day; there is no other way yet to fill a packed one.
+            warnings.simplefilter("ignore", UserWarning)
+            rounded = torch.quantize_per_channel(weight.detach(), scale_O, zeros_O, 0, torch.qint8)
+        self.packed = torch.ops.quantized.linear_prepack(rounded, bias)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Return the product, [..., out_features]."""
+        # True: inputs in 7 bits, without which processors that have no VNNI overflow.
+        product: Tensor = torch.ops.quantized.linear_dynamic(states, self.packed, True)
+        return product
+
+
+@torch.inference_mode()
+def in_int8(network: N) -> N:
+    """Return a network, for inference on a CPU, that multiplies its weights in int8; all else stays as it is.
+
+    Args:
+        network: in float32; stays as it is, what is not rounded is shared.
+    """
+    return _with_int8_layers(shallow_copy(network))
+
+
+def _with_int8_layers(module: N) -> N:
+    for name, child in module.named_children():
+        if type(child) is nn.Linear:
+            setattr(module, name, Int8Linear(weight=child.weight, bias=child.bias))
+        else:
+            _with_int8_layers(child)
+    return module
