@@ -13,6 +13,7 @@ import lzma
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,29 +64,31 @@ def main() -> None:
 
 def be(side: str, text: Path, data: Path) -> None:
     """Be one side, until there is no more to do."""
-    turns = Turns(1)
-    size = text.stat().st_size / 1e6
+    turns, size, said = Turns(1), text.stat().st_size / 1e6, dict[str, float]()
     while True:
         with tempfile.TemporaryDirectory(dir=text.parent) as folder:
             out = Path(folder) / "out"
-            tokens = ours(text, data, out) if side == "ours" else peers(text, data, out, grouped=side == "grouped")
-            kept = sum(path.stat().st_size for path in out.rglob("*") if path.suffix in (".bin", ".arrow", ".npy"))
-            turns.tick(size, tokens=tokens, bytes=kept / tokens)
+            made = ours(text, data, out) if side == "ours" else peers(text, data, out, grouped=side == "grouped")
+            if not said:  # in the turn that warms up, for counting takes the peer's library its time
+                tokens = made()
+                kept = sum(path.stat().st_size for path in out.rglob("*") if path.suffix not in (".json", ".toml"))
+                said = {"tokens": tokens, "bytes": kept / tokens}
+            turns.tick(size, **said)
 
 
-def ours(text: Path, data: Path, out: Path) -> int:
-    """Prepare as `trivium prepare` does; return the number of tokens."""
+def ours(text: Path, data: Path, out: Path) -> Callable[[], int]:
+    """Prepare as `trivium prepare` does; return what counts the tokens."""
     from trivium.cli.environment import set_up_process
 
     set_up_process()
     from trivium.data.prepare import PrepareOptions, prepare
 
     made = prepare([text], out, PrepareOptions(tokenizer=str(data), validation_share=0.05))
-    return made.split("train").num_tokens + made.split("validation").num_tokens
+    return lambda: made.split("train").num_tokens + made.split("validation").num_tokens
 
 
-def peers(text: Path, data: Path, out: Path, *, grouped: bool) -> int:
-    """Tokenise and group as run_mlm does, without its cache; return the number of tokens."""
+def peers(text: Path, data: Path, out: Path, *, grouped: bool) -> Callable[[], int]:
+    """Tokenise and group as run_mlm does, without its cache; return what counts the tokens."""
     from datasets import Dataset, disable_caching, disable_progress_bars
     from transformers import PreTrainedTokenizerFast
 
@@ -106,7 +109,7 @@ def peers(text: Path, data: Path, out: Path, *, grouped: bool) -> int:
     if grouped:
         rows = rows.map(joined, batched=True, num_proc=2)
     rows.save_to_disk(str(out))
-    return sum(map(len, rows["input_ids"]))
+    return lambda: sum(map(len, rows["input_ids"]))
 
 
 def make_text(texts: Path, file: Path, megabytes: int) -> None:

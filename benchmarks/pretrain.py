@@ -8,7 +8,7 @@ same architecture with AdamW and the same rows a step. `Trainer as shipped` is w
 SDPA, texts joined and cut to rows, dropout 0.1, the system's allocator, GNU OpenMP's own waiting. `tuned` has no
 dropout, the allocator's large blocks kept, plain attention where that is faster, and bfloat16 where the processor
 multiplies it. Ours is what `trivium pretrain` sets up, with the same dropout as the peer of the row. What is counted
-is real tokens: places that hold text, not padding.
+is real tokens: places that hold text, not padding. The peak is a product of 1,024 x 1,024 matrices, by turns with both.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 from turns import Side, Turns, by_turns, read_rows, row, table, write_rows
@@ -117,7 +118,8 @@ def measured(name: str, work: Work, peers: list[Peer], arguments: argparse.Names
 
     ours = {dropout: side("ours", dropout, True, {}) for dropout in {peer.dropout for peer in peers}}
     theirs = {peer.name: side(peer.kind, peer.dropout, peer.tuned, peer.environment) for peer in peers}
-    turns = by_turns([*ours.values(), *theirs.values()], rounds=arguments.rounds)
+    ceiling = side("peak", 0.0, True, {})
+    turns = by_turns([*ours.values(), ceiling, *theirs.values()], rounds=arguments.rounds)
     rows = []
     for peer in peers:
         own, other = turns[ours[peer.dropout].name], turns[theirs[peer.name].name]
@@ -130,7 +132,12 @@ def measured(name: str, work: Work, peers: list[Peer], arguments: argparse.Names
             "tokens_a_step": {"ours": own[-1].units / steps, "theirs": other[-1].units / steps},
             "loss": {"ours": own[-1].said["loss"], "theirs": other[-1].said["loss"]},
         }
-        rows.append(row(name, "tokens/s", own, peer.name, other, **settings))
+        made = row(name, "tokens/s", own, peer.name, other, **settings)
+        shares = [
+            turn.speed * turn.said["flops_a_token"] / most.speed
+            for turn, most in zip(own, turns[ceiling.name], strict=True)
+        ]
+        rows.append(made | {"peak_share": round(median(shares), 3)})
     return rows
 
 
@@ -138,6 +145,8 @@ def be(kind: str, work: Work, dropout: float, tuned: bool, steps: int, arguments
     """Be one side, until there is no more to do."""
     if kind == "ours":
         ours(work, dropout, steps, arguments.data)
+    elif kind == "peak":
+        peak(steps)
     elif kind == "nanogpt":
         nanogpt(work, steps, arguments.data, arguments.nanogpt)
     else:
@@ -156,6 +165,7 @@ def ours(work: Work, dropout: float, steps: int, folder: Path) -> None:
     from trivium.train.begin import begin
     from trivium.train.loop import train_steps
     from trivium.train.material import fit_to_data, make_material
+    from trivium.train.roofline import Meter
     from trivium.train.settle import settle
 
     data = PreparedData.open(folder / "data")
@@ -175,9 +185,25 @@ def ours(work: Work, dropout: float, steps: int, folder: Path) -> None:
         max_gradient_norm=1.0,
         key=Key(0),
     )
-    turns = Turns(steps)
-    for report in reports:
-        turns.tick(report.tokens, loss=report.loss)
+    turns, meter = Turns(steps), Meter(lambda reached: 1.0)
+    for report in meter.over(reports, start=0):
+        read = meter.read()
+        flops = read.flops_per_second * sum(read.seconds_by_phase.values())
+        turns.tick(report.tokens, loss=report.loss, flops_a_token=flops / report.tokens)
+
+
+def peak(steps: int) -> None:
+    """Multiply large square matrices, in the type that the others compute in; a unit is an operation."""
+    import torch
+
+    size, products = 1024, 20
+    dtype = torch.bfloat16 if precision() == "bfloat16" else torch.float32
+    matrix = torch.ones(size, size, dtype=dtype)
+    result, turns = torch.empty_like(matrix), Turns(steps)
+    while True:
+        for _ in range(products):
+            torch.mm(matrix, matrix, out=result)
+        turns.tick(products * 2 * size**3)
 
 
 def run_config(work: Work, dropout: float) -> Any:

@@ -35,6 +35,7 @@ class Turn(NamedTuple):
     processor_seconds: float
     peak_bytes: int  # resident in memory, at most so far
     said: dict[str, float]  # what else the side says of itself
+    begun_bytes: int = 0  # resident when the side was ready for its first turn
 
     @property
     def speed(self) -> float:
@@ -54,6 +55,7 @@ class Turns:
         self._answers = _own_stdout()
         self._ticks, self._units = 0, 0.0
         self._begun, self._spent = 0.0, 0.0
+        self._begun_bytes = resident_bytes()
         self._wait()
 
     def tick(self, units: float, **said: float) -> None:
@@ -62,7 +64,8 @@ class Turns:
         self._units += units
         if self._ticks < self._steps:
             return
-        turn = Turn(self._units, perf_counter() - self._begun, process_time() - self._spent, peak_bytes(), said)
+        seconds, spent = perf_counter() - self._begun, process_time() - self._spent
+        turn = Turn(self._units, seconds, spent, peak_bytes(), said, self._begun_bytes)
         self._answers.write(json.dumps(turn._asdict()) + "\n")
         self._answers.flush()
         self._wait()
@@ -168,6 +171,12 @@ def peak_bytes() -> int:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def resident_bytes() -> int:
+    """Return the memory that this process has now; 0 where the system does not say."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.is_file() else 0
 
 
 def _start(side: Side) -> "subprocess.Popen[str]":
