@@ -1,172 +1,220 @@
-"""How fast text is written with a key/value cache, beside transformers with the same weights.
+"""How fast text is written with a key/value cache, beside transformers and CTranslate2 with the same weights.
 
-    python benchmarks/generate.py [--rounds 7] [--new-tokens 64] [--prompt-length 32] [--threads 2]
+    python benchmarks/generate.py --texts FOLDER [--rounds 7] [--new-tokens 64] [--prompt-length 32] [--again]
 
-A GPT-2 of 6 layers of 384 hidden units and 8192 tokens with random weights, float32, greedy, is exported and opened by
-transformers; both continue the same prompts by turns, and must say the same. Medians of the rounds. The peak is reading
-all weights once a step at the memory's speed, which is measured in between: a sum over a tensor larger than all caches.
+A GPT-2 of 6 layers of 384 hidden units and 8,192 tokens with random weights continues the same prompts greedily, one
+and eight at a time, each side in a process of its own: ours as `trivium generate` does, transformers' `generate` and
+CTranslate2 (float32, int8) on the export. All must write the same tokens (int8: it is said how many of them are the
+same). A turn is all new tokens of all prompts.
 """
 
 import argparse
 import json
-import os
-import platform
+import shutil
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
-from time import perf_counter, process_time
-from typing import Any
+from typing import Any, Literal
 
-RESULTS = Path(__file__).parent / "results" / "generate.json"
-LAYERS, HEADS, HEAD_SIZE, VOCABULARY_SIZE = 6, 6, 64, 8192
+from pretrain import prepared
+from turns import Side, Turns, by_turns, read_rows, row, table, write_rows
+
+PACKAGES = ("transformers", "ctranslate2")
+LAYERS, WIDTH = 6, 384
 ROWS = (1, 8)
+PEERS = {
+    "transformers `generate`": "transformers",
+    "CTranslate2": "ctranslate2",
+    "CTranslate2, int8": "ctranslate2-int8",
+}
+# (prompts, new tokens) -> the new tokens of each prompt
+Write = Callable[[Sequence[Sequence[int]], int], Sequence[Sequence[int]]]
 
 
 def main() -> None:
-    """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    """Measure what is not there yet, print and write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--texts", type=Path, required=True)
+    parser.add_argument("--data", type=Path, default=Path("runs/benchmarks"), help="where the prepared text is kept")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--prompt-length", type=int, default=32)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--again", action="store_true", help="measure also what is there")
+    parser.add_argument("--side", nargs=2, metavar=("KIND", "ROWS"), help="be this side")
     arguments = parser.parse_args()
+    if arguments.side:
+        be(arguments.side[0], int(arguments.side[1]), arguments)
+        return
+    prepared(arguments.texts, arguments.data)
+    make_models(arguments.data)
+    for rows in ROWS:
+        work = f"generate-{LAYERS}x{WIDTH}-b{rows}"
+        there = {
+            each["peer"]
+            for each in read_rows("generate")
+            if each["work"].removesuffix("-int8") == work and not arguments.again
+        }
+        peers = {peer: kind for peer, kind in PEERS.items() if peer not in there}
+        if peers:
+            write_rows("generate", measured(work, rows, peers, arguments), PACKAGES)
+    print(table(read_rows("generate")))
+
+
+def measured(work: str, rows: int, peers: dict[str, str], arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return the rows of one work."""
+    sizes = ["--new-tokens", str(arguments.new_tokens), "--prompt-length", str(arguments.prompt_length)]
+    options = ["--texts", str(arguments.texts), "--data", str(arguments.data), *sizes]
+    sides = [
+        Side(kind, [sys.executable, __file__, *options, "--side", kind, str(rows)])
+        for kind in ("ours", *peers.values())
+    ]
+    turns = by_turns(sides, rounds=arguments.rounds)
+    found = []
+    for peer, kind in peers.items():
+        mine, alike = "ours-int8" if "int8" in peer else "ours", turns[kind][0].said["as_ours"]
+        if alike < 1.0 and "int8" not in peer:
+            raise SystemExit(f"{peer} writes other tokens: {alike:.0%} are the same")
+        settings = {"new_tokens": arguments.new_tokens, "prompt_length": arguments.prompt_length, "same_tokens": alike}
+        named = f"{work}-int8" if "int8" in peer else work
+        found.append(row(named, "tokens/s", turns[mine], peer, turns[kind], **settings))
+    return found
+
+
+def be(kind: str, rows: int, arguments: argparse.Namespace) -> None:
+    """Be one side, until there is no more to do; ours leaves its tokens for the others to compare with."""
+    import numpy as np
+
+    rng = np.random.default_rng(rows)
+    prompts = rng.integers(300, 8000, (rows, arguments.prompt_length)).tolist()
+    write, kept = SIDES[kind](arguments.data, rows), arguments.data / f"written-{rows}.json"
+    turns = Turns(1)
+    while True:
+        tokens = [list(each) for each in write(prompts, arguments.new_tokens)]
+        if kind == "ours":
+            kept.write_text(json.dumps(tokens), encoding="utf-8")
+        known = json.loads(kept.read_text(encoding="utf-8"))
+        pairs = [pair for mine, theirs in zip(tokens, known, strict=True) for pair in zip(mine, theirs, strict=True)]
+        turns.tick(rows * arguments.new_tokens, as_ours=sum(one == other for one, other in pairs) / len(pairs))
+
+
+def ours(precision: Literal["float32", "int8"]) -> Callable[[Path, int], Write]:
+    """Write as `trivium generate` does; it never stops by itself."""
+
+    def opened(folder: Path, rows: int) -> Write:
+        from trivium.cli.environment import set_up_process
+
+        set_up_process()
+        from trivium.model.decoding import Decoding
+        from trivium.model.folder import load_model
+        from trivium.model.generate import decode
+        from trivium.model.packed import packed
+        from trivium.model.precision import computing_in
+
+        network = load_model(folder / "writer").network.eval()
+        network = packed(network, rows=rows) if precision == "float32" else computing_in(network, precision)
+
+        def write(prompts: Sequence[Sequence[int]], new: int) -> list[list[int]]:
+            return [best.tokens for [best] in decode(network, prompts, Decoding(max_new_tokens=new), stop=frozenset())]
+
+        return write
+
+    return opened
+
+
+def transformers(folder: Path, rows: int) -> Write:
+    """Write as transformers' `generate` does."""
     import torch
-
-    torch.set_num_threads(arguments.threads)
-    with tempfile.TemporaryDirectory() as folder:
-        ours, theirs = both(Path(folder))
-    rows = [measure(ours, theirs, rows, arguments) for rows in ROWS]
-    RESULTS.parent.mkdir(exist_ok=True)
-    result = {"machine": platform.processor() or platform.machine(), "versions": versions(), "rows": rows}
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"{'work':20} {'ours':>8} {'theirs':>8} {'ratio':>6} {'peak':>6}   tokens/s")
-    for row in rows:
-        print(f"{row['work']:20} {row['ours']:8.1f} {row['theirs']:8.1f} {row['ratio']:6.2f} {row['peak_share']:6.1%}")
-
-
-def both(folder: Path) -> tuple[Any, Any]:
-    """Return our network, and transformers' with the same weights."""
     from transformers import AutoModelForCausalLM
 
-    from trivium.core.random import Key
-    from trivium.hub.folder import SpecialIds, write_folder
-    from trivium.model.build import build_network
-    from trivium.model.folder import unique_tensors
-    from trivium.model.initialise import initialise
-    from trivium.model.presets import preset
+    network = AutoModelForCausalLM.from_pretrained(folder / "exported-writer").eval()
+    network.generation_config.eos_token_id = None
 
-    config = preset("gpt2")
-    stack = config.family.stack
-    block = stack.pattern[0]
-    heads = {"num_heads": HEADS, "num_key_value_heads": HEADS, "head_size": HEAD_SIZE}
-    size = HEADS * HEAD_SIZE
-    block = block.model_copy(
-        update={
-            "attention": block.attention.model_copy(update=heads),
-            "feed_forward": block.feed_forward.model_copy(update={"size": 4 * size}),
-        }
-    )
-    stack = stack.model_copy(update={"num_layers": LAYERS, "pattern": (block,)})
-    family = config.family.model_copy(update={"stack": stack})
-    config = config.model_copy(update={"hidden_size": size, "vocabulary_size": VOCABULARY_SIZE, "family": family})
+    def write(prompts: Sequence[Sequence[int]], new: int) -> list[list[int]]:
+        prompts_BL = torch.tensor(prompts)
+        asked = {"attention_mask": torch.ones_like(prompts_BL), "do_sample": False, "pad_token_id": 0}
+        made = network.generate(prompts_BL, max_new_tokens=new, **asked)
+        return made[:, prompts_BL.shape[1] :].tolist()
+
+    return write
+
+
+def ctranslate2(compute_type: str) -> Callable[[Path, int], Write]:
+    """Write as CTranslate2 does."""
+
+    def opened(folder: Path, rows: int) -> Write:
+        import ctranslate2 as library
+        from tokenizers import Tokenizer
+
+        writer = library.Generator(str(folder / "ctranslate2-writer"), device="cpu", compute_type=compute_type)
+        tokenizer = Tokenizer.from_file(str(folder / "data" / "tokenizer.json"))
+
+        def write(prompts: Sequence[Sequence[int]], new: int) -> list[list[int]]:
+            named = [[tokenizer.id_to_token(number) for number in prompt] for prompt in prompts]
+            made = writer.generate_batch(
+                named,
+                max_length=new,
+                min_length=new,
+                sampling_topk=1,
+                include_prompt_in_result=False,
+                end_token=[],
+            )
+            return [list(each.sequences_ids[0]) for each in made]
+
+        return write
+
+    return opened
+
+
+SIDES: dict[str, Callable[[Path, int], Write]] = {
+    "ours": ours("float32"),
+    "ours-int8": ours("int8"),
+    "transformers": transformers,
+    "ctranslate2": ctranslate2("float32"),
+    "ctranslate2-int8": ctranslate2("int8"),
+}
+
+
+def make_models(folder: Path) -> None:
+    """Make what each side opens, where it is not there yet: ours, its export, and that converted."""
+    import torch
+    from ctranslate2.converters import TransformersConverter
+
+    from trivium.core.random import Key
+    from trivium.data.shards import PreparedData
+    from trivium.hub.folder import SpecialIds, write_folder
+    from trivium.hub.tokenizers import write_tokenizer
+    from trivium.model.build import build_network
+    from trivium.model.config import with_vocabulary
+    from trivium.model.folder import save_model, unique_tensors
+    from trivium.model.initialise import initialise
+    from trivium.model.preset_families import gpt2
+
+    if (folder / "ctranslate2-writer").is_dir():
+        return
+    tokenizer = PreparedData.open(folder / "data").tokenizer
+    config = with_vocabulary(gpt2(LAYERS, WIDTH), tokenizer.vocabulary_size)
     network = build_network(config)
     initialise(network, config, Key(0))
-    ids = SpecialIds(pad=0, bos=1, eos=(2,), decoder_start=0)
-    write_folder(folder, config, unique_tensors(network), ids=ids, model_type="gpt2")
-    return network.eval(), AutoModelForCausalLM.from_pretrained(folder).eval()
-
-
-def measure(ours: Any, theirs: Any, rows: int, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the result for so many rows at once."""
-    import torch
-
-    from trivium.model.decoding import Decoding
-    from trivium.model.generate import decode
-    from trivium.model.packed import packed
-
-    generator = torch.Generator().manual_seed(rows)
-    new, length = arguments.new_tokens, arguments.prompt_length
-    prompts_BL = torch.randint(4, VOCABULARY_SIZE, (rows, length), generator=generator)
-    mask_BL = torch.ones_like(prompts_BL)
-    theirs.generation_config.eos_token_id = None
-    asked = {"attention_mask": mask_BL, "max_new_tokens": new, "do_sample": False, "pad_token_id": 0}
-
-    writer = packed(ours, rows=rows)
-
-    def write_ours() -> list[list[int]]:
-        found = decode(writer, prompts_BL.tolist(), Decoding(max_new_tokens=new), stop=frozenset())
-        return [best.tokens for [best] in found]
-
-    def write_theirs() -> list[list[int]]:
-        return theirs.generate(prompts_BL, **asked)[:, length:].tolist()
-
-    if write_ours() != write_theirs():
-        raise SystemExit("the two say different things")
-    times: dict[str, list[tuple[float, float]]] = {"ours": [], "theirs": []}
-    bandwidth = []
-    for number in range(arguments.rounds):
-        works = [("ours", write_ours), ("theirs", write_theirs)]
-        for name, work in works if number % 2 == 0 else works[::-1]:
-            times[name].append(timed(work))
-        bandwidth.append(bytes_a_second())
-    seconds = {name: median(wall for wall, _ in found) for name, found in times.items()}
-    weights = sum(parameter.numel() * parameter.element_size() for parameter in ours.parameters())
-    return {
-        "work": f"generate-{LAYERS}x{HEADS * HEAD_SIZE}-b{rows}",
-        "peer": "transformers `generate`",
-        "unit": "tokens/s",
-        "ours": rows * new / seconds["ours"],
-        "theirs": rows * new / seconds["theirs"],
-        "ratio": seconds["theirs"] / seconds["ours"],
-        "peak_share": weights * new / seconds["ours"] / median(bandwidth),
-        "settings": {
-            "rounds": arguments.rounds,
-            "new_tokens": new,
-            "prompt_length": length,
-            "threads": arguments.threads,
-            "load": os.getloadavg()[0],
-            "gigabytes_a_second": median(bandwidth) / 1e9,
-            "processor_milliseconds_a_step": {
-                name: 1000 * median(spent for _, spent in found) / new for name, found in times.items()
-            },
-            "spread_seconds": {
-                name: [min(wall for wall, _ in found), max(wall for wall, _ in found)] for name, found in times.items()
-            },
-        },
-    }
-
-
-def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Return the seconds on the clock and of the processor."""
-    begun, spent = perf_counter(), process_time()
-    work()
-    return perf_counter() - begun, process_time() - spent
-
-
-def bytes_a_second() -> float:
-    """Return how fast memory is read."""
-    import torch
-
-    numbers = torch.ones(64 * 2**20)
-    begun = perf_counter()
-    numbers.sum()
-    return numbers.numel() * numbers.element_size() / (perf_counter() - begun)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that matter."""
-    import torch
-    import transformers
-
-    import trivium
-
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "trivium": trivium.__version__,
-    }
+    with torch.no_grad():
+        for parameter in network.parameters():
+            # Large, so that it does not say one word again and again: equal tokens must mean something.
+            parameter.mul_(4.0 if parameter.ndim == 2 else 1.0)
+    special = tokenizer.special
+    ids = SpecialIds(pad=special.pad, bos=special.bos, eos=(special.eos,), decoder_start=None)
+    for name in ("writer", "exported-writer"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / name).mkdir()
+    save_model(folder / "writer", network, config, tokenizer.to_bytes())
+    write_folder(folder / "exported-writer", config, unique_tensors(network), ids=ids, model_type="gpt2")
+    write_tokenizer(tokenizer, folder / "exported-writer", max_length=config.max_length, for_prompts=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        TransformersConverter(str(folder / "exported-writer")).convert(str(Path(temporary) / "converted"))
+        # Its reader asks for a token for what is unknown, of which a byte-level vocabulary has none.
+        written = Path(temporary) / "converted" / "config.json"
+        settings = json.loads(written.read_text(encoding="utf-8"))
+        written.write_text(json.dumps(settings | {"unk_token": "[PAD]"}), encoding="utf-8")
+        shutil.copytree(Path(temporary) / "converted", folder / "ctranslate2-writer")
 
 
 if __name__ == "__main__":

@@ -102,11 +102,10 @@ def ours(precision: Literal["float32", "int8"]) -> Callable[[Path], Answer]:
         from trivium.cli.environment import set_up_process
 
         set_up_process()
-        from trivium.tasks.folder import load_tuned
-        from trivium.tasks.narrow_reading import reading_in
+        from trivium.tasks.folder import load_tuned, tuned_in
         from trivium.tasks.predict import predict_texts
 
-        tuned = reading_in(load_tuned(folder / "classifier"), precision)
+        tuned = tuned_in(load_tuned(folder / "classifier"), precision)
         return lambda texts: [answer["probabilities"]["second"] for answer in predict_texts(tuned, texts)]
 
     return opened

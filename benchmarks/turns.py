@@ -14,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 RESULTS = Path(__file__).parent / "results"
+_TURN = "a turn: "  # before an answer, for libraries print too
 
 
 class Side(NamedTuple):
@@ -52,7 +53,6 @@ class Turns:
 
     def __init__(self, steps: int) -> None:
         self._steps = steps
-        self._answers = _own_stdout()
         self._ticks, self._units = 0, 0.0
         self._begun, self._spent = 0.0, 0.0
         self._begun_bytes = resident_bytes()
@@ -66,8 +66,7 @@ class Turns:
             return
         seconds, spent = perf_counter() - self._begun, process_time() - self._spent
         turn = Turn(self._units, seconds, spent, peak_bytes(), said, self._begun_bytes)
-        self._answers.write(json.dumps(turn._asdict()) + "\n")
-        self._answers.flush()
+        print(f"\n{_TURN}{json.dumps(turn._asdict())}", flush=True)
         self._wait()
 
     def _wait(self) -> None:
@@ -190,17 +189,10 @@ def _turn(process: "subprocess.Popen[str]") -> Turn:
         raise TypeError("expected a process that is talked to")
     process.stdin.write("go\n")
     process.stdin.flush()
-    line = process.stdout.readline()
-    if not line:
-        raise SystemExit(f"{' '.join(map(str, process.args))}: ended in the middle of a turn")  # type: ignore[arg-type]
-    return Turn(**json.loads(line))
-
-
-def _own_stdout() -> TextIO:
-    """Return what stdout was; what libraries print goes to stderr from here on."""
-    own = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    return own
+    for line in process.stdout:
+        if line.startswith(_TURN):
+            return Turn(**json.loads(line.removeprefix(_TURN)))
+    raise SystemExit(f"{' '.join(map(str, process.args))}: ended in the middle of a turn")  # type: ignore[arg-type]
 
 
 def _digits(value: float) -> float:

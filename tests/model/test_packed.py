@@ -8,8 +8,9 @@ from trivium.core.batch import reading
 from trivium.model.config import Decoder, ModelConfig
 from trivium.model.decoding import Beam, Decoding
 from trivium.model.generate import decode
-from trivium.model.packed import PackedHead, PackedLinear, can_pack, packed
+from trivium.model.packed import PackedLinear, ProjectedHead, can_pack, packed
 from trivium.model.parts import MixtureOfExpertsConfig, Plain
+from trivium.model.precision import InferencePrecision, Int8Linear, computing_in
 from trivium.model.presets import PRESETS, preset
 
 WRITING_PRESETS = [name for name in PRESETS if family_of(preset(name)) != "encoder"]
@@ -36,7 +37,7 @@ def test_logits_are_the_same_for_any_number_of_rows(name: str) -> None:
     faster = packed(network, rows=3)
     modules = list(faster.modules())
     assert sum(isinstance(module, PackedLinear) for module in modules) > 6
-    assert isinstance(faster.head, PackedHead) and not isinstance(network.head, PackedHead)
+    assert isinstance(faster.head, ProjectedHead) and not isinstance(network.head, ProjectedHead)
     batch = packed_batch(family_of(config))
     torch.testing.assert_close(logits_of(faster, batch), logits_of(network, batch), atol=1e-5, rtol=1e-5)
     after = network.state_dict()
@@ -63,3 +64,29 @@ def test_what_cannot_be_faster_stays_what_it_is() -> None:
     network = lively(shrink(preset("gpt2")))
     assert packed(network, rows=1) is network
     assert packed(network.double(), rows=8) is network
+
+
+@pytest.mark.parametrize("name", ["gpt2", "t5-small", "decoder-tiny"])
+@pytest.mark.parametrize("precision", ["int8", "bfloat16"])
+@torch.inference_mode()
+def test_logits_in_a_narrower_type_are_nearly_the_same_and_the_head_is_narrow_too(
+    name: str, precision: InferencePrecision
+) -> None:
+    config = shrink(preset(name))
+    network, batch = lively(config), packed_batch(family_of(config))
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    narrow = computing_in(network, precision)
+    exact, found = logits_of(network, batch), logits_of(narrow, batch).float()
+    assert 0.0 < float((found - exact).abs().mean()) < 0.25 * float(exact.std())
+    if precision == "int8":
+        assert isinstance(narrow.head.get_submodule("projection"), Int8Linear)
+        assert not [key for key, module in narrow.named_modules() if type(module) is torch.nn.Linear]
+    texts = (
+        decode(narrow, [[110, 111, 112], [120]], Decoding(max_new_tokens=5), stop=frozenset())
+        if (family_of(config) == "decoder")
+        else []
+    )
+    assert all(len(best.tokens) == 5 for [best] in texts)
+    after = network.state_dict()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert computing_in(network, "float32") is network

@@ -8,12 +8,11 @@ from torch import nn
 
 from trivium.core.errors import ConfigError
 from trivium.data.labelled import PairExample
-from trivium.model.int8 import Int8Linear
+from trivium.model.precision import InferencePrecision, Int8Linear
 from trivium.tasks.answers import class_answers
 from trivium.tasks.base import TaskModel
 from trivium.tasks.build import build_task, learned_task
-from trivium.tasks.folder import TunedModel
-from trivium.tasks.narrow_reading import ReadingPrecision, reading_in
+from trivium.tasks.folder import TunedModel, tuned_in
 from trivium.tasks.read_batches import read_batches
 
 
@@ -48,11 +47,11 @@ def test_a_layer_in_int8_is_near_the_product_and_rounds_each_row_by_its_own_scal
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("precision", ["int8", "bfloat16"])
 def test_answers_are_nearly_the_same_and_the_model_stays_what_it_was(
-    family: str, task_name: str, precision: ReadingPrecision
+    family: str, task_name: str, precision: InferencePrecision
 ) -> None:
     tuned, examples = tuned_model(family, task_name)
     before = {name: tensor.clone() for name, tensor in tuned.model.state_dict().items()}
-    exact, narrow = probabilities(tuned, examples), reading_in(tuned, precision)
+    exact, narrow = probabilities(tuned, examples), tuned_in(tuned, precision)
     found = probabilities(narrow, examples)
     assert isinstance(narrow.model, TaskModel) and narrow.model is not tuned.model and not narrow.model.training
     assert 0.0 < float(np.abs(found - exact).mean()) < 0.1 * float(exact.std())
@@ -64,7 +63,7 @@ def test_answers_are_nearly_the_same_and_the_model_stays_what_it_was(
 
 def test_every_matrix_of_what_reads_is_in_int8() -> None:
     tuned, _ = tuned_model("encoder", "classify")
-    narrow = reading_in(tuned, "int8").model
+    narrow = tuned_in(tuned, "int8").model
     assert isinstance(narrow, TaskModel)
     assert not [name for name, module in narrow.reader.named_modules() if type(module) is nn.Linear]
     assert sum(isinstance(module, Int8Linear) for module in narrow.reader.modules()) >= 8
@@ -72,16 +71,16 @@ def test_every_matrix_of_what_reads_is_in_int8() -> None:
 
 def test_float32_is_the_model_itself() -> None:
     tuned, _ = tuned_model("decoder", "label")
-    assert reading_in(tuned, "float32") is tuned
+    assert tuned_in(tuned, "float32") is tuned
 
 
 def test_what_writes_is_refused() -> None:
     task = build_task("write").learned([PairExample("a", ("b",))])
     writer = TunedModel(nn.Linear(2, 2), None, task, reading("decoder"))  # type: ignore[arg-type]
-    assert reading_in(writer, "float32") is writer
+    assert tuned_in(writer, "float32") is writer
     for precision in ("int8", "bfloat16"):
         with pytest.raises(ConfigError, match="`write` writes texts"):
-            reading_in(writer, precision)  # type: ignore[arg-type]
+            tuned_in(writer, precision)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("places", [1, 70, 1024])

@@ -10,7 +10,7 @@ import typer
 from trivium.cli.options import Json, Quiet, ReadAs, as_text
 
 if TYPE_CHECKING:
-    from trivium.tasks.narrow_reading import ReadingPrecision
+    from trivium.model.precision import InferencePrecision
 
 
 def command(
@@ -73,11 +73,10 @@ def predict_command(
     from trivium.cli.locate import located
 
     set_up_process()
-    from trivium.tasks.folder import load_tuned
-    from trivium.tasks.narrow_reading import reading_in
+    from trivium.tasks.folder import load_tuned, tuned_in
     from trivium.tasks.predict import predict_texts
 
-    tuned = reading_in(load_tuned(located(run)), precision)
+    tuned = tuned_in(load_tuned(located(run)), precision)
     for answer in predict_texts(tuned, map(as_text, texts) if texts else _lines()):
         typer.echo(json.dumps(answer, ensure_ascii=False))
 
@@ -88,14 +87,13 @@ def _lines() -> Iterator[str]:
         yield as_text(line.rstrip("\n"))
 
 
-def _task_metrics(run: Path, file: Path, precision: "ReadingPrecision") -> dict[str, float]:
+def _task_metrics(run: Path, file: Path, precision: "InferencePrecision") -> dict[str, float]:
     from trivium.cli.progress import shown
     from trivium.core.errors import DataError
     from trivium.tasks.finetune import tell
-    from trivium.tasks.folder import load_tuned
-    from trivium.tasks.narrow_reading import reading_in
+    from trivium.tasks.folder import load_tuned, tuned_in
 
-    tuned = reading_in(load_tuned(run), precision)
+    tuned = tuned_in(load_tuned(run), precision)
     if file.is_dir() and tuned.task.name != "write":
         raise DataError(f"--data {file}: a fine-tuned run is scored on a labelled file, found a folder.")
     examples, problems = tuned.task.read(file, min_classes=1)

@@ -28,7 +28,7 @@ ReadAs = Annotated[
     Literal["float32", "bfloat16", "int8"],
     typer.Option(
         "--precision",
-        help="What a fine-tuned model computes in: int8 is the fastest, bfloat16 where the processor has it.",
+        help="What is computed in: int8 is the fastest, bfloat16 where the processor has it; answers differ a little.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON, for programs.")]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from trivium.cli.options import Json, Seed, as_text
+from trivium.cli.options import Json, ReadAs, Seed, as_text
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A pretrained run, or a Hugging Face folder.")]
 
@@ -25,15 +25,20 @@ def generate_command(
     repetition_penalty: Annotated[float, typer.Option(min=0.01, help="Above 1: what is there comes less.")] = 1.0,
     no_repeat_ngram: Annotated[int | None, typer.Option(min=1, help="No N tokens in a row come twice.")] = None,
     seed: Seed = 0,
+    precision: ReadAs = "float32",
     as_json: Json = False,
 ) -> None:
     """Continue a text with a decoder or an encoder-decoder."""
     import json
 
+    from trivium.cli.environment import set_up_process
+
+    set_up_process()
     from trivium.cli.describe import open_speaker
     from trivium.core.config import parse
     from trivium.core.errors import ConfigError
     from trivium.model.decoding import Decoding
+    from trivium.model.precision import computing_in
     from trivium.tasks.speak import continue_text
 
     if greedy and beams is not None:
@@ -57,7 +62,9 @@ def generate_command(
         "no_repeat_ngram": no_repeat_ngram,
     }
     decoding = parse(Decoding, tree, "generate")
-    found = continue_text(open_speaker(run), as_text(prompt), decoding, seed=seed)
+    speaker = open_speaker(run)
+    speaker = speaker._replace(network=computing_in(speaker.network, precision))
+    found = continue_text(speaker, as_text(prompt), decoding, seed=seed)
     best = found[0]
     if as_json:
         answer: dict[str, object] = {"prompt": prompt, "completion": best.text, "tokens": best.tokens}

@@ -29,13 +29,13 @@ class PackedLinear(nn.Module):
         return product.view(*states.shape[:-1], self.out_features)
 
 
-class PackedHead(nn.Module):
-    """The scores of a language head, from a packed projection."""
+class ProjectedHead(nn.Module):
+    """The scores of a language head whose projection is computed in another way."""
 
-    def __init__(self, *, head: LanguageHead, rows: int) -> None:
+    def __init__(self, *, head: LanguageHead, projection: nn.Module) -> None:
         super().__init__()
         self.head = head
-        self.projection = PackedLinear(weight=head.projection.weight, bias=head.bias, rows=rows)
+        self.projection = projection
 
     def forward(self, hidden_ND: Tensor) -> Tensor:
         """Return logits_NV."""
@@ -76,7 +76,8 @@ def _with_packed_layers(module: N, rows: int) -> N:
             setattr(module, name, PackedLinear(weight=child.weight, bias=child.bias, rows=rows))
         elif isinstance(child, LanguageHead):
             _with_packed_layers(child.transform, rows)
-            setattr(module, name, PackedHead(head=child, rows=rows))
+            projection = PackedLinear(weight=child.projection.weight, bias=child.bias, rows=rows)
+            setattr(module, name, ProjectedHead(head=child, projection=projection))
         else:
             _with_packed_layers(child, rows)
     return module

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trivium.core.config import parse, read_toml, write_toml
-from trivium.core.errors import CheckpointError
+from trivium.core.errors import CheckpointError, ConfigError
 from trivium.core.files import verify_checksums, write_checksums, write_text
 from trivium.data.tokenizer import Tokenizer
 from trivium.hub.folder import HubModel, read_head
@@ -12,7 +12,8 @@ from trivium.hub.open import is_foreign, read_foreign, require_vocabulary
 from trivium.hub.tokenizers import read_tokenizer
 from trivium.model.config import ModelConfig
 from trivium.model.folder import CONFIG, TOKENIZER, WEIGHTS, load_tensors, model_folder, read_tensors, save_model
-from trivium.tasks.base import Task, TaskNetwork, reading_of
+from trivium.model.precision import InferencePrecision, computing_in
+from trivium.tasks.base import Task, TaskModel, TaskNetwork, reading_of
 from trivium.tasks.build import HEADS, build_task, empty_model, task_numbers
 from trivium.tasks.config import TaskFile
 from trivium.tasks.pieces import Reading
@@ -28,6 +29,21 @@ class TunedModel(NamedTuple):
     config: ModelConfig  # of the network whose reading part it has, or that it is
     task: Task
     reading: Reading
+
+
+def tuned_in(tuned: TunedModel, precision: InferencePrecision) -> TunedModel:
+    """Return the model, computing in another type; raise ConfigError for one that writes: it is scored in float32."""
+    model = tuned.model
+    if precision == "float32":
+        return tuned
+    if not isinstance(model, TaskModel):
+        raise ConfigError(f"--precision {precision}: `{tuned.task.name}` writes texts, in float32 only.")
+    if precision == "bfloat16":
+        return tuned._replace(model=computing_in(model, precision))
+    # The head's few numbers stay as they are.
+    reader = computing_in(model.reader, precision)
+    narrow = TaskModel(reader=reader, states=model.states, head=model.head, chain=model.chain)
+    return tuned._replace(model=narrow.eval())
 
 
 def save_tuned(folder: Path, tuned: TunedModel) -> None:

@@ -1,14 +1,36 @@
-"""Linear layers that multiply in int8 on a CPU: about half the time, nearly the same answers."""
+"""Narrower types for inference on a CPU: bfloat16, and int8, which takes about half the time of float32."""
 
 import warnings
-from typing import TypeVar
+from copy import deepcopy
+from typing import Literal, TypeVar, assert_never
 
 import torch
 from torch import Tensor, nn
 
-from trivium.model.packed import shallow_copy
+from trivium.model.heads import LanguageHead
+from trivium.model.packed import ProjectedHead, shallow_copy
 
 N = TypeVar("N", bound=nn.Module)
+InferencePrecision = Literal["float32", "bfloat16", "int8"]
+
+
+def computing_in(network: N, precision: InferencePrecision) -> N:
+    """Return a network, for inference on a CPU, that computes in this type; in float32 it is itself.
+
+    Args:
+        network: in float32; stays as it is.
+        precision: bfloat16 is faster where the processor multiplies it, int8 on any processor; answers are nearly those
+            of float32.
+    """
+    match precision:
+        case "float32":
+            return network
+        case "bfloat16":
+            return deepcopy(network).to(torch.bfloat16)
+        case "int8":
+            return in_int8(network)
+        case _:
+            assert_never(precision)
 
 
 class Int8Linear(nn.Module):
@@ -53,6 +75,10 @@ def _with_int8_layers(module: N) -> N:
     for name, child in module.named_children():
         if type(child) is nn.Linear:
             setattr(module, name, Int8Linear(weight=child.weight, bias=child.bias))
+        elif isinstance(child, LanguageHead):
+            _with_int8_layers(child.transform)
+            projection = Int8Linear(weight=child.projection.weight, bias=child.bias)
+            setattr(module, name, ProjectedHead(head=child, projection=projection))
         else:
             _with_int8_layers(child)
     return module
