@@ -65,10 +65,9 @@ def measured(work: str, rows: int, peers: dict[str, str], arguments: argparse.Na
     """Return the rows of one work."""
     sizes = ["--new-tokens", str(arguments.new_tokens), "--prompt-length", str(arguments.prompt_length)]
     options = ["--texts", str(arguments.texts), "--data", str(arguments.data), *sizes]
-    sides = [
-        Side(kind, [sys.executable, __file__, *options, "--side", kind, str(rows)])
-        for kind in ("ours", *peers.values())
-    ]
+    own = ["ours", *(["ours-int8"] if any("int8" in peer for peer in peers) else [])]
+    command = [sys.executable, __file__, *options, "--side"]
+    sides = [Side(kind, [*command, kind, str(rows)]) for kind in (*own, *peers.values())]
     turns = by_turns(sides, rounds=arguments.rounds)
     found = []
     for peer, kind in peers.items():

@@ -3,13 +3,12 @@
     python benchmarks/memory.py --texts FOLDER [--rounds 3] [--steps 5000] [--only WORK]... [--again]
 
 The works of pretrain.py: the most that a process had in memory in some steps, less what it had before the first, when
-its libraries, network and text were loaded. `flat` is a run of a tiny encoder in a process of its own, whose memory is
-read every 500 steps: `ours` is what it has at the end, `theirs` what it had after a tenth of the steps, and `ratio` the
-one over the other.
+its libraries, network and text were loaded. `flat` is a run of a tiny encoder in a process of its own, whose own
+memory is read every 500 steps: `ours` is what it has at the end, `theirs` what it had after a tenth of the steps, and
+`ratio` the one over the other.
 """
 
 import argparse
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -111,8 +110,10 @@ def flat(steps: int, folder: Path) -> None:
 
         def advance(self, done: float, note: str = "") -> None:
             if done % FLAT_EVERY == 0:
-                pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-                print(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, flush=True)
+                # Not the pages of the mapped text, which the system takes back as it likes.
+                lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+                own = next(line for line in lines if line.startswith("RssAnon"))
+                print(int(own.split()[1]) * 1024 / 1e6, flush=True)
 
     # Narrow, so that thousands of steps take minutes; with checkpoints and validation, as a run has them.
     asked = [f"train.steps={steps}", "train.rows=4", "data.row_length=64", f"train.checkpoint_steps={steps // 20}"]

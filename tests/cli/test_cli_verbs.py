@@ -139,6 +139,43 @@ def test_predict_answers_in_the_contracts_form(trivium: Command, tuned: Path) ->
     assert len(json.loads(out)["labels"]) == 4
 
 
+@pytest.mark.parametrize("precision", ["int8", "bfloat16"])
+def test_a_narrower_type_answers_nearly_the_same(trivium: Command, tuned: Path, workshop: Path, precision: str) -> None:
+    texts = ("she takes the pear and the plum", "she buys the saw")
+    answers = [
+        [json.loads(line) for line in trivium("predict", tuned / "classify", *texts, *extra)[1].splitlines()]
+        for extra in ((), ("--precision", precision))
+    ]
+    exact, found = ([row["probabilities"] for row in rows] for rows in answers)
+    assert len(found) == 2 and exact != found
+    for one, other in zip(exact, found, strict=True):
+        assert other == pytest.approx(one, abs=0.1)
+    code, out, _ = trivium(
+        "evaluate", tuned / "classify", "--data", tuned / "test.csv", "--json", "--precision", precision
+    )
+    results = json.loads((tuned / "classify" / "results.json").read_text())
+    assert code == 0
+    assert json.loads(out)["accuracy"] == pytest.approx(results["test"]["accuracy"], abs=0.1)
+    written = trivium(
+        "generate", workshop / "decoder", "--prompt", "she", "--greedy", "--precision", precision, "--json"
+    )
+    assert written[0] == 0 and json.loads(written[1])["tokens"]
+    code, _, error = trivium(
+        "evaluate", workshop / "decoder", "--data", workshop / "data", "--precision", precision, "--quiet"
+    )
+    assert code == 2 and "a pretrained run is scored in float32" in error
+
+
+def test_a_profile_says_what_a_step_costs(trivium: Command, workshop: Path, tmp_path: Path) -> None:
+    code, _, error = trivium(
+        *("pretrain", "decoder-tiny", "--data", workshop / "data", "--out", tmp_path / "run", "--steps", 12),
+        *("--no-preflight", "--profile"),
+    )
+    assert code == 0
+    assert "the largest costs of a step" in error and "aten::mm" in error
+    assert {file.name for file in (tmp_path / "run" / "profile").iterdir()} == {"trace.json.gz", "costs.json"}
+
+
 def test_evaluate_scores_a_fine_tuned_run_on_a_file(trivium: Command, tuned: Path) -> None:
     code, out, _ = trivium("evaluate", tuned / "classify", "--data", tuned / "test.csv", "--json")
     results = json.loads((tuned / "classify" / "results.json").read_text())
