@@ -78,7 +78,7 @@ def test_inspect_says_what_it_is(trivium: Command, bert: Path) -> None:
     theirs = transformers.AutoModelForMaskedLM.from_pretrained(bert)
     assert code == 0
     assert described["parts"][-1]["parameters"] == sum(parameter.numel() for parameter in theirs.parameters())
-    assert described["kernels"] == {"cpu": "matmul", "cuda": "sdpa"}
+    assert described["kernels"] == {"cpu": "dense", "cuda": "sdpa"}
 
 
 def test_a_part_is_changed_and_the_rest_goes_on(trivium: Command, workshop: Path, bert: Path, tmp_path: Path) -> None:
