@@ -66,7 +66,7 @@ def fitted(task_name: str, family: str = "encoder", epochs: int = 25) -> Fitted:
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(("task_name", "metric"), [("multi_label", "micro_f1"), ("regress", "pearson")])
 def test_a_small_network_learns_an_easy_task(task_name: str, metric: str, family: str, tmp_path: Path) -> None:
-    found = fitted(task_name, family)
+    found = fitted(task_name, family, epochs=40)
     assert found.tuned.task.chosen_by == metric and found.best.metrics[metric] > 0.8
     with new_folder(tmp_path / "model") as folder:
         save_tuned(folder, found.tuned)
@@ -75,7 +75,7 @@ def test_a_small_network_learns_an_easy_task(task_name: str, metric: str, family
     assert rows == list(predict_texts(found.tuned, texts))
     if task_name == "regress":
         right = [example.value for example in regression_examples(30, seed=3)]
-        assert np.abs(np.array([row["label"] for row in rows]) - right).mean() < 30
+        assert np.abs(np.array([row["label"] for row in rows]) - right).mean() < 20
         assert found.best.metrics["mae"] < 20
     else:
         assert all(set(row["labels"]) == {k for k, p in row["probabilities"].items() if p > 0.5} for row in rows)
