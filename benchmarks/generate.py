@@ -3,9 +3,9 @@
     python benchmarks/generate.py --texts FOLDER [--rounds 7] [--new-tokens 64] [--prompt-length 32] [--again]
 
 A GPT-2 of 6 layers of 384 hidden units and 8,192 tokens with random weights continues the same prompts greedily, one
-and eight at a time, each side in a process of its own: ours as `trivium generate` does, transformers' `generate` and
-CTranslate2 (float32, int8) on the export. All must write the same tokens (int8: it is said how many of them are the
-same). A turn is all new tokens of all prompts.
+and eight at a time, each side in a process of its own: ours as `trivium generate` does (eight as the library does),
+transformers' `generate` and CTranslate2 (float32, int8) on the export. All must write the same tokens (int8: it is said
+how many of them are the same). A turn is all new tokens of all prompts.
 """
 
 import argparse

@@ -90,3 +90,19 @@ def test_logits_in_a_narrower_type_are_nearly_the_same_and_the_head_is_narrow_to
     after = network.state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before)
     assert computing_in(network, "float32") is network
+
+
+@torch.inference_mode()
+def test_what_is_in_int8_is_not_packed_again_and_goes_through_a_beam_search() -> None:
+    narrow = computing_in(lively(shrink(preset("gpt2"))), "int8")
+    assert packed(narrow, rows=3) is narrow
+    [found] = decode(narrow, [[110, 111]], Decoding(method=Beam(size=3), max_new_tokens=4), stop=frozenset())
+    assert len(found) == 3
+
+
+@torch.inference_mode()
+def test_no_places_are_no_states() -> None:
+    network = lively(shrink(preset("encoder-tiny")))
+    batch = packed_batch("encoder")
+    states = network(batch, places_BN=torch.zeros(len(batch.tokens_BL), 0, dtype=torch.int64))
+    assert states.shape == (len(batch.tokens_BL), 0, 0 + network.reader.embedding.tokens.weight.shape[1])

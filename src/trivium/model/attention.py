@@ -43,7 +43,7 @@ class Asked(NamedTuple):
 
     def of(self, hidden_BLD: Tensor) -> Tensor:
         """Return the hidden states at the places, [B, N, D]."""
-        return at_places(hidden_BLD, self.places_BN).view(*self.places_BN.shape, -1)
+        return at_places(hidden_BLD, self.places_BN).view(*self.places_BN.shape, hidden_BLD.shape[-1])
 
     def anew(self) -> "Asked":
         """Return the same, of whose view nothing is made yet."""

@@ -54,6 +54,8 @@ def packed(network: Network, *, rows: int) -> Network:
         rows: how many go on at once (prompts x beams).
     """
     weight = network.writer.embedding.tokens.weight
+    if isinstance(network.head, ProjectedHead):  # in int8
+        return network
     if rows < 2 or weight.device.type != "cpu" or weight.dtype != torch.float32 or not can_pack():
         return network
     return _with_packed_layers(shallow_copy(network), rows)

@@ -1,4 +1,4 @@
-"""Narrower types for inference on a CPU: bfloat16, and int8, which takes about half the time of float32."""
+"""Narrower types for inference on a CPU: bfloat16, and int8, whose products take about half the time of float32's."""
 
 import warnings
 from copy import deepcopy
@@ -37,13 +37,14 @@ class Int8Linear(nn.Module):
     """A linear layer whose weight is rounded to int8, each of its rows with a scale of its own.
 
     What comes in is rounded to int8 with one scale for all that comes at once, chosen by its largest and smallest
-    number (dynamic quantisation, PyTorch's `quantized.linear_dynamic`); sums are int32, what comes out is float32.
+    number (dynamic quantisation, PyTorch's `quantized.linear_dynamic`), so that what is beside it in a batch changes
+    its last digits; sums are int32, what comes out is float32. The float32 weight stays beside: memory is not saved,
+    and where few places are asked for, the last layer's queries, keys and values are computed from it.
     """
 
     def __init__(self, *, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
         self.out_features = len(weight)
-        # Whoever reads it as a matrix (the last layer's queries, where few places are asked for) finds it.
         self.weight = weight
         self.bias = bias
         scale_O = (weight.abs().amax(dim=1).double() / 127).clamp(min=1e-12)

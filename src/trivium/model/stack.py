@@ -91,7 +91,7 @@ class Stack(nn.Module):
                 block = partial(checkpoint, partial(_recomputable, block), use_reentrant=False)
             hidden_BLD = block(hidden_BLD, view, looked_at, layer_cache, asked)
         if places_BN is not None and asked is None:
-            hidden_BLD = at_places(hidden_BLD, places_BN).view(*places_BN.shape, -1)
+            hidden_BLD = at_places(hidden_BLD, places_BN).view(*places_BN.shape, hidden_BLD.shape[-1])
         return self.final_dropout(self.final_norm(hidden_BLD))
 
     def _narrows(self, places_BN: Tensor, layout: TokenLayout) -> bool:
@@ -99,7 +99,7 @@ class Stack(nn.Module):
 
         Experts are balanced over all tokens of a row.
         """
-        few = _NARROW * places_BN.shape[1] <= layout.document_BL.shape[1]
+        few = 0 < _NARROW * places_BN.shape[1] <= layout.document_BL.shape[1]
         return few and not any(isinstance(module, MixtureOfExperts) for module in self.blocks[self.order[-1]].modules())
 
     def new_cache(self, *, rows: int, max_length: int) -> Cache:

@@ -47,6 +47,8 @@ def profiled(reports: Iterator[StepReport], folder: Path, progress: Progress) ->
         write_json(folder / COSTS, [cost._asdict() for cost in costs])
         for line in _told(costs, folder):
             progress.line(line)
+    else:
+        progress.line(f"--profile: nothing was recorded, which takes {_WARM_STEPS + 1} steps at least.")
     yield from reports
 
 

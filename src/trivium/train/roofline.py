@@ -31,7 +31,8 @@ class Roofline(NamedTuple):
     """How fast some steps were.
 
     Args:
-        flops_per_second: floating-point operations of this rank's matrix products; a multiply-add is 2.
+        flops_per_second: floating-point operations of this rank's matrix products; a multiply-add is 2, and what is
+            computed again for the gradient counts again.
         peak_share: of the machine's measured peak.
         seconds_by_phase: means a step, by the loop's `PHASES`.
     """
