@@ -130,8 +130,16 @@ def pipeline(batch: int) -> Callable[[Path], Answer]:
     return opened
 
 
-def by_length(folder: Path, logits: Callable[[dict[str, Any]], Any]) -> Answer:
+def padded(folder: Path, logits: Callable[[dict[str, Any]], Any]) -> Answer:
     """Answer sentences of like lengths at once, padded to the longest of them; `logits` of a padded batch."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder / "exported")
+    return by_length(folder, lambda ids: logits(tokenizer.pad({"input_ids": ids}, return_tensors="np")))
+
+
+def by_length(folder: Path, logits: Callable[[list[list[int]]], Any]) -> Answer:
+    """Answer sentences of like lengths at once; `logits` of the ids of some."""
     import numpy as np
     from transformers import AutoTokenizer
 
@@ -143,8 +151,7 @@ def by_length(folder: Path, logits: Callable[[dict[str, Any]], Any]) -> Answer:
         found = np.zeros(len(texts))
         for start in range(0, len(order), BATCH):
             some = order[start : start + BATCH]
-            batch = tokenizer.pad({"input_ids": [ids[number] for number in some]}, return_tensors="np")
-            scores = logits(batch)
+            scores = logits([ids[number] for number in some])
             found[some] = 1.0 / (1.0 + np.exp(scores[:, 0] - scores[:, 1]))
         return found
 
@@ -162,7 +169,7 @@ def transformers_sorted(folder: Path) -> Answer:
         with torch.inference_mode():
             return network(**{name: torch.from_numpy(values) for name, values in batch.items()}).logits.double().numpy()
 
-    return by_length(folder, logits)
+    return padded(folder, logits)
 
 
 def onnx(file: str) -> Callable[[Path], Answer]:
@@ -178,37 +185,27 @@ def onnx(file: str) -> Callable[[Path], Answer]:
             given = {name: values.astype("int64") for name, values in batch.items() if name in names}
             return session.run(None, given)[0].astype("float64")
 
-        return by_length(folder, logits)
+        return padded(folder, logits)
 
     return opened
 
 
 def ctranslate2(compute_type: str) -> Callable[[Path], Answer]:
-    """Answer by CTranslate2's encoder, which has the pooler, and the last layer in numpy; it sorts by itself."""
+    """Answer by CTranslate2's encoder, which has the pooler, and the last layer in numpy."""
 
     def opened(folder: Path) -> Answer:
         import ctranslate2 as library
         import numpy as np
         from safetensors.numpy import load_file
-        from transformers import AutoTokenizer
 
         encoder = library.Encoder(str(folder / "ctranslate2"), device="cpu", compute_type=compute_type)
-        tokenizer = AutoTokenizer.from_pretrained(folder / "exported")
         tensors = load_file(folder / "exported" / "model.safetensors")
         weight, bias = tensors["classifier.weight"], tensors["classifier.bias"]
 
-        def chances(texts: Sequence[str]) -> Any:
-            ids = tokenizer(list(texts), truncation=True, max_length=MOST_TOKENS)["input_ids"]
-            order = np.argsort([len(each) for each in ids], kind="stable")
-            found = np.zeros(len(texts))
-            for start in range(0, len(order), BATCH):
-                some = order[start : start + BATCH]
-                pooled = encoder.forward_batch([ids[number] for number in some]).pooler_output
-                scores = np.array(pooled).astype("float64") @ weight.T + bias
-                found[some] = 1.0 / (1.0 + np.exp(scores[:, 0] - scores[:, 1]))
-            return found
+        def logits(ids: list[list[int]]) -> Any:
+            return np.array(encoder.forward_batch(ids).pooler_output).astype("float64") @ weight.T + bias
 
-        return chances
+        return by_length(folder, logits)
 
     return opened
 

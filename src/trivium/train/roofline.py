@@ -5,6 +5,7 @@ import os
 import platform
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -184,6 +185,7 @@ def _kept(path: Path) -> dict[str, float]:
         return {}
 
 
+@cache
 def _processor(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
