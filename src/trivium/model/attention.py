@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from trivium.model.cache import LayerCache
 from trivium.model.kernels import Kernel, Scoring
-from trivium.model.places import at_places
+from trivium.model.places import rows_at_places
 from trivium.model.rotary import RotaryPositions
 from trivium.model.view import View
 
@@ -43,7 +43,7 @@ class Asked(NamedTuple):
 
     def of(self, hidden_BLD: Tensor) -> Tensor:
         """Return the hidden states at the places, [B, N, D]."""
-        return at_places(hidden_BLD, self.places_BN).view(*self.places_BN.shape, hidden_BLD.shape[-1])
+        return rows_at_places(hidden_BLD, self.places_BN)
 
     def anew(self) -> "Asked":
         """Return the same, of whose view nothing is made yet."""

@@ -14,7 +14,7 @@ from trivium.model.block import Block, ParallelBlock
 from trivium.model.cache import Cache, LayerCache
 from trivium.model.embedding import Embedding
 from trivium.model.experts import MixtureOfExperts
-from trivium.model.places import at_places
+from trivium.model.places import rows_at_places
 from trivium.model.view import Tally, View
 
 _NARROW = 2  # the last layer computes at the asked places alone where they are at most this part of a row
@@ -91,7 +91,7 @@ class Stack(nn.Module):
                 block = partial(checkpoint, partial(_recomputable, block), use_reentrant=False)
             hidden_BLD = block(hidden_BLD, view, looked_at, layer_cache, asked)
         if places_BN is not None and asked is None:
-            hidden_BLD = at_places(hidden_BLD, places_BN).view(*places_BN.shape, hidden_BLD.shape[-1])
+            hidden_BLD = rows_at_places(hidden_BLD, places_BN)
         return self.final_dropout(self.final_norm(hidden_BLD))
 
     def _narrows(self, places_BN: Tensor, layout: TokenLayout) -> bool:
