@@ -14,7 +14,6 @@ import argparse
 import csv
 import json
 import lzma
-import os
 import platform
 import shutil
 import subprocess
@@ -23,8 +22,10 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean, median, stdev
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import Any, NamedTuple
+
+from cells import run_cells
 
 RESULTS = Path(__file__).parent / "results" / "objectives.json"
 EXAMPLES = 4000
@@ -93,31 +94,16 @@ def main() -> None:
 
 
 def run_all(cells: list[Cell], arguments: argparse.Namespace) -> None:
-    """Run cells side by side, each in a process of its own, and write each one's row when it ends."""
+    """Run the cells that are not there, and write each one's row when it ends."""
     there = {(row["work"], row["settings"]["seed"]) for row in read_rows()}
     asked = [(cell, seed) for seed in range(arguments.seeds) for cell in cells if (cell.name, seed) not in there]
-    running: list[tuple[Cell, int, subprocess.Popen[str]]] = []
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    while asked or running:
-        while asked and len(running) < arguments.jobs:
-            cell, seed = asked.pop(0)
-            options = ["--texts", str(arguments.texts), "--work", str(arguments.work), "--tflop", str(arguments.tflop)]
-            command = [sys.executable, __file__, *options, "--cell", cell.name, str(seed)]
-            process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-            running.append((cell, seed, process))
-            print(f"{cell.name}, seed {seed}: begun", flush=True)
-        ended = next((each for each in running if each[2].poll() is not None), None)
-        if ended is None:
-            sleep(1.0)
-            continue
-        running.remove(ended)
-        cell, seed, process = ended
-        out, _ = process.communicate()
-        if process.returncode:
-            print(f"{cell.name}, seed {seed}: failed with {process.returncode}", flush=True)
-            continue
-        write_row(json.loads(out.splitlines()[-1]))
-        print(f"{cell.name}, seed {seed}: {out.splitlines()[-1]}", flush=True)
+    given = ["--texts", str(arguments.texts), "--work", str(arguments.work), "--tflop", str(arguments.tflop)]
+    commands = {
+        f"{cell.name}, seed {seed}": [sys.executable, __file__, *given, "--cell", cell.name, str(seed)]
+        for cell, seed in asked
+    }
+    for row in run_cells(commands, jobs=arguments.jobs):
+        write_row(row)
 
 
 def run(cell: Cell, seed: int, work: Path, tflop: float) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def test_logits_in_a_narrower_type_are_nearly_the_same_and_the_head_is_narrow_to
     assert 0.0 < float((found - exact).abs().mean()) < 0.25 * float(exact.std())
     if precision == "int8":
         assert isinstance(narrow.head.get_submodule("projection"), Int8Linear)
-        assert not [key for key, module in narrow.named_modules() if type(module) is torch.nn.Linear]
+        assert not [key for key, module in narrow.named_modules() if isinstance(module, torch.nn.Linear)]
     texts = (
         decode(narrow, [[110, 111, 112], [120]], Decoding(max_new_tokens=5), stop=frozenset())
         if (family_of(config) == "decoder")

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from trivium.model.linear import Linear
 from trivium.model.view import View
 
 
@@ -24,7 +25,7 @@ class MixtureOfExperts(nn.Module):
         self, *, hidden_size: int, experts: nn.ModuleList, top_k: int, normalise: bool, balance_weight: float
     ) -> None:
         super().__init__()
-        self.router = nn.Linear(hidden_size, len(experts), bias=False)
+        self.router = Linear(hidden_size, len(experts), bias=False)
         self.experts = experts
         self.top_k = top_k
         self.normalise = normalise

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from trivium.model.linear import Linear
 from trivium.model.view import View
 
 ActivationFunction = Callable[[Tensor], Tensor]
@@ -16,10 +17,10 @@ class PlainFeedForward(nn.Module):
         self, *, hidden_size: int, size: int, activation: ActivationFunction, bias: bool, dropout: nn.Module
     ) -> None:
         super().__init__()
-        self.up = nn.Linear(hidden_size, size, bias=bias)
+        self.up = Linear(hidden_size, size, bias=bias)
         self.activation = activation
         self.dropout = dropout
-        self.down = nn.Linear(size, hidden_size, bias=bias)
+        self.down = Linear(size, hidden_size, bias=bias)
 
     def forward(self, hidden_BLD: Tensor, view: View | None = None) -> Tensor:
         """Return the transformed hidden states, of the same shape; nothing depends on the view."""
@@ -33,10 +34,10 @@ class GatedFeedForward(nn.Module):
         self, *, hidden_size: int, size: int, activation: ActivationFunction, bias: bool, dropout: nn.Module
     ) -> None:
         super().__init__()
-        self.gate_up = nn.Linear(hidden_size, 2 * size, bias=bias)
+        self.gate_up = Linear(hidden_size, 2 * size, bias=bias)
         self.activation = activation
         self.dropout = dropout
-        self.down = nn.Linear(size, hidden_size, bias=bias)
+        self.down = Linear(size, hidden_size, bias=bias)
 
     def forward(self, hidden_BLD: Tensor, view: View | None = None) -> Tensor:
         """Return the transformed hidden states, of the same shape; nothing depends on the view."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from trivium.core.config import parse, read_toml, write_toml
 from trivium.core.errors import CheckpointError
 from trivium.core.files import verify_checksums, write_checksums, write_text
-from trivium.model.build import build_network, choose_kernel
+from trivium.model.build import build_network
 from trivium.model.config import ModelConfig
 from trivium.model.heads import Network
 from trivium.model.kernels import KernelName
@@ -42,9 +42,7 @@ def load_model(folder: Path, *, kernel: KernelName | None = None, device: torch.
         raise CheckpointError(f"{folder}: not a model folder: it has no {CONFIG}.")
     verify_checksums(folder)
     config = parse(ModelConfig, read_toml(folder / CONFIG), str(folder / CONFIG))
-    # Built without memory, but with the kernel of where it will run.
-    chosen = kernel or choose_kernel(config, torch.device(device))
-    network = build_network(config, kernel=chosen, device="meta").to_empty(device=device)
+    network = build_network(config, kernel=kernel, device=device)
     load_tensors(network, read_tensors(folder / WEIGHTS), str(folder / WEIGHTS))
     return SavedModel(config, network.eval(), (folder / TOKENIZER).read_bytes())
 

@@ -8,6 +8,7 @@ from trivium.core.layout import TokenLayout
 from trivium.model.cache import Cache
 from trivium.model.cross_entropy import summed_cross_entropy
 from trivium.model.feed_forward import ActivationFunction
+from trivium.model.linear import Linear
 from trivium.model.stack import Stack
 from trivium.model.view import Tally
 
@@ -19,7 +20,7 @@ class Transform(nn.Module):
         self, *, hidden_size: int, size: int, bias: bool, activation: ActivationFunction, norm: nn.Module
     ) -> None:
         super().__init__()
-        self.dense = nn.Linear(hidden_size, size, bias=bias)
+        self.dense = Linear(hidden_size, size, bias=bias)
         self.activation = activation
         self.norm = norm
 

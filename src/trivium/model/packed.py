@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from trivium.model.heads import LanguageHead, Network
+from trivium.model.linear import Linear
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -74,7 +75,7 @@ def can_pack() -> bool:
 
 def _with_packed_layers(module: N, rows: int) -> N:
     for name, child in module.named_children():
-        if type(child) is nn.Linear:
+        if type(child) is Linear:
             setattr(module, name, PackedLinear(weight=child.weight, bias=child.bias, rows=rows))
         elif isinstance(child, LanguageHead):
             _with_packed_layers(child.transform, rows)

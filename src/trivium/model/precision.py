@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trivium.model.heads import LanguageHead
+from trivium.model.linear import Linear
 from trivium.model.packed import ProjectedHead, shallow_copy
 
 N = TypeVar("N", bound=nn.Module)
@@ -74,7 +75,7 @@ def in_int8(network: N) -> N:
 
 def _with_int8_layers(module: N) -> N:
     for name, child in module.named_children():
-        if type(child) is nn.Linear:
+        if type(child) is Linear:
             setattr(module, name, Int8Linear(weight=child.weight, bias=child.bias))
         elif isinstance(child, LanguageHead):
             _with_int8_layers(child.transform)

@@ -17,6 +17,7 @@ from trivium.core.random import Key
 from trivium.model.config import ModelConfig
 from trivium.model.folder import WEIGHTS, SavedModel, load_model, model_folder
 from trivium.model.heads import LanguageModel, Network, SequenceToSequence, labelled_states
+from trivium.model.linear import Linear
 from trivium.model.view import Tally
 from trivium.objectives.base import Objective, Predicted, labelled, plain, predicted_from, vocabulary_logits
 
@@ -122,7 +123,7 @@ class Distil:
                 f"found {theirs.family.kind}."
             )
         same = theirs.hidden_size == config.hidden_size or not self.weights.hidden
-        project = nn.Identity() if same else nn.Linear(config.hidden_size, theirs.hidden_size, bias=False)
+        project = nn.Identity() if same else Linear(config.hidden_size, theirs.hidden_size, bias=False)
         return Student(network=network, project=project)
 
     def make(self, rows: Rows, key: Key, done: float = 1.0) -> AnyBatch:

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-import torch
 from torch import nn
 
 from trivium.core.errors import ConfigError, nearest
@@ -12,7 +11,7 @@ from trivium.core.random import Key
 from trivium.data.labelled import AnswerExample, LabelExample, PairExample, RelationExample, text_of
 from trivium.hub.families import usual_readout
 from trivium.hub.family import HeadKind
-from trivium.model.build import build_network, build_readout, choose_kernel
+from trivium.model.build import build_network, build_readout
 from trivium.model.chain import LabelChain
 from trivium.model.config import DEFAULT_READOUT, Decoder, ModelConfig, ReadoutConfig
 from trivium.model.heads import Readout
@@ -160,15 +159,12 @@ def empty_model(task: Task, config: ModelConfig) -> TaskNetwork:
     Raises:
         ConfigError: the head reads a stack that the architecture has not.
     """
-    # The kernel is named: the usual one is chosen for the device that a network is built on, here none yet.
-    network = build_network(config, kernel=choose_kernel(config, torch.device("cpu")), device="meta")
+    reader = reading_part(build_network(config), task.readout)
     if task.readout is None:
-        return network.to_empty(device="cpu")
-    with torch.device("meta"):
-        head = build_head(task, config, dropout=0.0)
-        chain = LabelChain(num_labels=task.num_outputs) if task.is_chained else None
-    reader = reading_part(network, task.readout)
-    return TaskModel(reader=stacks_of(reader), states=task.states, head=head, chain=chain).to_empty(device="cpu")
+        return as_network(reader)
+    head = build_head(task, config, dropout=0.0)
+    chain = LabelChain(num_labels=task.num_outputs) if task.is_chained else None
+    return TaskModel(reader=stacks_of(reader), states=task.states, head=head, chain=chain)
 
 
 def build_head(task: Task, config: ModelConfig, *, dropout: float) -> Readout | nn.Identity:

@@ -12,6 +12,7 @@ from trivium.model.build.norm import build_norm, build_slots
 from trivium.model.build.position import build_rotary
 from trivium.model.config import BlockConfig
 from trivium.model.kernels import Kernel, Scoring
+from trivium.model.linear import Linear
 from trivium.model.parts import (
     AttentionConfig,
     DeepNorm,
@@ -97,7 +98,7 @@ def _self_attention(config: AttentionConfig, position: Position, hidden_size: in
     return SelfAttention(
         num_key_value_heads=config.num_key_value_heads,
         head_size=config.head_size,
-        qkv=nn.Linear(hidden_size, columns, bias=config.bias),
+        qkv=Linear(hidden_size, columns, bias=config.bias),
         out=_output(config, hidden_size),
         gate=_gate(config, hidden_size),
         query_norm=build_norm(config.query_key_norm, config.head_size),
@@ -111,8 +112,8 @@ def _self_attention(config: AttentionConfig, position: Position, hidden_size: in
 def _cross_attention(config: AttentionConfig, hidden_size: int, kernel: Kernel) -> CrossAttention:
     return CrossAttention(
         head_size=config.head_size,
-        query=nn.Linear(hidden_size, config.num_heads * config.head_size, bias=config.bias),
-        key_value=nn.Linear(hidden_size, 2 * config.num_key_value_heads * config.head_size, bias=config.bias),
+        query=Linear(hidden_size, config.num_heads * config.head_size, bias=config.bias),
+        key_value=Linear(hidden_size, 2 * config.num_key_value_heads * config.head_size, bias=config.bias),
         out=_output(config, hidden_size),
         gate=_gate(config, hidden_size),
         query_norm=build_norm(config.query_key_norm, config.head_size),
@@ -124,8 +125,8 @@ def _cross_attention(config: AttentionConfig, hidden_size: int, kernel: Kernel) 
 
 def _output(config: AttentionConfig, hidden_size: int) -> nn.Linear:
     bias = config.bias if config.output_bias is None else config.output_bias
-    return nn.Linear(config.num_heads * config.head_size, hidden_size, bias=bias)
+    return Linear(config.num_heads * config.head_size, hidden_size, bias=bias)
 
 
 def _gate(config: AttentionConfig, hidden_size: int) -> nn.Linear | None:
-    return nn.Linear(hidden_size, config.num_heads, bias=False) if config.output_gate else None
+    return Linear(hidden_size, config.num_heads, bias=False) if config.output_gate else None

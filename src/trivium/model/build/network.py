@@ -24,6 +24,7 @@ from trivium.model.embedding import Embedding
 from trivium.model.heads import LanguageHead, LanguageModel, Network, Readout, SequenceToSequence, Transform
 from trivium.model.kernels import Kernel, KernelName
 from trivium.model.kernels import kernel as named_kernel
+from trivium.model.linear import Linear
 from trivium.model.parametrise import written_out
 from trivium.model.stack import Stack
 
@@ -77,7 +78,7 @@ def build_readout(
     return Readout(
         transform=_build_transform(config.transform, size, size),
         dropout=build_dropout(dropout),
-        projection=nn.Linear(size, num_classes, bias=config.bias),
+        projection=Linear(size, num_classes, bias=config.bias),
     )
 
 
@@ -95,7 +96,7 @@ def _build_stack(config: StackConfig, model: ModelConfig, tokens: nn.Embedding, 
         segments=_build_table(config.embedding.num_segments, size) if config.embedding.num_segments else None,
         norm=build_norm(config.embedding.norm, size),
         dropout=build_dropout(config.embedding.dropout),
-        project=nn.Identity() if model.embedding_size is None else nn.Linear(size, model.hidden_size),
+        project=nn.Identity() if model.embedding_size is None else Linear(size, model.hidden_size),
     )
     blocks = nn.ModuleList(
         build_block(
@@ -134,7 +135,7 @@ def _build_head(config: ModelConfig, tokens: nn.Embedding) -> LanguageHead:
     head = config.head
     # A transform ends in the embedding's size, so that the embedding can be the projection.
     size = config.hidden_size if head.transform is None else tokens.embedding_dim
-    projection = tokens if head.tied else nn.Linear(size, config.vocabulary_size, bias=False)
+    projection = tokens if head.tied else Linear(size, config.vocabulary_size, bias=False)
     return LanguageHead(
         projection=projection,
         bias=nn.Parameter(torch.zeros(config.vocabulary_size)) if head.bias else None,

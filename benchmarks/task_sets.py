@@ -1,0 +1,188 @@
+"""The sets of `tasks.py`, in their own files, and the models that are pretrained for them."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+TRAIN, VALID, TEST, WRITTEN = 4000, 500, 8000, 200  # examples at most
+
+
+class Road(NamedTuple):
+    """A model that is pretrained: its recipe, its text, what differs from the recipe, and for how many steps."""
+
+    name: str
+    recipe: str
+    text: str
+    steps: int
+    settings: tuple[str, ...] = ()
+
+
+class Set(NamedTuple):
+    """Labelled data: files in their archive, the task, what is set, and by which metric it is judged."""
+
+    name: str
+    archive: str
+    task: str
+    train: str
+    test: str
+    metric: str
+    settings: tuple[str, ...] = ()
+    valid: str | None = None  # None = of the training file, what is not learned from
+    test_settings: tuple[str, ...] | None = None  # where the test file has other columns
+
+
+HYBRID = (
+    'objective={kind="mixed",parts=['
+    '{objective={kind="masked",predicted_from="before",rate={start=0.3,stop=0.15}},share=3},'
+    '{objective={kind="causal"},share=1}]}'
+)
+ROADS = {
+    road.name: road
+    for road in (
+        Road("encoder", "encoder-mini", "en_mix_10m", 9000, (HYBRID,)),
+        Road("decoder", "decoder-mini", "en_mix_10m", 9000),
+        Road("seq2seq", "seq2seq-mini", "en_mix_10m", 9000),
+        Road("encoder, Chinese", "encoder-mini", "zh_mix", 9000, (HYBRID,)),
+    )
+}
+AG = ("settings.columns.header=false", "settings.columns.text=1", "settings.columns.label=2")
+AG_TEST = ("settings.columns.header=false", "settings.columns.text=3", "settings.columns.label=1")
+COLA = ("settings.columns.header=false", "settings.columns.text=4", "settings.columns.label=2")
+SMS = ("settings.columns.header=false", "settings.columns.text=2", "settings.columns.label=1")
+RTE = ("settings.columns.text=sentence1", "settings.columns.text_pair=sentence2")
+LONG = ("row_length=256", "epochs=6")
+WRITE = ("row_length=256", "epochs=6", "settings.valid_outputs=0", "settings.max_target=48")
+ENGLISH = (
+    Set("SST-2", "sst2", "classify", "sst2/train.tsv", "sst2/dev.tsv", "accuracy", ("settings.columns.text=sentence",)),
+    Set("AG News", "agnews", "classify", "agnews/train_10k.tsv", "agnews/test.csv", "accuracy", AG, None, AG_TEST),
+    Set("SMS spam", "sms_spam", "classify", "sms/SMSSpamCollection", "", "macro_f1", SMS),
+    Set("CoLA", "cola", "classify", "cola/train.tsv", "cola/dev.tsv", "matthews", COLA),
+    Set("RTE", "rte", "classify", "rte/train.tsv", "rte/dev.tsv", "accuracy", RTE),
+    Set(
+        "CoNLL-2003",
+        "conll2003",
+        "spans",
+        "conll2003/eng.train",
+        "conll2003/eng.testb",
+        "f1",
+        valid="conll2003/eng.testa",
+    ),
+    Set(
+        "UD EWT",
+        "ewt",
+        "label",
+        "ewt/en_ewt-ud-train.conllu",
+        "ewt/en_ewt-ud-test.conllu",
+        "accuracy",
+        valid="ewt/en_ewt-ud-dev.conllu",
+    ),
+    Set(
+        "SemEval-2010 8",
+        "semeval2010_t8",
+        "relate",
+        "semeval2010_t8/TRAIN_FILE.TXT",
+        "semeval2010_t8/TEST_FILE_FULL.TXT",
+        "macro_f1",
+    ),
+    Set(
+        "SQuAD, XQuAD-en",
+        "squad_subset",
+        "answer",
+        "squad/squad_v1.1_trainpart_A.json",
+        "xquad/xquad.en.json",
+        "f1",
+        LONG,
+        "squad/squad_v1.1_trainpart_B.json",
+    ),
+)
+CHINESE = (
+    Set(
+        "ChnSentiCorp",
+        "chnsenticorp",
+        "classify",
+        "chnsenticorp/train.tsv",
+        "chnsenticorp/test.tsv",
+        "accuracy",
+        ("settings.columns.text=text_a",),
+        "chnsenticorp/dev.tsv",
+    ),
+    Set(
+        "Toutiao",
+        "toutiao5k",
+        "classify",
+        "toutiao5k/train.csv",
+        "toutiao5k/test.csv",
+        "accuracy",
+        (),
+        "toutiao5k/dev.csv",
+    ),
+    Set("CLUENER", "cluener", "spans", "cluener/train.jsonl", "cluener/dev.jsonl", "f1"),
+    Set(
+        "CMRC 2018",
+        "cmrc2018",
+        "answer",
+        "cmrc2018/squad-style/cmrc2018_trial.json",
+        "cmrc2018/squad-style/cmrc2018_dev.json",
+        "f1",
+        LONG,
+    ),
+)
+WRITTEN_SETS = (
+    Set(
+        "DailyDialog",
+        "dailydialog",
+        "write",
+        "dailydialog/reccon_train.json",
+        "dailydialog/test/dialogues.txt",
+        "rouge_l",
+        WRITE,
+        "dailydialog/validation/dialogues.txt",
+    ),
+    Set(
+        "AESLC",
+        "aeslc",
+        "write",
+        "aeslc/enron_subject_line/train",
+        "aeslc/enron_subject_line/test",
+        "rouge_l",
+        WRITE,
+        "aeslc/enron_subject_line/dev",
+    ),
+)
+SETS = {each.name: each for each in (*ENGLISH, *CHINESE, *WRITTEN_SETS)}
+ON_ROAD = {
+    "encoder": tuple(each.name for each in ENGLISH),
+    "encoder, Chinese": tuple(each.name for each in CHINESE),
+    "decoder": ("SST-2", "AG News", "CoNLL-2003", "DailyDialog", "AESLC"),
+    "seq2seq": ("SST-2", "AG News", "CoNLL-2003", "DailyDialog", "AESLC"),
+}
+
+
+def examples_of(each: Set, work: Path) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
+    """Return the examples to learn from, those that choose the epoch, and those of the test: the same in every cell."""
+    from trivium.tasks.build import build_task
+    from trivium.tasks.config import finetune_config
+
+    def read(path: str, settings: Sequence[str]) -> list[Any]:
+        own = [item for item in settings if item.startswith("settings.")]
+        task = build_task(each.task, settings=finetune_config(each.task, own).settings)
+        found, _ = task.read(work / each.archive / path, min_classes=1)
+        return shuffled(found)
+
+    most = WRITTEN if each.task == "write" else TEST
+    found = read(each.train, each.settings)
+    # What is learned from leaves a tenth for the choice of the epoch, where a set brings no file for that.
+    held = 0 if each.valid else min(VALID, len(found) // 10)
+    train, rest = found[: min(TRAIN, len(found) - held)], found[min(TRAIN, len(found) - held) :]
+    valid = rest[:held] if each.valid is None else read(each.valid, each.settings)[:VALID]
+    test = read(each.test, each.test_settings or each.settings) if each.test else rest[held:]
+    seen = {repr(example) for example in (*train, *valid)}
+    return train, valid, [example for example in test if repr(example) not in seen][:most]
+
+
+def shuffled(examples: Iterable[Any]) -> list[Any]:
+    """Return examples in an order that is drawn once and for all."""
+    import numpy as np
+
+    found = list(examples)
+    return [found[place] for place in np.random.default_rng(0).permutation(len(found))]
