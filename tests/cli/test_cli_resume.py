@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-STEPS = 60
+STEPS = 40
 
 
 def command(workshop: Path, out: Path, *more: str) -> list[str]:
     """Return a run with dropout (bert-tiny has it) and frequent checkpoints."""
     small = ("--set", "data.row_length=32", "--set", "train.rows=4", "--set", "train.validate_rows=8")
-    run = ("pretrain", "bert-tiny", "--data", workshop / "data", "--out", out, "--steps", STEPS, "--quiet", "--resume")
-    every = ("--set", "train.checkpoint_steps=7", *more)
+    run = ("pretrain", "bert-tiny", "--data", workshop / "data", "--out", out, "--steps", STEPS, "--quiet")
+    every = ("--resume", "--no-preflight", "--set", "train.checkpoint_steps=7", *more)
     return [sys.executable, "-m", "trivium", *map(str, run), *small, *every]
 
 
