@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from trivium.core.batch import Batch, Term
 from trivium.core.errors import DataError
 from trivium.core.random import Key
-from trivium.data.labelled import UNSCORED, LabelExample, Labelled, read_label, text_of
+from trivium.data.labelled import UNSCORED, LabelExample, Labelled, read_conllu, read_label, text_of
 from trivium.data.words import word_starts
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.model.heads import labelled_states
@@ -54,8 +54,11 @@ class Label:
         return len(self.labels)
 
     def read(self, path: Path, *, min_classes: int) -> Labelled[LabelExample]:
-        """Read words and their labels."""
-        return Labelled(read_label(path, columns=self.settings.columns, min_classes=min_classes), [])
+        """Read words and their labels; of a file that is named as CoNLL-U, the column that the settings say."""
+        columns = self.settings.columns
+        if path.name.removesuffix(".gz").endswith(".conllu"):
+            return Labelled(read_conllu(path, column=columns.treebank, min_classes=min_classes), [])
+        return Labelled(read_label(path, columns=columns, min_classes=min_classes), [])
 
     def gold(self, example: LabelExample) -> Sequence[str]:
         """Return the labels of the words that are scored."""

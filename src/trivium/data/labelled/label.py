@@ -33,10 +33,14 @@ class LabelExample(NamedTuple):
 
 
 class TokenColumns(Config):
-    """Which columns of a word-a-line file are the word and its label, by number, counted from 1."""
+    """Which columns of a word-a-line file are the word and its label, by number, counted from 1.
+
+    `treebank` is the label of a CoNLL-U file's words, whose columns have names: see `read_conllu`.
+    """
 
     word: int = Field(default=1, ge=1)
     label: _LabelColumn = "last"
+    treebank: str = "upos"
 
 
 TOKEN_COLUMNS = TokenColumns()
