@@ -1,6 +1,7 @@
 """Spans of characters as BIO tags or spans of words; a span that does not fall on words is reported."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -40,7 +41,7 @@ def cut_text(text: str) -> CutText:
     """Return the words of a text; white space before the first is of none of them."""
     starts = [int(start) for start in np.flatnonzero(word_starts(text))]
     tokens, spaces = [], []
-    for start, stop in zip(starts, [*starts[1:], len(text)], strict=True):
+    for start, stop in pairwise([*starts, len(text)]):
         token = text[start:stop].rstrip(_SPACE)
         tokens.append(token)
         spaces.append(text[start + len(token) : stop])
