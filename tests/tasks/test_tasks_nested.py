@@ -12,12 +12,14 @@ from task_support import FAMILIES, WRITER, lively_model, reading, start, tokeniz
 from torch.nn import functional
 
 from stopping import Killed, KilledAt
+from support import tiny
 from trivium.core.batch import Batch
 from trivium.core.errors import ConfigError, DataError, HubError
 from trivium.core.files import new_folder
 from trivium.core.progress import Silent
 from trivium.core.random import Key
 from trivium.data.labelled import NestedExample, Span, spans_of_tags
+from trivium.model.precision import InferencePrecision
 from trivium.tasks.base import TaskModel, TaskReader
 from trivium.tasks.baselines import baselines
 from trivium.tasks.build import build_task, learned_task
@@ -25,7 +27,7 @@ from trivium.tasks.config import finetune_config
 from trivium.tasks.export import export_huggingface
 from trivium.tasks.finetune import finetune
 from trivium.tasks.fit import fit
-from trivium.tasks.folder import load_tuned, save_tuned
+from trivium.tasks.folder import TunedModel, load_tuned, save_tuned, tuned_in
 from trivium.tasks.metrics import Spans as SpanCounts
 from trivium.tasks.nested import Nested
 from trivium.tasks.nested_baselines import DICTIONARY
@@ -295,7 +297,8 @@ def test_texts_without_words_or_spans_are_answered_and_strings_are_cut_as_files_
 def test_mistakes_show_the_span_and_the_dictionary_gives_what_was_labelled(tmp_path: Path) -> None:
     train, valid = nested_examples(40, seed=12), nested_examples(20, seed=13)
     task = made(train)
-    scores = task.score(lively_model("encoder", task), task.encode(valid, reading()))
+    model, encoded = lively_model("encoder", task), task.encode(valid, reading())
+    scores, rows = task.score(model, encoded), list(task.answered(model, valid, encoded))
     assert len(scores.mistakes) > 5 and set(scores.by_label) == {"A", "C", "D"}
     for mistake in scores.mistakes:
         example = valid[mistake.example]
@@ -303,6 +306,8 @@ def test_mistakes_show_the_span_and_the_dictionary_gives_what_was_labelled(tmp_p
         held = shown[shown.index("[") + 1 : shown.index("]")].split(" ")
         labels = {s.label for s in example.spans if list(example.tokens[s.start : s.end]) == held}
         assert mistake.right in labels or mistake.right == "no span"
+        given = {(span["label"], span["text"]) for span in rows[mistake.example]["spans"]}
+        assert mistake.given == "no span" or (mistake.given, " ".join(held)) in given
         assert mistake.right != mistake.given and 0 < mistake.probability <= 1
     row = baselines(task, train, valid, valid)[DICTIONARY]
     assert 0.2 < float(row["recall"]) < 1 and float(row["precision"]) > 0.9  # type: ignore[arg-type]
@@ -344,6 +349,16 @@ def _ended(run: Path) -> dict[str, object]:
     results.pop("seconds")
     log = [{key: value for key, value in line.items() if key != "seconds"} for line in read_log(run / "log.jsonl")]
     return {"model": {f.name: f.read_bytes() for f in (run / "model").iterdir()}, "results": results, "log": log}
+
+
+@pytest.mark.parametrize("precision", ["int8", "bfloat16"])
+def test_models_that_read_narrowly_score_nearly_the_same(precision: InferencePrecision) -> None:
+    examples = nested_examples(30, seed=16)
+    task = made(examples)
+    tuned = TunedModel(lively_model("encoder", task), tiny("encoder"), task, reading())
+    encoded, narrow = task.encode(examples, tuned.reading), tuned_in(tuned, precision)
+    exact, found = (task.score(each.model, encoded).metrics["loss"] for each in (tuned, narrow))
+    assert narrow.model is not tuned.model and 0 < abs(found - exact) < 0.05 * exact
 
 
 def test_cutting_a_step_into_micro_batches_changes_no_gradient() -> None:
