@@ -55,7 +55,9 @@ LONG = ("row_length=256", "epochs=6")
 WRITE = ("row_length=256", "epochs=6", "settings.valid_outputs=0", "settings.max_target=48")
 ENGLISH = (
     Set("SST-2", "sst2", "classify", "sst2/train.tsv", "sst2/dev.tsv", "accuracy", ("settings.columns.text=sentence",)),
-    Set("AG News", "agnews", "classify", "agnews/train_10k.tsv", "agnews/test.csv", "accuracy", AG, None, AG_TEST, True),
+    Set(
+        "AG News", "agnews", "classify", "agnews/train_10k.tsv", "agnews/test.csv", "accuracy", AG, None, AG_TEST, True
+    ),
     Set("SMS spam", "sms_spam", "classify", "sms/SMSSpamCollection", "", "macro_f1", SMS, drops_seen=True),
     Set("CoLA", "cola", "classify", "cola/train.tsv", "cola/dev.tsv", "matthews", COLA),
     Set("RTE", "rte", "classify", "rte/train.tsv", "rte/dev.tsv", "accuracy", RTE),

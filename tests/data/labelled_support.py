@@ -5,6 +5,7 @@ from pathlib import Path
 
 from trivium.data.labelled import (
     ClassifyColumns,
+    Labelled,
     PairColumns,
     TokenColumns,
     read_answers,
@@ -16,6 +17,7 @@ from trivium.data.labelled import (
     read_label,
     read_mails,
     read_multi_label,
+    read_nested,
     read_pairs,
     read_regression,
     read_relations,
@@ -29,6 +31,12 @@ SAMPLES = Path(samples.__file__).with_name("sample_files")
 def mails_of(path):
     """Read the file as a folder's only mail."""
     return read_mails(path.parent)
+
+
+def nested_of(path):
+    """Read texts with spans, and forget where they stand."""
+    examples, problems = read_nested(path)
+    return Labelled([example._replace(where="") for example in examples], problems)
 
 
 # Reader, and the samples that it reads or something near them.
@@ -59,6 +67,7 @@ READERS = {
         read_spans,
         ["spans.jsonl", "doccano.jsonl", "doccano-entities.jsonl", "label-studio.json", "cluener.jsonl"],
     ),
+    "nested": (nested_of, ["nested.jsonl", "spans.jsonl", "cluener.jsonl", "label-studio.json", "entities-bio.txt"]),
     "relations": (read_relations, ["relations.jsonl", "semeval.txt"]),
     "joint": (read_joint, ["joint.jsonl", "doccano-entities.jsonl"]),
     "answers": (read_answers, ["answers-squad.json", "answers-cmrc.json"]),

@@ -23,7 +23,7 @@ def command(
         ),
     ],
     task: Annotated[
-        str, typer.Option(help="classify, multi_label, regress, label, spans, relate, answer, embed or write.")
+        str, typer.Option(help="classify, multi_label, regress, label, spans, nested, relate, answer, embed or write.")
     ],
     train: Annotated[Path, typer.Option(help="Labelled file to learn from; of `write` also a folder of mails.")],
     valid: Annotated[Path, typer.Option(help="Labelled file that chooses the best epoch.")],

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from trivium.core.random import Key
 from trivium.model.attention import CrossAttention, SelfAttention
+from trivium.model.biaffine import SpanHead
 from trivium.model.block import LayerScale, Sublayer
 from trivium.model.config import ModelConfig, NormalInit, T5Init
 from trivium.model.embedding import OffsetEmbedding
@@ -35,6 +36,8 @@ def initialise(network: nn.Module, config: ModelConfig, key: Key) -> None:
     | attention out                    | N(0, std [/ sqrt(branches)])       | N(0, factor / sqrt(heads x head))  |
     | feed-forward down                | N(0, std [/ sqrt(branches)])       | N(0, factor / sqrt(feed-forward))  |
     | relative buckets                 | N(0, std)                          | N(0, factor / sqrt(hidden))        |
+    | a head of spans, but its U       | N(0, 1 / sqrt(columns))            | N(0, 1 / sqrt(columns))            |
+    | U of a head of spans             | N(0, 1 / columns)                  | N(0, 1 / columns)                  |
     | other matrices                   | N(0, std)                          | N(0, factor / sqrt(hidden))        |
     | norms                            | 1, shift 0                         | 1, shift 0                         |
     | gains of layer-scale             | their start                        | their start                        |
@@ -66,6 +69,9 @@ def initialise(network: nn.Module, config: ModelConfig, key: Key) -> None:
                 residual = block_config.block(number).residual
                 if isinstance(residual, DeepNorm):
                     _widen(block, residual.beta)
+        for module in network.modules():
+            if isinstance(module, SpanHead):
+                _draw_spans(module, width_ratio(config), generator)
         if config.parametrisation is not None:
             ratio = width_ratio(config)
             for names, factor in ((hidden_matrices(network), ratio**-0.5), (readout_matrices(network), 1.0 / ratio)):
@@ -126,6 +132,19 @@ def _draw_branch(module: nn.Module, config: ModelConfig, branches: int, generato
                 query.normal_(0.0, factor / math.sqrt(config.hidden_size * head_size), generator=generator)
         case _:
             assert_never(config.initialisation)
+
+
+def _draw_spans(head: SpanHead, ratio: float, generator: torch.Generator) -> None:
+    """Draw the matrices of a head of spans so that its scores are of the size of its states.
+
+    A product of three matrices of std 0.02 is next to nothing, and so is its gradient: a small network found no span in
+    its first three epochs where so drawn, and most of them after one as drawn here (docs/decisions/nested-spans.md).
+    """
+    for linear in (head.first, head.last, head.of_first, head.of_last):
+        linear.weight.normal_(0.0, 1.0 / math.sqrt(linear.in_features), generator=generator)
+    head.both.weight.normal_(0.0, 1.0 / head.both.in_features, generator=generator)  # it is summed over twice
+    for linear in (head.first, head.last):  # of the base width, as the others are
+        linear.weight.mul_(math.sqrt(ratio))
 
 
 def _query_rows(module: nn.Module) -> Tensor | None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from torch import nn
 
 from trivium.model.attention import CrossAttention, SelfAttention
+from trivium.model.biaffine import SpanHead
 from trivium.model.feed_forward import GatedFeedForward, PlainFeedForward
 from trivium.model.heads import Readout, Transform, TwoStacks
 from trivium.model.stack import Stack
@@ -34,9 +35,17 @@ def hidden_matrices(network: nn.Module) -> set[str]:
 
 
 def readout_matrices(network: nn.Module) -> set[str]:
-    """Return the names of the matrices from hidden states to a task's classes."""
-    modules = network.named_modules()
-    return {f"{path}.projection.weight".lstrip(".") for path, module in modules if isinstance(module, Readout)}
+    """Return the names of the matrices from hidden states to a task's classes, or to what its head makes them of."""
+    names = set()
+    for path, module in network.named_modules():
+        match module:
+            case Readout():
+                names.add(f"{path}.projection.weight".lstrip("."))
+            case SpanHead():
+                names |= {f"{path}.{name}.weight".lstrip(".") for name in ("first", "last")}
+            case _:
+                pass
+    return names
 
 
 def _linears(module: nn.Module) -> Iterator[tuple[str, nn.Linear, tuple[int, ...]]]:

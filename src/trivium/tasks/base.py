@@ -17,12 +17,14 @@ from trivium.data.labelled import (
     LabelExample,
     Labelled,
     MultiLabelExample,
+    NestedExample,
     PairExample,
     RegressionExample,
     RelationExample,
     SimilarExample,
 )
 from trivium.data.tokenizer import Tokenizer
+from trivium.model.biaffine import SpanHead
 from trivium.model.chain import LabelChain
 from trivium.model.config import DEFAULT_READOUT, Decoder, Encoder, EncoderDecoder, ModelConfig, ReadoutConfig
 from trivium.model.heads import LanguageModel, Network, Readout, SequenceToSequence, TwoStacks
@@ -37,6 +39,7 @@ Example = (
     | MultiLabelExample
     | RegressionExample
     | LabelExample
+    | NestedExample
     | RelationExample
     | AnswerExample
     | SimilarExample
@@ -48,6 +51,8 @@ Unlabelled = str | Sequence[str] | Mapping[str, Any]
 TaskReader = Stack | TwoStacks
 # (reader, batch) -> hidden_ND of the batch's answers, [B * N, D], or [B * N, P * D] where each reads P places
 States = Callable[[TaskReader, Batch], Tensor]
+# From what is read to numbers; the identity where what is read is the answer.
+TaskHead = Readout | SpanHead | nn.Identity
 # What of a network a task trains: a stack that reads, two of them, or all of it.
 Part = Stack | TwoStacks | LanguageModel
 
@@ -55,9 +60,7 @@ Part = Stack | TwoStacks | LanguageModel
 class TaskModel(nn.Module):
     """A stack that reads, or both of an encoder-decoder, and a head over what is read of their hidden states."""
 
-    def __init__(
-        self, *, reader: TaskReader, states: States, head: Readout | nn.Identity, chain: LabelChain | None = None
-    ) -> None:
+    def __init__(self, *, reader: TaskReader, states: States, head: TaskHead, chain: LabelChain | None = None) -> None:
         super().__init__()
         self.reader = reader
         self.states = states
@@ -65,7 +68,7 @@ class TaskModel(nn.Module):
         self.chain = chain  # over the labels of neighbouring answers
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return logits_NC of the batch's labelled places, [B * N, C]."""
+        """Return logits_NC of the batch's labelled places, [B * N, C]; of a `SpanHead` logits_NWC."""
         logits_NC: Tensor = self.head(self.states(self.reader, batch))
         return logits_NC
 

@@ -30,6 +30,8 @@ from trivium.tasks.metrics import MultiLabel as LabelCounts
 from trivium.tasks.metrics import Relations as RelationCounts
 from trivium.tasks.metrics import Spans as SpanCounts
 from trivium.tasks.multi_label import MultiLabel
+from trivium.tasks.nested import Nested
+from trivium.tasks.nested_baselines import nested_baselines
 from trivium.tasks.pair_scores import PairNumbers, Vectors, WordOverlap, correlations, found
 from trivium.tasks.regress import Regress
 from trivium.tasks.relate import Relate, relation_metrics
@@ -63,6 +65,8 @@ def baselines(task: Task, train: Sequence[Any], valid: Sequence[Any], test: Sequ
             return classify_baselines(task, train, valid, test)
         case Spans():
             return span_baselines(train, test)
+        case Nested():
+            return nested_baselines(task, train, test)
         case MultiLabel():
             return multi_label_baselines(task, train, test)
         case Regress():

@@ -8,21 +8,21 @@ from torch import nn
 
 from trivium.core.errors import ConfigError, nearest
 from trivium.core.random import Key
-from trivium.data.labelled import AnswerExample, LabelExample, PairExample, RelationExample, text_of
+from trivium.data.labelled import AnswerExample, LabelExample, NestedExample, PairExample, RelationExample, text_of
 from trivium.hub.families import usual_readout
 from trivium.hub.family import HeadKind
-from trivium.model.build import build_network, build_readout
+from trivium.model.build import build_network, build_readout, build_span_head
 from trivium.model.chain import LabelChain
 from trivium.model.config import DEFAULT_READOUT, Decoder, ModelConfig, ReadoutConfig
-from trivium.model.heads import Readout
 from trivium.model.initialise import initialise
 from trivium.objectives.base import as_network
 from trivium.tasks.answer import Answer
-from trivium.tasks.base import Example, Part, Task, TaskModel, TaskNetwork, reading_part, stacks_of
+from trivium.tasks.base import Example, Part, Task, TaskHead, TaskModel, TaskNetwork, reading_part, stacks_of
 from trivium.tasks.classify import Classify
 from trivium.tasks.embed import Embed
 from trivium.tasks.label import Label
 from trivium.tasks.multi_label import MultiLabel
+from trivium.tasks.nested import Nested
 from trivium.tasks.regress import Regress
 from trivium.tasks.relate import Relate
 from trivium.tasks.settings import TASKS, task_settings
@@ -66,6 +66,8 @@ def build_task(
             return Label(tuple(labels), **given)
         case "spans":
             return Spans(tuple(labels), **given)
+        case "nested":
+            return Nested(tuple(labels), **given)
         case "relate":
             return Relate(tuple(labels), **given)
         case "answer":
@@ -100,7 +102,7 @@ def head_kind(name: str) -> HeadKind:
             return "label"
         case "answer":
             return "answer"
-        case "relate" | "embed":
+        case "nested" | "relate" | "embed":
             return "none"
         case "write":
             return "language"
@@ -167,12 +169,22 @@ def empty_model(task: Task, config: ModelConfig) -> TaskNetwork:
     return TaskModel(reader=stacks_of(reader), states=task.states, head=head, chain=chain)
 
 
-def build_head(task: Task, config: ModelConfig, *, dropout: float) -> Readout | nn.Identity:
+def build_head(task: Task, config: ModelConfig, *, dropout: float) -> TaskHead:
     """Return the head of a task, its parameters not yet drawn; the identity where what is picked is the answer."""
     if not task.num_outputs:
         return nn.Identity()
+    readout = task.readout or DEFAULT_READOUT
+    if isinstance(task, Nested):
+        return build_span_head(
+            readout,
+            hidden_size=config.hidden_size,
+            size=task.settings.span_size,
+            num_classes=task.num_outputs,
+            max_words=task.max_words,
+            dropout=dropout,
+        )
     return build_readout(
-        task.readout or DEFAULT_READOUT,
+        readout,
         hidden_size=config.hidden_size,
         num_classes=task.num_outputs,
         dropout=dropout,
@@ -188,7 +200,7 @@ def texts_of(examples: Sequence[Example]) -> list[str]:
 
 def _text(example: Example) -> str:
     match example:
-        case LabelExample():
+        case LabelExample() | NestedExample():
             return text_of(example)[0]
         case AnswerExample():
             return example.question

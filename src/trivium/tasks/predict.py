@@ -15,10 +15,10 @@ def predict_texts(tuned: TunedModel, texts: Iterable[Unlabelled]) -> Iterator[di
     """Yield the model's answer to each text, in the order of the texts.
 
     classify gives `{"text", "label", "probabilities"}` (and `text_pair` where there is one), label `{"tokens",
-    "labels"}`; relate `{"text", "head", "tail", "relation", "probabilities"}`; answer `{"question", "answer", "start",
-    "end", "score", "others"}`, where start and end are characters of the context (None where the answer is that there
-    is none), and the others are the next best ones; write `{"text", "written"}`. Texts are read some hundred at a time,
-    however many there are.
+    "labels"}`; spans these, `text` and `spans`; nested `{"text", "tokens", "spans"}`; relate `{"text", "head", "tail",
+    "relation", "probabilities"}`; answer `{"question", "answer", "start", "end", "score", "others"}`, where start and
+    end are characters of the context (None where the answer is that there is none), and the others are the next best
+    ones; write `{"text", "written"}`. Texts are read some hundred at a time, however many there are.
 
     Args:
         tuned: the fine-tuned model.

@@ -10,6 +10,8 @@ from trivium.core.errors import ConfigError, nearest
 from trivium.data.labelled import ClassifyColumns, Scheme, TokenColumns
 from trivium.tasks.write_config import WriteConfig
 
+Overlaps = Literal["none", "nested", "crossing"]
+
 
 class TextSettings(Config):
     """Of tasks that read whole texts."""
@@ -34,6 +36,21 @@ class SpanSettings(WordSettings):
 
     scheme: Scheme | None = None
     chain: Literal["free", "trained"] = "free"
+
+
+class NestedSettings(WordSettings):
+    """Of the task that finds spans that may overlap.
+
+    `scheme` is that of the tags of a file of words; None = it is known from all of them. A span is at most `max_words`
+    long; None = as the longest one to learn from, 32 at most. `overlaps` says which spans are given together: "none"
+    that share a word, "nested" ones that lie inside each other, "crossing" ones too; None = as those to learn from do.
+    `span_size`: numbers that a first word, and a last one, is scored by.
+    """
+
+    scheme: Scheme | None = None
+    max_words: PositiveInt | None = None
+    overlaps: Overlaps | None = None
+    span_size: PositiveInt = 128
 
 
 class RelateSettings(Config):
@@ -74,9 +91,17 @@ class EmbedSettings(Config):
 
 
 TEXT_SETTINGS, WORD_SETTINGS, SPAN_SETTINGS = TextSettings(), WordSettings(), SpanSettings()
-RELATE_SETTINGS, ANSWER_SETTINGS, EMBED_SETTINGS = RelateSettings(), AnswerSettings(), EmbedSettings()
+NESTED_SETTINGS, RELATE_SETTINGS = NestedSettings(), RelateSettings()
+ANSWER_SETTINGS, EMBED_SETTINGS = AnswerSettings(), EmbedSettings()
 TaskSettings = (
-    TextSettings | WordSettings | SpanSettings | RelateSettings | AnswerSettings | EmbedSettings | WriteConfig
+    TextSettings
+    | WordSettings
+    | SpanSettings
+    | NestedSettings
+    | RelateSettings
+    | AnswerSettings
+    | EmbedSettings
+    | WriteConfig
 )
 
 _SETTINGS: Mapping[str, type[TaskSettings]] = {
@@ -85,6 +110,7 @@ _SETTINGS: Mapping[str, type[TaskSettings]] = {
     "regress": TextSettings,
     "label": WordSettings,
     "spans": SpanSettings,
+    "nested": NestedSettings,
     "relate": RelateSettings,
     "answer": AnswerSettings,
     "embed": EmbedSettings,

@@ -22,6 +22,7 @@ from trivium.data.labelled.label import (
     read_label,
     text_of,
 )
+from trivium.data.labelled.nested import read_nested
 from trivium.data.labelled.pairs import PairColumns, PairExample, read_mails, read_pairs
 from trivium.data.labelled.problems import Labelled, Problem, summed_up
 from trivium.data.labelled.relations import (
@@ -35,8 +36,8 @@ from trivium.data.labelled.relations import (
     unlabelled_relation,
 )
 from trivium.data.labelled.similar import SimilarExample, read_similar
-from trivium.data.labelled.span_words import LeftOut, label_examples, words_of
-from trivium.data.labelled.spans import Span, SpanExample, read_spans
+from trivium.data.labelled.span_words import LeftOut, cut_text, label_examples, words_of
+from trivium.data.labelled.spans import NestedExample, Span, SpanExample, read_spans
 from trivium.data.labelled.tags import (
     UNSCORED,
     Scheme,
@@ -60,6 +61,7 @@ __all__ = [
     "Labelled",
     "LeftOut",
     "MultiLabelExample",
+    "NestedExample",
     "PairColumns",
     "PairExample",
     "Problem",
@@ -72,6 +74,7 @@ __all__ = [
     "SpanExample",
     "TokenColumns",
     "UNSCORED",
+    "cut_text",
     "detect_scheme",
     "is_word_file",
     "is_joint",
@@ -88,6 +91,7 @@ __all__ = [
     "read_label",
     "read_mails",
     "read_multi_label",
+    "read_nested",
     "read_pairs",
     "read_regression",
     "read_relations",

@@ -14,6 +14,7 @@ from trivium.core.errors import DataError
 from trivium.data.labelled.checks import check_classes, check_columns, kind, shown, string
 from trivium.data.labelled.files import is_json, json_rows, read_text
 from trivium.data.labelled.problems import Problem
+from trivium.data.labelled.spans import NestedExample
 from trivium.data.labelled.tags import UNSCORED, Scheme, detect_scheme, is_tag, malformed, spans_of_tags, to_bio
 
 _SPACELESS = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\u3000-\u303f\uff00-\uffef]{2}")
@@ -54,7 +55,7 @@ class Entities(NamedTuple):
     scheme: Scheme
 
 
-def text_of(example: LabelExample) -> tuple[str, list[int]]:
+def text_of(example: LabelExample | NestedExample) -> tuple[str, list[int]]:
     """Return the text that the words are from, and where in it each word begins.
 
     A model reads it as it read its pretraining text. Where the white space is not known it is a single space, and

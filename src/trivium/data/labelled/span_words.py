@@ -1,6 +1,7 @@
-"""Spans of characters as BIO tags of words; a span that does not fall on words is reported."""
+"""Spans of characters as BIO tags or spans of words; a span that does not fall on words is reported."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ import regex
 from trivium.data.labelled.checks import shown
 from trivium.data.labelled.label import LabelExample
 from trivium.data.labelled.problems import Labelled, Problem
-from trivium.data.labelled.spans import Span, SpanExample
+from trivium.data.labelled.spans import NestedExample, Span, SpanExample, Standing
 from trivium.data.labelled.tags import tags_of_spans
 from trivium.data.words import word_starts
 
@@ -17,11 +18,43 @@ from trivium.data.words import word_starts
 _SPACE = "".join(regex.findall(r"\p{White_Space}", "".join(map(chr, range(0x3001)))))
 
 
+_INSIDE = "does not begin and end with a word"
+
+
 class LeftOut(NamedTuple):
-    """A span of a text that its words cannot be tagged with, and why."""
+    """A span of a text that its words cannot say, and why."""
 
     span: Span
     why: str
+
+
+class CutText(NamedTuple):
+    """The words of a text (UAX #29, each Han character a word), and where they are."""
+
+    tokens: tuple[str, ...]
+    spaces: tuple[str, ...]  # the white space after each
+    firsts: dict[int, int]  # which word begins at a character
+    lasts: dict[int, int]  # which word follows on the one that ends before a character
+
+
+def cut_text(text: str) -> CutText:
+    """Return the words of a text; white space before the first is of none of them."""
+    starts = [int(start) for start in np.flatnonzero(word_starts(text))]
+    tokens, spaces = [], []
+    for start, stop in pairwise([*starts, len(text)]):
+        token = text[start:stop].rstrip(_SPACE)
+        tokens.append(token)
+        spaces.append(text[start + len(token) : stop])
+    firsts = {start: word for word, start in enumerate(starts)}
+    lasts = {start + len(token): word + 1 for word, (start, token) in enumerate(zip(starts, tokens, strict=True))}
+    return CutText(tuple(tokens), tuple(spaces), firsts, lasts)
+
+
+def in_words(text: str, cut: CutText, span: Span) -> Span | None:
+    """Return a span of characters in words; None when it begins or ends inside one. White space around it is naught."""
+    begin, end = _without_space(text, span)
+    first, last = cut.firsts.get(begin), cut.lasts.get(end)
+    return None if first is None or last is None or first >= last else Span(first, last, span.label)
 
 
 def words_of(example: SpanExample) -> tuple[LabelExample, list[LeftOut]]:
@@ -33,28 +66,32 @@ def words_of(example: SpanExample) -> tuple[LabelExample, list[LeftOut]]:
     Args:
         example: a text with at least one word, and spans in characters.
     """
-    text = example.text
-    starts = [int(start) for start in np.flatnonzero(word_starts(text))]
-    tokens, spaces = [], []
-    for start, stop in zip(starts, [*starts[1:], len(text)], strict=True):
-        token = text[start:stop].rstrip(_SPACE)
-        tokens.append(token)
-        spaces.append(text[start + len(token) : stop])
-    firsts = {start: word for word, start in enumerate(starts)}
-    lasts = {start + len(token): word + 1 for word, (start, token) in enumerate(zip(starts, tokens, strict=True))}
-    free = [True] * len(tokens)
+    cut = cut_text(example.text)
+    free = [True] * len(cut.tokens)
     kept, left_out = [], []
     for span in sorted(example.spans, key=lambda each: (each.start, -each.end)):
-        begin, end = _without_space(text, span)
-        first, last = firsts.get(begin), lasts.get(end)
-        if first is None or last is None or first >= last:
-            left_out.append(LeftOut(span, "does not begin and end with a word"))
-        elif not all(free[first:last]):
+        found = in_words(example.text, cut, span)
+        if found is None:
+            left_out.append(LeftOut(span, _INSIDE))
+        elif not all(free[found.start : found.end]):
             left_out.append(LeftOut(span, "overlaps another span"))
         else:
-            free[first:last] = [False] * (last - first)
-            kept.append(Span(first, last, span.label))
-    return LabelExample(tuple(tokens), tags_of_spans(kept, len(tokens)), tuple(spaces)), left_out
+            free[found.start : found.end] = [False] * (found.end - found.start)
+            kept.append(found)
+    return LabelExample(cut.tokens, tags_of_spans(kept, len(cut.tokens)), cut.spaces), left_out
+
+
+def nested_words(text: Standing) -> tuple[NestedExample, list[LeftOut]]:
+    """Return a text's words as `words_of` cuts them, its spans in words, and those that begin or end inside a word."""
+    cut = cut_text(text.example.text)
+    kept, left_out = [], []
+    for span in text.example.spans:
+        found = in_words(text.example.text, cut, span)
+        if found is None:
+            left_out.append(LeftOut(span, _INSIDE))
+        else:
+            kept.append(found)
+    return NestedExample(cut.tokens, tuple(dict.fromkeys(kept)), cut.spaces, text.where), left_out
 
 
 def label_examples(examples: Iterable[SpanExample]) -> Labelled[LabelExample]:
@@ -63,11 +100,24 @@ def label_examples(examples: Iterable[SpanExample]) -> Labelled[LabelExample]:
     for number, example in enumerate(examples, start=1):
         words, left_out = words_of(example)
         found.append(words)
-        for span, why in left_out:
-            held = shown(example.text[span.start : span.end])
-            place = f"the span {span.start} to {span.end} (`{shown(span.label)}`, {held!r})"
-            problems.append(Problem(f"example {number}", f"left out: {place} {why}."))
+        problems += [_problem(f"example {number}", example, each) for each in left_out]
     return Labelled(found, problems)
+
+
+def nested_examples(texts: Iterable[Standing]) -> Labelled[NestedExample]:
+    """Return texts with spans as words with spans of words, and a problem for each span that words cannot say."""
+    found, problems = [], []
+    for text in texts:
+        words, left_out = nested_words(text)
+        found.append(words)
+        problems += [_problem(text.where, text.example, each) for each in left_out]
+    return Labelled(found, problems)
+
+
+def _problem(where: str, example: SpanExample, left_out: LeftOut) -> Problem:
+    span, why = left_out
+    held = shown(example.text[span.start : span.end])
+    return Problem(where, f"left out: the span {span.start} to {span.end} (`{shown(span.label)}`, {held!r}) {why}.")
 
 
 def _without_space(text: str, span: Span) -> tuple[int, int]:

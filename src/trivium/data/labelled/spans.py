@@ -25,6 +25,22 @@ class SpanExample(NamedTuple):
     spans: tuple[Span, ...]
 
 
+class NestedExample(NamedTuple):
+    """The words of a text and its labelled spans of words, which may lie inside each other and overlap."""
+
+    tokens: tuple[str, ...]
+    spans: tuple[Span, ...]  # in words
+    spaces: tuple[str, ...] | None = None  # the white space after each word; None = not known, see `text_of`
+    where: str = ""  # it stands: file and line
+
+
+class Standing(NamedTuple):
+    """A text and its labelled spans, and where they stand: file and line, or item."""
+
+    where: str
+    example: SpanExample
+
+
 class Marked(NamedTuple):
     """A span as a file has it: not checked yet, with the text it is said to hold, and its name in the file."""
 
@@ -57,7 +73,13 @@ def read_spans(path: Path, *, text: str = "text", min_classes: int = 1, strict: 
     Raises:
         DataError: what is wrong, with file and line.
     """
-    examples: list[SpanExample] = []
+    found = standing_spans(path, text=text, min_classes=min_classes, strict=strict)
+    return Labelled([each.example for each in found.examples], found.problems)
+
+
+def standing_spans(path: Path, *, text: str = "text", min_classes: int = 1, strict: bool = False) -> Labelled[Standing]:
+    """Read what `read_spans` reads, and say of each text where it stands; arguments and errors are the same."""
+    examples: list[Standing] = []
     problems: list[Problem] = []
     for where, row in json_rows(path, read_text(path)):
         if is_task(row):
@@ -73,9 +95,9 @@ def read_spans(path: Path, *, text: str = "text", min_classes: int = 1, strict: 
                 problems.append(found)
             else:
                 spans.append(found)
-        examples.append(SpanExample(body, tuple(spans)))
+        examples.append(Standing(where, SpanExample(body, tuple(spans))))
     result = checked(path, examples, problems, strict=strict)
-    classes = {span.label for example in examples for span in example.spans}
+    classes = {span.label for each in examples for span in each.example.spans}
     if problems and len(classes) < min_classes:
         raise DataError(f"{path}: no usable spans of {min_classes} classes. First: {problems[0]}")
     check_classes(path, classes, len(examples), min_classes)

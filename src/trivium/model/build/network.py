@@ -5,6 +5,7 @@ from typing import assert_never
 import torch
 from torch import nn
 
+from trivium.model.biaffine import SpanHead
 from trivium.model.build.block import build_block
 from trivium.model.build.dropout import build_dropout
 from trivium.model.build.feed_forward import build_activation
@@ -79,6 +80,31 @@ def build_readout(
         transform=_build_transform(config.transform, size, size),
         dropout=build_dropout(dropout),
         projection=Linear(size, num_classes, bias=config.bias),
+    )
+
+
+def build_span_head(
+    config: ReadoutConfig, *, hidden_size: int, size: int, num_classes: int, max_words: int, dropout: float
+) -> SpanHead:
+    """Return the head that scores spans of words, its parameters not yet initialised.
+
+    Args:
+        config: what is done to the hidden states before all else, and whether there are offsets.
+        hidden_size: D.
+        size: K, numbers of a first word's and of a last word's vector.
+        num_classes: C, that of no span among them.
+        max_words: W, words of the longest span.
+        dropout: of the hidden states and of the vectors.
+    """
+    return SpanHead(
+        transform=_build_transform(config.transform, hidden_size, hidden_size),
+        hidden_size=hidden_size,
+        size=size,
+        num_classes=num_classes,
+        max_words=max_words,
+        activation=build_activation("gelu"),
+        dropout=build_dropout(dropout),
+        bias=config.bias,
     )
 
 
