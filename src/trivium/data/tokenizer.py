@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import tiktoken
 import tokenizers
 
 from trivium.core.errors import ConfigError
 from trivium.core.special import SpecialTokens
 from trivium.data.frame import Frame, own_frame, usual_frame
+from trivium.data.ranked_bpe import can_encode, encode_all, ranked_bpe
 from trivium.data.special_names import find_special, own_special
 from trivium.data.tokenizer_training import KINDS, TokenizerKind, train_tokenizer
 
@@ -145,11 +147,16 @@ class Tokenizer:
         """Return the tokens of each text with the characters they come from, on all cores."""
         if self._byte_level:
             # Where each byte of the text is kept, the library's slower bookkeeping of offsets is not needed.
-            encodings = self._plain.encode_batch_fast(texts, add_special_tokens=False)
-            spans = self._byte_spans(texts, [np.array(encoding.ids, dtype=np.int32) for encoding in encodings])
+            spans = self._byte_spans(texts, self._ids(texts))
             if spans is not None:
                 return spans
         return [_spans(encoding) for encoding in self._plain.encode_batch(texts, add_special_tokens=False)]
+
+    def _ids(self, texts: Sequence[str]) -> list[np.ndarray]:
+        if self._ranked is not None and can_encode(texts):
+            return encode_all(self._ranked, texts)
+        encodings = self._plain.encode_batch_fast(texts, add_special_tokens=False)
+        return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """Return the text of the ids; special tokens are left out."""
@@ -202,6 +209,10 @@ class Tokenizer:
             and set(steps) <= {"ByteLevel", "Split", "Digits", "Sequence"}
             and self._settings["normalizer"] is None
         )
+
+    @cached_property
+    def _ranked(self) -> tiktoken.Encoding | None:
+        return ranked_bpe(self._plain, self._settings, self._pieces, self.special.all())
 
     @cached_property
     def _pieces(self) -> list[bytes]:

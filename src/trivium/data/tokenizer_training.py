@@ -22,7 +22,7 @@ UNKNOWN = "[UNK]"
 # count as letters (Hindi and Thai vowels are marks), and runs are bounded, since text without spaces would otherwise
 # give "words" as long as its lines and training would need memory without limit. No piece holds a letter before `]`
 # or `>`, so that training can never make "[MASK]" or "<extra_id_0>" from plain text.
-_PIECES = (
+PIECES = (
     r"'(?:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]{1,64}|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]{1,64}[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -76,7 +76,7 @@ def _byte_level_around(model: models.Model) -> tokenizers.Tokenizer:
     tokenizer = tokenizers.Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(tokenizers.Regex(_PIECES), "isolated"),
+            pre_tokenizers.Split(tokenizers.Regex(PIECES), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -89,7 +89,7 @@ def _affordable(texts: list[str], kind: TokenizerKind) -> list[str]:
     pieces: list[str] = []
     probed = 0
     for text in texts:
-        found = regex.findall(_PIECES, text[: _PROBED_CHARACTERS - probed])
+        found = regex.findall(PIECES, text[: _PROBED_CHARACTERS - probed])
         pieces.extend(found)
         probed += len(text)
         if probed >= _PROBED_CHARACTERS:

@@ -275,16 +275,23 @@ _ABBREVIATIONS = frozenset(
 )
 
 
+_LONG_WORD = 1 + max(map(len, _ABBREVIATIONS))
+
+
 def _goes_on(text: str, match: re.Match[str]) -> bool:
-    stop = text[match.start() : match.start("closing")]
-    if match["gap"].count("\n") > 1:
+    start, end = match.span()
+    closing, gap = match.start("closing"), match.start("gap")
+    if end - gap > 1 and text.count("\n", gap, end) > 1:
         return False
-    full_stop = not stop.strip(".…")
-    if text[match.end()].islower() and (full_stop or match["closing"]):
+    stop = text[start:closing]
+    if text[end].islower() and (gap > closing or not stop.strip(".…")):
         return True
     if stop != ".":
         return False
-    before = text[max(0, match.start() - 24) : match.start()]
+    before = text[max(0, start - 24) : start]
+    # Most words are longer than any abbreviation: seen at a glance.
+    if "." not in before and len(before) >= _LONG_WORD and before[-_LONG_WORD:].isalpha():
+        return False
     word = _LAST_WORD.search(before)
     if word is None:
         return False
