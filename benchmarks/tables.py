@@ -4,7 +4,7 @@ python benchmarks/tables.py
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,17 @@ def main() -> None:
 
 
 def markdown(results: Mapping[str, Any]) -> str:
-    """Return a file's rows as a table, and under it where they were measured."""
+    """Return a file's rows as a table for each machine that they were measured on, which is said under it."""
+    machines = dict.fromkeys(row["machine"] for row in results["rows"])
+    return "\n\n".join(_table([row for row in results["rows"] if row["machine"] == each]) for each in machines)
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         "| work | peer | ours | peer's | unit | ours / peer | spread | of peak |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for row in results["rows"]:
+    for row in rows:
         low, high = row["settings"].get("ratios", (None, None))
         spread = "" if low is None else f"{low:.2f} to {high:.2f}"
         share = "" if row["peak_share"] is None else f"{row['peak_share']:.0%}"
@@ -34,8 +39,8 @@ def markdown(results: Mapping[str, Any]) -> str:
             f"{row['ours']:,.4g} | {row['theirs']:,.4g} | {row['unit']} | **{row['ratio']:.2f}** | {spread} | {share}"
         )
         lines.append(f"| `{row['work']}` | {row['peer']} | {numbers} |")
-    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    return "\n".join([*lines, "", f"Measured on: {results['machine']}; {versions}."])
+    versions = ", ".join(f"{name} {version}" for name, version in rows[-1]["versions"].items())
+    return "\n".join([*lines, "", f"Measured on: {rows[-1]['machine']}; {versions}."])
 
 
 if __name__ == "__main__":

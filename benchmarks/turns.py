@@ -120,16 +120,23 @@ def row(
 
 
 def write_rows(name: str, rows: Sequence[Mapping[str, Any]], packages: Sequence[str]) -> None:
-    """Write rows to `results/NAME.json`, in place of those of the same work and peer that are there."""
-    path = RESULTS / f"{name}.json"
-    named = {(row["work"], row["peer"]): row for row in (*read_rows(name), *rows)}
-    found = {"machine": machine(), "versions": versions(packages), "rows": list(named.values())}
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Write rows to `results/NAME.json`, in place of those of the same work and peer on such a machine."""
+    here = {"machine": machine(), "versions": versions(packages)}
+    named = {
+        (row["work"], row["peer"], row["machine"]): row
+        for row in (*_all_rows(name), *({**row, **here} for row in rows))
+    }
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps(here | {"rows": list(named.values())}, indent=1, ensure_ascii=False)
+    (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
 def read_rows(name: str) -> list[dict[str, Any]]:
-    """Return the rows that are there."""
+    """Return the rows that are there and were measured on a machine like this one."""
+    return [row for row in _all_rows(name) if row["machine"] == machine()]
+
+
+def _all_rows(name: str) -> list[dict[str, Any]]:
     path = RESULTS / f"{name}.json"
     if not path.is_file():
         return []
@@ -148,14 +155,20 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def machine() -> str:
-    """Return what this machine is."""
+    """Return what this machine is, as far as speed depends on it."""
     import torch
+
+    from trivium.train.measure import bfloat16_is_native
 
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    processor = named or platform.processor() or platform.machine()
-    return f"{processor}, {torch.backends.cpu.get_cpu_capability()}, {len(os.sched_getaffinity(0))} cores"
+    said = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
+    known = {key.strip(): value.strip() for key, value in said.items()}
+    processor = known.get("model name") or platform.processor() or platform.machine()
+    family = f" of family {known['cpu family']}" if "cpu family" in known else ""
+    types = "bfloat16" if bfloat16_is_native() else "no bfloat16"
+    cores = len(os.sched_getaffinity(0))
+    return f"{processor}{family}, {torch.backends.cpu.get_cpu_capability()}, {types}, {cores} cores"
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:

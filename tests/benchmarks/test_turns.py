@@ -75,3 +75,15 @@ def test_the_tables_of_the_page_have_every_row(turns: ModuleType) -> None:
             shown = tables.markdown(results)
             assert all(f"| `{row['work']}` | {row['peer']} |" in shown for row in results["rows"])
             assert shown.count("\n") >= len(results["rows"]) + 3
+
+
+def test_rows_of_another_machine_stay_beside_those_of_this_one(
+    turns: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"work": "work", "peer": "peer", "ours": 1.0}
+    for machine, ours in (("old", 1.0), ("new", 2.0), ("new", 3.0)):
+        monkeypatch.setattr(turns, "machine", lambda machine=machine: machine)
+        turns.write_rows("speed", [{**row, "ours": ours}], [])
+    assert [each["ours"] for each in turns.read_rows("speed")] == [3.0]
+    written = json.loads((turns.RESULTS / "speed.json").read_text(encoding="utf-8"))
+    assert [(each["machine"], each["ours"]) for each in written["rows"]] == [("old", 1.0), ("new", 3.0)]
