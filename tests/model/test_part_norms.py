@@ -36,6 +36,14 @@ def test_a_norm_is_its_formula(
         expected = hidden / (hidden.square().mean(-1, keepdim=True) + eps).sqrt()
         expected = expected * (1.0 if gain is None else gain) + (0.0 if shift is None else shift)
     torch.testing.assert_close(norm(hidden), expected, atol=1e-12, rtol=1e-12)
+    # The gradient of one is written out: it is that of the formula, to numbers as far apart as drawn ones are.
+    hidden, names = hidden[:, :2].clone().requires_grad_(), list(dict(norm.named_parameters()))
+
+    def output(hidden: Tensor, *parameters: Tensor) -> Tensor:
+        return torch.func.functional_call(norm, dict(zip(names, parameters, strict=True)), hidden)
+
+    parameters = [parameter.detach().clone().requires_grad_() for parameter in norm.parameters()]
+    assert torch.autograd.gradcheck(output, (hidden, *parameters))
 
 
 @pytest.mark.parametrize("config", [LayerNormConfig(weight=False, bias=False), RMSNormConfig(weight=False)])

@@ -150,6 +150,12 @@ def test_a_rotation_turns_each_plane_by_frequency_times_position() -> None:
     expected = plane * torch.polar(torch.full_like(angle, rotary.amplitude), angle)
     turned = rotary.rotation(position, torch.float64).apply(states)
     torch.testing.assert_close(turned, torch.cat((expected.real, expected.imag), dim=-1))
+    rotation = rotary.rotation(position, torch.float64)
+    # As it comes: a part of what queries, keys and values were computed as, in another order of its axes.
+    mixed = torch.randn(1, 5, 2, 24, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    turn = lambda mixed: rotation.apply(mixed[..., 8:16].transpose(1, 2))  # noqa: E731
+    assert torch.autograd.gradcheck(turn, mixed.requires_grad_())
+    assert turn(mixed).is_contiguous()
 
 
 def test_angles_are_exact_in_bfloat16_too() -> None:

@@ -1,7 +1,10 @@
 """Normalisation layers. Shapes: see docs/conventions.md."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 
@@ -31,9 +34,30 @@ class RMSNorm(nn.Module):
 
     def forward(self, hidden_BLD: Tensor) -> Tensor:
         """Return the normalised hidden states, of the same shape and type."""
-        wide_BLD = hidden_BLD if hidden_BLD.dtype == torch.float64 else hidden_BLD.float()
-        scale_BL1 = torch.rsqrt(wide_BLD.square().mean(-1, keepdim=True) + self.eps)
-        normed_BLD = hidden_BLD * scale_BL1.to(hidden_BLD.dtype)
-        if self.weight is not None:
-            normed_BLD = normed_BLD * self.weight
+        normed_BLD: Tensor = _RootMeanSquare.apply(hidden_BLD, self.weight, self.eps)  # type: ignore[no-untyped-call]
         return normed_BLD if self.bias is None else normed_BLD + self.bias
+
+
+class _RootMeanSquare(torch.autograd.Function):
+    """The norm and its gradient in closed form: by autograd it takes nearly twice as long on a CPU."""
+
+    @staticmethod
+    def forward(context: Any, hidden_BLD: Tensor, weight_D: Tensor | None, eps: float) -> Tensor:
+        wide = torch.float64 if hidden_BLD.dtype == torch.float64 else torch.float32
+        length_BL1 = torch.linalg.vector_norm(hidden_BLD, dim=-1, keepdim=True, dtype=wide)
+        scale_BL1 = torch.rsqrt(length_BL1.square() / hidden_BLD.shape[-1] + eps).to(hidden_BLD.dtype)
+        context.save_for_backward(hidden_BLD, weight_D, scale_BL1)
+        normed_BLD = hidden_BLD * scale_BL1
+        return normed_BLD if weight_D is None else normed_BLD.mul_(weight_D)
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, gradient_BLD: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        hidden_BLD, weight_D, scale_BL1 = context.saved_tensors
+        normed_BLD = hidden_BLD * scale_BL1
+        of_weight_D = None
+        if weight_D is not None:
+            of_weight_D = (gradient_BLD * normed_BLD).flatten(0, -2).sum(0)
+            gradient_BLD = gradient_BLD * weight_D
+        along_BL1 = torch.linalg.vecdot(gradient_BLD, normed_BLD)[..., None] / hidden_BLD.shape[-1]
+        return torch.addcmul(gradient_BLD, normed_BLD, along_BL1, value=-1).mul_(scale_BL1), of_weight_D, None

@@ -2,31 +2,57 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 Frequencies = tuple[float, ...]  # radians a position, one a plane, the fastest first
 
 
 class Rotation(NamedTuple):
-    """Cosines and sines by which a batch's queries and keys are turned; shape [B, 1, L, turned places of a head]."""
+    """Cosines and sines by which a batch's queries and keys are turned; shape [B, 1, L, planes of a head]."""
 
     cos_B1LK: Tensor
     sin_B1LK: Tensor
 
     def apply(self, states_BHLK: Tensor) -> Tensor:
         """Turn queries or keys; places of the head beyond those turned stay as they are."""
-        turned = self.cos_B1LK.shape[-1]
+        turned = 2 * self.cos_B1LK.shape[-1]
         if turned == states_BHLK.shape[-1]:
             return self._turn(states_BHLK)
         return torch.cat((self._turn(states_BHLK[..., :turned]), states_BHLK[..., turned:]), dim=-1)
 
     def _turn(self, states_BHLK: Tensor) -> Tensor:
-        # The first half of the places and the second are the two axes of the planes, as in GPT-NeoX and Llama.
-        first, second = states_BHLK.chunk(2, dim=-1)
-        return states_BHLK * self.cos_B1LK + torch.cat((-second, first), dim=-1) * self.sin_B1LK
+        turned: Tensor = _Turn.apply(states_BHLK, self.cos_B1LK, self.sin_B1LK)  # type: ignore[no-untyped-call]
+        return turned
+
+
+class _Turn(torch.autograd.Function):
+    """A turn, whose gradient is the turn back: half the passes over memory of products, sums and joins by autograd."""
+
+    @staticmethod
+    def forward(context: Any, states_BHLK: Tensor, cos_B1LK: Tensor, sin_B1LK: Tensor) -> Tensor:
+        context.save_for_backward(cos_B1LK, sin_B1LK)
+        return _turned(states_BHLK, cos_B1LK, sin_B1LK)
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, gradient_BHLK: Tensor) -> tuple[Tensor, None, None]:
+        cos_B1LK, sin_B1LK = context.saved_tensors
+        return _turned(gradient_BHLK, cos_B1LK, -sin_B1LK), None, None
+
+
+def _turned(states_BHLK: Tensor, cos_B1LK: Tensor, sin_B1LK: Tensor) -> Tensor:
+    """Return states turned, each head's places side by side in memory, as the products that follow read them."""
+    # The first half of the places and the second are the two axes of the planes, as in GPT-NeoX and Llama.
+    first, second = states_BHLK.chunk(2, dim=-1)
+    turned_BHLK = states_BHLK.new_empty(states_BHLK.shape)
+    into_first, into_second = turned_BHLK.chunk(2, dim=-1)
+    torch.mul(first, cos_B1LK, out=into_first).addcmul_(second, sin_B1LK, value=-1)
+    torch.mul(second, cos_B1LK, out=into_second).addcmul_(first, sin_B1LK)
+    return turned_BHLK
 
 
 @dataclass(frozen=True)
@@ -40,8 +66,7 @@ class RotaryPositions:
         """Return the rotation of the places; angles are computed in float32 or better, then rounded to `dtype`."""
         wide = torch.float64 if dtype == torch.float64 else torch.float32
         frequency_K = torch.tensor(self.frequencies, dtype=wide, device=position_BL.device)
-        angle_BLK = position_BL[..., None].to(wide) * frequency_K
-        angle_B1LK = torch.cat((angle_BLK, angle_BLK), dim=-1)[:, None]
+        angle_B1LK = (position_BL[..., None].to(wide) * frequency_K)[:, None]
         cos_B1LK, sin_B1LK = angle_B1LK.cos(), angle_B1LK.sin()
         if self.amplitude != 1.0:
             cos_B1LK, sin_B1LK = cos_B1LK * self.amplitude, sin_B1LK * self.amplitude
