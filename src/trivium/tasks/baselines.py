@@ -226,9 +226,9 @@ def embed_baselines(task: Embed, train: Sequence[SimilarExample], test: Sequence
     texts, gold = numbered(test)
     pairs, measure = PairNumbers.of(gold), correlations if task.is_scored else found
     words = [frozenset(filter(None, split_all(text))) for text in texts]
-    rows: dict[str, Row] = {OVERLAP: dict(measure(pairs, WordOverlap(words)))}
+    rows: dict[str, Row] = {OVERLAP: dict(measure(pairs, WordOverlap(words)).metrics)}
     try:
-        rows[TFIDF_COSINE] = dict(measure(pairs, Vectors(_tfidf_vectors(numbered(train)[0], texts))))
+        rows[TFIDF_COSINE] = dict(measure(pairs, Vectors(_tfidf_vectors(numbered(train)[0], texts))).metrics)
     except MissingExtra as missing:
         rows[TFIDF_COSINE] = {"missing": str(missing)}
     return rows
