@@ -30,7 +30,8 @@ class Calibration:
         probabilities_AC = np.exp(log_probabilities_AC)
         given_A = probabilities_AC.argmax(axis=1)
         confidence_A = probabilities_AC[np.arange(len(right_A)), given_A]
-        bin_A = np.clip(np.ceil(confidence_A * _BINS).astype(np.int64) - 1, 0, _BINS - 1)
+        # What is not a number is in the lowest bin, and makes a score that is none.
+        bin_A = np.clip(np.ceil(np.nan_to_num(confidence_A) * _BINS).astype(np.int64) - 1, 0, _BINS - 1)
         self.counts += np.bincount(bin_A, minlength=_BINS)
         self.hits += np.bincount(bin_A[given_A == right_A], minlength=_BINS)
         self.confidence += np.bincount(bin_A, weights=confidence_A, minlength=_BINS)
