@@ -66,7 +66,9 @@ def test_a_report_survives_any_of_them(key: str, value: object, tmp_path: Path) 
 
 def test_a_comparison_has_the_interval_of_one_run_and_not_of_several_seeds(tmp_path: Path) -> None:
     one = tuned_run(tmp_path / "one", changes=CHANGES)
-    others = [tuned_run(tmp_path / f"seed-{n}", family="decoder", seed=n, changes=CHANGES | {"seed": n}) for n in range(2)]
+    others = [
+        tuned_run(tmp_path / f"seed-{n}", family="decoder", seed=n, changes=CHANGES | {"seed": n}) for n in range(2)
+    ]
     result = compare([one, *others], tmp_path / "out", progress=Silent())
     intervals = {entry["name"]: entry["quality"]["interval"] for entry in result["models"]}
     assert list(intervals.values()) == [(0.751, 0.842), None]

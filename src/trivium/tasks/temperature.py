@@ -17,7 +17,7 @@ from trivium.tasks.pieces import Encoded
 from trivium.tasks.relate import Relate
 from trivium.tasks.spans import Spans
 
-_MOST_NUMBERS = 1 << 21  # that a temperature is fitted to: of more answers, some at equal distances
+_MOST_NUMBERS = 1 << 20  # that a temperature is fitted to: of more answers, some at equal distances
 _PRIOR = 1.0  # answers that are right by lot: a few that are all right are no reason to be perfectly sure
 
 
