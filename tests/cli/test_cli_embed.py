@@ -65,7 +65,7 @@ def test_a_model_is_fine_tuned_to_embed(trivium: Command, workshop: Path, tmp_pa
     )
     assert code == 0 and "recall@10" in out and "words in common" in out and "tf-idf, cosine" in out
     code, out, _ = trivium("evaluate", tmp_path / "run", "--data", files["valid"], "--json")
-    assert code == 0 and {"recall@1", "recall@10", "mrr", "loss", "coverage"} == set(json.loads(out))
+    assert code == 0 and {"recall@1", "recall@10", "mrr", "loss", "coverage", "intervals"} == set(json.loads(out))
     code, one, _ = trivium("predict", tmp_path / "run", "she takes the apple")
     code, other, _ = trivium("embed", tmp_path / "run", "she takes the apple", "--json")
     assert json.loads(one) == json.loads(other)

@@ -176,7 +176,9 @@ def test_it_is_fine_tuned_exported_and_answers_alike(
     answers = [trivium("predict", run, "she buys the plum")[1] for run in (tuned, back)]
     assert answers[0] == answers[1] != ""
     scores = [trivium("evaluate", run, "--data", workshop / "test.csv", "--json")[1] for run in (tuned, back)]
-    assert json.loads(scores[0]) == pytest.approx(json.loads(scores[1]), abs=1e-6)
+    one, other = map(json.loads, scores)
+    assert one.pop("intervals") == other.pop("intervals") and one["ece"] > 0
+    assert one == pytest.approx(other, abs=1e-6)
     code, out, _ = trivium("compare", tuned, back, "--out", tmp_path / "comparison", "--json", "--quiet")
     assert code == 0
     assert [entry["parameters"] for entry in json.loads(out)["models"]] == [

@@ -212,6 +212,62 @@ def test_the_temperature_is_the_best_one(sharp: float) -> None:
     assert fitted.after["ece"] < 0.03
 
 
+@pytest.mark.parametrize("prior", [0.0, 1.0, 20.0])
+@pytest.mark.parametrize("sharp", [0.3, 4.0])
+def test_the_temperature_is_the_best_of_a_fine_grid(sharp: float, prior: float) -> None:
+    rng = np.random.default_rng(7)
+    true = random_log_probabilities(rng, 200, 5, 1.5)
+    right = np.array([rng.choice(5, p=np.exp(row)) for row in true])
+    logs, rows = with_temperature(true * sharp, 1.0), np.arange(200)
+
+    def loss(inverse: float) -> float:
+        scaled = with_temperature(logs, 1.0 / inverse)
+        return float(-scaled[rows, right].sum() - prior * scaled.mean())
+
+    low, high = 0.01, 100.0
+    for _ in range(12):
+        grid = np.geomspace(low, high, 41)
+        best = int(np.argmin([loss(inverse) for inverse in grid]))
+        low, high = grid[max(best - 1, 0)], grid[min(best + 1, 40)]
+    found = fit_temperature(logs, right, prior=prior).value
+    assert found == pytest.approx(1 / np.sqrt(low * high), rel=1e-6)  # a loss is flat to half of float64's digits
+    assert loss(1 / found) <= min(loss(low), loss(high)) + 1e-12
+    thrice = fit_temperature(logs * 3.0 + 5.0, right, prior=prior).value
+    assert thrice == pytest.approx(3.0 * found, rel=1e-9)
+
+
+def test_with_a_prior_a_few_answers_make_nothing_perfectly_sure() -> None:
+    for count in (1, 15, 1000):
+        logs = np.log(np.tile([0.99, 0.01], (count, 1)))
+        all_right = fit_temperature(logs, np.zeros(count, dtype=np.int64), prior=1.0)
+        # As if one answer more had been right by lot: half of one in so many is wrong.
+        sure = np.exp(with_temperature(logs[:1], all_right.value))[0, 0]
+        assert sure == pytest.approx((count + 0.5) / (count + 1), rel=1e-9)
+        all_wrong = fit_temperature(logs, np.ones(count, dtype=np.int64), prior=1.0)
+        assert all_wrong.value == pytest.approx(100.0) and np.isfinite(all_wrong.after["nll"])
+        assert [all_right, all_wrong] == [fit_temperature(logs, np.full(count, n), prior=1.0) for n in (0, 1)]
+    with np.errstate(divide="ignore"):
+        certain = np.log([[1.0, 0.0], [1.0, 0.0]])
+    assert 0.01 <= fit_temperature(certain, np.array([0, 0]), prior=1.0).value <= 100.0
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_log_loss_and_brier_are_scikit_learns(classes: int) -> None:
+    rng = np.random.default_rng(classes)
+    logs = random_log_probabilities(rng, 300, classes, 2.0)
+    right = rng.integers(0, classes, 300)
+    calibration = Calibration()
+    calibration.add(logs, right)
+    found, chances = calibration.metrics(), np.exp(logs)
+    assert found["nll"] == pytest.approx(metrics.log_loss(right, chances, labels=range(classes)), abs=EXACT)
+    if classes == 2:
+        wanted = 2 * metrics.brier_score_loss(right, chances[:, 1])
+        assert found["brier"] == pytest.approx(wanted, abs=EXACT)
+    bins = calibration.bins()
+    assert sum(bins["counts"]) == 300 and sum(bins["hits"]) == (chances.argmax(axis=1) == right).sum()
+    assert sum(bins["confidence"]) == pytest.approx(chances.max(axis=1).sum())
+
+
 def test_answers_without_a_best_temperature_get_the_last_one() -> None:
     logs = np.log([[0.9, 0.1], [0.2, 0.8]])
     assert fit_temperature(logs, np.array([0, 1])).value == pytest.approx(0.01)

@@ -209,11 +209,11 @@ def test_scores_are_those_of_all_pairs_by_brute_force() -> None:
         for first in recalls:
             recalls[first].append(sum(hits[:first]) / sum(hits))
         reciprocal.append(1.0 / (1 + hits.index(True)))
-    metrics = found(numbers, Vectors(vectors))
+    metrics = found(numbers, Vectors(vectors)).metrics
     expected = {f"recall@{first}": np.mean(values) for first, values in recalls.items()} | {"mrr": np.mean(reciprocal)}
     assert metrics == pytest.approx(expected)
     cosines = (vectors[numbers.first_A] * vectors[numbers.second_A]).sum(axis=1)
-    given = correlations(numbers, Vectors(vectors))
+    given = correlations(numbers, Vectors(vectors)).metrics
     assert given["spearman"] == pytest.approx(spearmanr(numbers.scores_A, cosines).statistic)
     assert given["pearson"] == pytest.approx(np.corrcoef(numbers.scores_A, cosines)[0, 1])
     # Each pair once, as the training loss of one group that holds all.

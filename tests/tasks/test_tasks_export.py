@@ -83,7 +83,7 @@ def test_a_classifier_gives_the_pipeline_the_same_probabilities(name: str, tmp_p
             by_label = {row["label"]: row["score"] for row in scores}
             expected = dict(zip(tuned.task.labels, probabilities_1C[0].tolist(), strict=True))
             assert by_label == pytest.approx(expected, abs=1e-5)
-    assert np.std([row[0, 0] for row in mine]) > 1e-3
+    assert np.std([row[0, 0] for row in mine]) > 1e-4  # the texts are told apart
     again = load_tuned(tmp_path / "out")
     for one, other in zip(probabilities(again, examples), mine, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)

@@ -9,8 +9,9 @@ from sklearn import metrics
 from task_support import classify_examples, label_examples
 
 from trivium.data.labelled import UNSCORED, LabelExample
-from trivium.tasks.baselines import TFIDF, baselines, shape, split_all
+from trivium.tasks.baselines import TFIDF, WORD_ELSE_SHAPE, baselines, split_all
 from trivium.tasks.build import learned_task
+from trivium.tasks.chain_baseline import CRF, crf_labels, shape, word_features
 from trivium.tasks.metrics import Confusion
 
 
@@ -91,4 +92,60 @@ def test_words_that_are_not_scored_are_not_counted_by_baselines() -> None:
     words = [LabelExample((*e.tokens, "ba"), (*e.labels, UNSCORED)) for e in train]
     task = learned_task("label", train)
     assert UNSCORED not in task.labels
-    assert baselines(task, train, train, train) == baselines(task, words, words, words)
+    rows, others = baselines(task, train, train, train), baselines(task, words, words, words)
+    # A chain sees the words that are not scored beside the others.
+    assert [rows[name] for name in ("majority", WORD_ELSE_SHAPE)] == [others[n] for n in ("majority", WORD_ELSE_SHAPE)]
+    assert rows.keys() == others.keys()
+
+
+def test_a_chain_learns_what_a_word_alone_does_not_say() -> None:
+    pytest.importorskip("pycrfsuite")
+    rng = np.random.default_rng(6)
+    examples = []
+    for _ in range(120):
+        words, labels = [], []
+        for _ in range(8):  # a name is what comes after a title, and goes on with capitals
+            named = rng.random() < 0.4
+            words += ["Dr", *(["Ada", "Mira"] if rng.random() < 0.5 else ["Otto"])] if named else ["Mira", "runs"]
+            labels += ["O", *(["B-p", "I-p"] if words[-1] == "Mira" else ["B-p"])] if named else ["O", "O"]
+        examples.append(LabelExample(tuple(words), tuple(labels)))
+    train, test = examples[:80], examples[80:]
+    rows = baselines(learned_task("spans", train), train, test, test)
+    assert set(rows) == {WORD_ELSE_SHAPE, CRF}
+    assert rows[CRF]["f1"] == 1.0 > rows[WORD_ELSE_SHAPE]["f1"]
+    assert rows == baselines(learned_task("spans", train), train, test, test)
+    task = learned_task("label", train)
+    rows = baselines(task, train, test, test)
+    assert rows[CRF]["accuracy"] == 1.0 > rows[WORD_ELSE_SHAPE]["accuracy"] > rows["majority"]["accuracy"]
+
+
+def test_a_chain_reads_any_script_and_skips_what_is_not_scored() -> None:
+    pytest.importorskip("pycrfsuite")
+    train = [LabelExample(tuple("我在北京工作"), ("O", "O", "B", "I", "O", UNSCORED))] * 20
+    train += [LabelExample(("Zoë", "\u0627", "3,5", "\U0001f600", "a|b: c\\"), (UNSCORED,) * 5)]
+    found = crf_labels(train, [*train[:1], train[-1], LabelExample(("在", "北"), ("O", "B"))])
+    assert found.labels == [["O", "O", "B", "I", "O"], [], ["O", "B"]] and not found.remark
+
+
+def test_features_are_the_words_and_those_beside_them() -> None:
+    first, second = word_features(["In", "1984"])
+    assert {"form in", "shape Xx", "as it stands In", "begins i", "ends n", "1 form 1984", "1 shape d"} < set(first)
+    assert {"digits", "ends 84", "begins 198", "-1 form in", "-2 edge", "1 edge", "form in | form 1984"} < set(second)
+    assert "Han" in word_features(["京"])[0] and word_features([]) == []
+
+
+def test_of_too_much_a_chain_learns_a_part_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pycrfsuite")
+    examples = label_examples(60, seed=7)
+    task, words = learned_task("label", examples), sum(len(example.tokens) for example in examples)
+    monkeypatch.setattr("trivium.tasks.chain_baseline._MOST_WORK", words * (200 + 16) // 3)
+    row = baselines(task, examples, examples, examples)[CRF]
+    assert row["learned"] == "learned from 20 of 60 examples" and 0.3 < float(row["accuracy"]) <= 1.0
+
+
+def test_without_its_package_the_chain_has_a_row_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pycrfsuite", None)
+    examples = label_examples(20, seed=8)
+    rows = baselines(learned_task("label", examples), examples, examples, examples)
+    assert "needs `python-crfsuite`, which is not installed: pip install" in str(rows[CRF]["missing"])
+    assert set(rows[CRF]) == {"missing"} and float(rows[WORD_ELSE_SHAPE]["accuracy"]) > 0

@@ -1,9 +1,9 @@
 """Prepared data and models in a few lines, for eyes or as JSON; and how a run's model is opened."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -160,9 +160,19 @@ def show_objectives(out: Path | None, *, as_json: bool) -> None:
         typer.echo(f"{drawn} pictures in {out}")
 
 
-def show_scores(title: str, metrics: dict[str, float], baselines: dict[str, dict[str, float | str]]) -> None:
-    """Print a model's scores with the baselines below them."""
-    names = list(metrics)
+_CALIBRATION = ("ece", "brier", "nll")
+
+
+def show_scores(title: str, metrics: dict[str, float], results: Mapping[str, Any]) -> None:
+    """Print a model's scores with the baselines below them, and how sure they and the model's answers are.
+
+    Args:
+        title: what was scored on what.
+        metrics: the scores.
+        results: of the run, with its baselines and intervals.
+    """
+    baselines: Mapping[str, Mapping[str, float | str]] = results["baselines"]
+    names = [name for name in metrics if name not in _CALIBRATION]
     widths = [max(12, len(name) + 2) for name in names]
     typer.echo(f"{title:<36}" + "".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True)))
     cells = (f"{metrics[name]:>{width}.4f}" for name, width in zip(names, widths, strict=True))
@@ -172,3 +182,13 @@ def show_scores(title: str, metrics: dict[str, float], baselines: dict[str, dict
         shown = "".join(f"{cell:>{width}.4f}" if isinstance(cell, float) else " " * width for cell, width in pairs)
         remarks = [value for value in values.values() if isinstance(value, str)]
         typer.echo(f"  {baseline:<34}{shown}{'  '.join(remarks)}".rstrip())
+    for name, interval in results.get("intervals", {}).items():
+        typer.echo(f"{name} {metrics[name]:.4f}{interval_text(interval)}")
+    known = [f"{name} {metrics[name]:.4f}" for name in _CALIBRATION if name in metrics]
+    if known:
+        typer.echo(f"calibration of its probabilities: {', '.join(known)}")
+
+
+def interval_text(interval: Sequence[float] | None) -> str:
+    """Return an interval as it stands behind a score; nothing where there is none."""
+    return "" if interval is None else f"  (95 %: {interval[0]:.4f} to {interval[1]:.4f})"

@@ -30,10 +30,11 @@ def _versions() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "missing: pip install trivium"
-    try:
-        found["scikit-learn"] = version("scikit-learn")
-    except PackageNotFoundError:
-        found["scikit-learn"] = "not installed (only for the TF-IDF baseline: pip install 'trivium[baselines]')"
+    for package, baseline in (("scikit-learn", "TF-IDF baseline"), ("python-crfsuite", "baseline of a CRF")):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = f"not installed (only for the {baseline}: pip install 'trivium[baselines]')"
     return found
 
 

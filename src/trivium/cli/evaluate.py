@@ -31,16 +31,17 @@ def command(
 
     set_up_process()
     run = located(run)
+    from trivium.cli.describe import interval_text
     from trivium.tasks.folder import does_task
 
     if does_task(run):
-        metrics = _task_metrics(run, data, precision)
+        metrics, intervals = _task_metrics(run, data, precision)
+        if as_json:
+            typer.echo(json.dumps({**metrics, "intervals": intervals}))
+            return
         width = max(12, *(len(name) + 2 for name in metrics))
-        typer.echo(
-            json.dumps(metrics)
-            if as_json
-            else "\n".join(f"{name:<{width}}{value:.4f}" for name, value in metrics.items())
-        )
+        for name, value in metrics.items():
+            typer.echo(f"{name:<{width}}{value:.4f}{interval_text(intervals.get(name))}")
         return
     from trivium.cli.progress import shown
     from trivium.core.errors import ConfigError
@@ -87,11 +88,15 @@ def _lines() -> Iterator[str]:
         yield as_text(line.rstrip("\n"))
 
 
-def _task_metrics(run: Path, file: Path, precision: "InferencePrecision") -> dict[str, float]:
+def _task_metrics(
+    run: Path, file: Path, precision: "InferencePrecision"
+) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Return the metrics of a fine-tuned model on a labelled file, and the interval of the main one."""
     from trivium.cli.progress import shown
     from trivium.core.errors import DataError
     from trivium.tasks.finetune import tell
     from trivium.tasks.folder import load_tuned, tuned_in
+    from trivium.tasks.metrics.likely import told
 
     tuned = tuned_in(load_tuned(run), precision)
     if file.is_dir() and tuned.task.name != "write":
@@ -103,4 +108,5 @@ def _task_metrics(run: Path, file: Path, precision: "InferencePrecision") -> dic
         tell(problems, progress)
         for said in encoded.said:
             progress.warn(said)
-    return tuned.task.score(tuned.model, encoded).metrics
+    scores = tuned.task.score(tuned.model, encoded)
+    return scores.metrics, told(tuned.task.chosen_by, scores.likely)

@@ -80,7 +80,7 @@ def command(
         typer.echo(json.dumps(results, ensure_ascii=False))
         return
     split = "test" if "test" in results else "valid"
-    show_scores(f"{out} on {split}", results[split], results["baselines"])
+    show_scores(f"{out} on {split}", results[split], results)
     typer.echo(f"`trivium predict {out} TEXT` uses it; `trivium report {out}` draws it.")
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from math import sqrt
 from pathlib import Path
@@ -15,9 +15,26 @@ from trivium.core.errors import CheckpointError, ConfigError
 from trivium.core.files import new_folder, refuse_existing, write_json, write_text
 from trivium.core.progress import Progress
 from trivium.evaluate.comparison_page import comparison_page
-from trivium.evaluate.formatting import bytes_text, compact_text, metric_text, milliseconds_text, plus_minus_text
+from trivium.evaluate.formatting import (
+    NumberText,
+    bytes_text,
+    compact_text,
+    metric_text,
+    milliseconds_text,
+    plus_minus_text,
+    range_text,
+)
 from trivium.evaluate.front import best_by_budget, pareto_front
-from trivium.evaluate.run_files import RunFiles, foreign_run, lower_is_better, main_metric, metrics_of, read_run, table
+from trivium.evaluate.run_files import (
+    RunFiles,
+    foreign_run,
+    interval_of,
+    lower_is_better,
+    main_metric,
+    metrics_of,
+    read_run,
+    table,
+)
 from trivium.evaluate.speed import LENGTH, Reader, Speed, network_reader, reading_speed
 from trivium.hub.open import is_foreign, open_pretrained
 from trivium.model.count import num_parameters
@@ -106,7 +123,7 @@ def comparison_table(result: dict[str, Any]) -> Table:
         own = entry["quality"]
         cells = [entry["name"], *([] if result["ranked"] else [entry["task"]])]
         cells += [
-            plus_minus_text(own["mean"], own["sd"], metric_text(entry["metric"])),
+            quality_text(own, metric_text(entry["metric"])),
             compact_text(entry["parameters"]),
             bytes_text(entry["bytes"]),
             milliseconds_text(entry["latency_ms"]),
@@ -118,6 +135,13 @@ def comparison_table(result: dict[str, Any]) -> Table:
     for baseline in result["baselines"]:
         shown.add_row(baseline["name"], *([] if result["ranked"] else [""]), text(baseline["quality"]), style="dim")
     return shown
+
+
+def quality_text(quality: Mapping[str, Any], text: NumberText) -> str:
+    """Return a score with the deviation of its seeds, or of one run with its 95 % interval."""
+    interval = quality.get("interval")
+    shown = plus_minus_text(quality["mean"], quality["sd"], text)
+    return shown if interval is None else f"{shown} ({range_text(interval, text)})"
 
 
 def group_runs(runs: Sequence[RunFiles]) -> list[Group]:
@@ -223,6 +247,7 @@ def _entry(group: Group, measured: Measured, yardstick: Yardstick) -> dict[str, 
     metric = yardstick.metric if yardstick.metric in own else main_metric(list(own)) or yardstick.metric
     scores = [metrics_of(table(run.results, yardstick.split)).get(metric) for run in group.runs]
     known = [score for score in scores if score is not None]
+    alone = len(group.runs) == 1 and _is_of(first, yardstick)
     return {
         "name": group.name,
         "runs": [str(run.path) for run in group.runs],
@@ -235,6 +260,7 @@ def _entry(group: Group, measured: Measured, yardstick: Yardstick) -> dict[str, 
             "mean": fmean(known) if known else None,
             "sd": stdev(known) if len(known) > 1 else None,
             "scores": known,
+            "interval": interval_of(first.results, metric) if alone else None,
         },
         **{split: _means(group, split) for split in ("valid", "test")},
         "parameters": measured.parameters,
@@ -243,6 +269,11 @@ def _entry(group: Group, measured: Measured, yardstick: Yardstick) -> dict[str, 
         "front": False,
         "best": False,
     }
+
+
+def _is_of(run: RunFiles, yardstick: Yardstick) -> bool:
+    """Return whether what the results say of one split alone (intervals, baselines) is of the yardstick's."""
+    return yardstick.split == ("test" if "test" in (run.results or {}) else "valid")
 
 
 def _means(group: Group, split: str) -> dict[str, float]:
@@ -291,7 +322,7 @@ def _baselines(groups: Sequence[Group], yardstick: Yardstick) -> list[dict[str, 
     found: dict[str, float] = {}
     for group in groups:
         results = group.runs[0].results or {}
-        if yardstick.split != ("test" if "test" in results else "valid"):
+        if not _is_of(group.runs[0], yardstick):
             continue  # its baselines were scored on other examples than the heading says
         for name, values in table(results, "baselines").items():
             value = metrics_of(values).get(yardstick.metric) if isinstance(values, dict) else None

@@ -5,7 +5,14 @@ from typing import Any
 
 from trivium.evaluate.axes import HALF, ReferenceLine
 from trivium.evaluate.charts import Interval, interval_chart
-from trivium.evaluate.formatting import bytes_text, compact_text, metric_text, milliseconds_text, plus_minus_text
+from trivium.evaluate.formatting import (
+    bytes_text,
+    compact_text,
+    metric_text,
+    milliseconds_text,
+    plus_minus_text,
+    range_text,
+)
 from trivium.evaluate.markup import Markup
 from trivium.evaluate.page import Cell, Column, Row, card, figure, grid, page, paragraph, section, statements, table
 from trivium.evaluate.scatter import Bubble, scatter_chart
@@ -64,12 +71,14 @@ def _table(result: Mapping[str, Any]) -> Markup:
 def _row(entry: Entry, metric: str, other: str | None, ranked: bool) -> Row:
     text, quality = metric_text(entry["metric"]), entry["quality"]
     seeds = [f"{len(entry['runs'])} seeds"] if len(entry["runs"]) > 1 else []
+    interval = quality.get("interval")
+    likely = [] if interval is None else [f"95 %: {range_text(interval, text)}"]
     return [
         Cell(entry["name"], notes=seeds, colour=FAMILY_COLOURS.get(entry["family"])),
         Cell(
             plus_minus_text(quality["mean"], quality["sd"], text),
             quality["mean"],
-            [] if ranked else [f"{entry['metric']} of {entry['task']}"],
+            likely if ranked else [*likely, f"{entry['metric']} of {entry['task']}"],
         ),
         *([Cell(text(entry[other][metric]), entry[other][metric])] if other else []),
         Cell(compact_text(entry["parameters"]), entry["parameters"]),

@@ -70,6 +70,12 @@ def plus_minus_text(mean: float | None, sd: float | None, text: NumberText = num
     return f"{number}{_SPACE}\u00b1{_SPACE}{rounded}{unit}"
 
 
+def range_text(interval: tuple[float, float], text: NumberText = number_text) -> str:
+    """Return `low to high` with the unit written once."""
+    (low, unit), (high, other) = map(_split_unit, map(text, interval))
+    return f"{low} to {high}{unit}" if unit == other else f"{low}{unit} to {high}{other}"
+
+
 def seconds_text(value: float | None) -> str:
     """Return a time: 4.2 ms, 0.35 s, 48 s, 3 min 12 s, 1 h 4 min."""
     if value is None or not is_number(value):

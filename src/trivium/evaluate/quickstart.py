@@ -226,7 +226,7 @@ def _measure(job: _Job, family: Family, saved: SavedModel, tuned: _Tuned, speed:
         max_rows=_MAX_QUALITY_ROWS,
     )
     results = json.loads((run / "results.json").read_text(encoding="utf-8"))
-    name, baseline = max(tuned.baselines.items(), key=lambda item: item[1]["accuracy"])
+    name, baseline = max(tuned.baselines.items(), key=lambda item: item[1].get("accuracy", 0.0))
     return {
         "name": family.name,
         "like": family.like,

@@ -17,6 +17,7 @@ from trivium.evaluate.formatting import (
     is_number,
     metric_text,
     number_text,
+    range_text,
     seconds_text,
     short_text,
 )
@@ -37,7 +38,8 @@ from trivium.evaluate.page import (
     table,
 )
 from trivium.evaluate.quickstart_page import quickstart_report
-from trivium.evaluate.run_files import RunFiles, lower_is_better, main_metric, metrics_of, read_run
+from trivium.evaluate.reliability import CALIBRATION, reliability_section
+from trivium.evaluate.run_files import RunFiles, interval_of, lower_is_better, main_metric, metrics_of, read_run
 from trivium.evaluate.run_files import table as subtree
 from trivium.evaluate.run_words import architecture_words, article, objective_words, run_words, speed_words
 from trivium.evaluate.sections import FAMILY_COLOURS, LIKE, loss_chart, smoothed
@@ -67,7 +69,8 @@ def run_report(run: Path) -> str:
     files = read_run(run)
     kind = f"a run fine-tuned on {files.task}" if files.is_tuned else "a pretraining run"
     opening = [paragraph(_lead(files), "lead"), statements(_verdict(files)), _results(files)]
-    content = [_curves(files), *tuned_sections(files.results or {}), _settings(files)]
+    results = files.results or {}
+    content = [_curves(files), reliability_section(results), *tuned_sections(results), _settings(files)]
     return page(
         title=run.resolve().name,
         overline=f"trivium \u00b7 {kind}",
@@ -109,6 +112,8 @@ def _verdict(files: RunFiles) -> list[str]:
         return []
     text = metric_text(metric)
     said = f"{metric} on {'held-out text' if not files.is_tuned else split}: {text(scores[metric])}"
+    interval = interval_of(files.results, metric)
+    said += "" if interval is None else f" (95 % interval {range_text(interval, text)})"
     rivals = {
         name: float(values[metric])
         for name, values in subtree(files.results, "baselines").items()
@@ -132,14 +137,19 @@ def _results(files: RunFiles) -> Markup | None:
     splits = {split: metrics_of(subtree(results, split)) for split in ("valid", "test")}
     if not files.is_tuned:  # a single term is the loss itself
         splits = {split: {"loss": scores["loss"]} if len(scores) == 2 else scores for split, scores in splits.items()}
-    splits = {split: scores for split, scores in splits.items() if scores}
+    splits = {
+        split: {name: score for name, score in scores.items() if name not in CALIBRATION}  # has a section of its own
+        for split, scores in splits.items()
+        if scores
+    }
     if not splits or (not files.is_tuned and sum(map(len, splits.values())) == 1):
         return None  # nothing, or what was said above
     shown = [(split, metric) for split, scores in splits.items() for metric in scores]
     columns = [Column("", numeric=False), *(Column(metric.replace("_", " "), group=split) for split, metric in shown)]
     name = files.path.resolve().name
-    rows = [[Cell(name, colour=FAMILY_COLOURS.get(files.family)), *(_score(splits[s][m], m) for s, m in shown)]]
     scored = "test" if "test" in splits else "valid"
+    own = [_score(splits[s][m], m, interval_of(results, m) if s == scored else None) for s, m in shown]
+    rows = [[Cell(name, colour=FAMILY_COLOURS.get(files.family)), *own]]
     for baseline, values in subtree(results, "baselines").items():
         known = values if isinstance(values, Mapping) else {}
         missing = [known["missing"]] if known.get("missing") else []
@@ -148,8 +158,11 @@ def _results(files: RunFiles) -> Markup | None:
     return table(columns, rows, quiet=range(1, len(rows)))
 
 
-def _score(value: object, metric: str) -> Cell:
-    return Cell(metric_text(metric)(value), value) if is_number(value) else Cell("")
+def _score(value: object, metric: str, interval: tuple[float, float] | None = None) -> Cell:
+    if not is_number(value):
+        return Cell("")
+    notes = [] if interval is None else [f"95 %: {range_text(interval, metric_text(metric))}"]
+    return Cell(metric_text(metric)(value), value, notes)
 
 
 def _curves(files: RunFiles) -> Markup | None:

@@ -117,6 +117,14 @@ def metrics_of(values: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in values.items() if is_number(value)}
 
 
+def interval_of(results: Mapping[str, Any] | None, metric: str) -> tuple[float, float] | None:
+    """Return the 95 % interval of a metric of the split that was scored last; None where the results have none."""
+    found = table(results, "intervals").get(metric)
+    if not isinstance(found, list) or len(found) != 2 or not all(map(is_number, found)):
+        return None
+    return float(found[0]), float(found[1])
+
+
 def main_metric(names: list[str], chosen_by: object = None) -> str | None:
     """Return the metric that a run is judged by: that of its task, else accuracy, else the loss, else the first.
 

@@ -140,7 +140,7 @@ class Answer:
         told = {} if threshold is None else {"answered": answered / count, "threshold": threshold}
         held = sum(asked.is_held for asked in encoded.asked)
         told |= {"loss": nats / max(1, 2 * windows), "coverage": held / count}
-        return Scores(totals.metrics() | told, mistakes=totals.worst())
+        return Scores(totals.metrics() | told, mistakes=totals.worst(), likely=totals.likely())
 
     def shown(self, example: AnswerExample, answer: int) -> str:
         """Return the question, and the context around the first right answer, which is marked."""

@@ -1,7 +1,9 @@
 """Which answer is given, and how good it is: by SQuAD's rules, or by CMRC's where the context is Chinese."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from trivium.data.labelled import AnswerExample
@@ -9,6 +11,8 @@ from trivium.tasks.answer_spans import Span, best_threshold, probabilities
 from trivium.tasks.answer_windows import is_chinese
 from trivium.tasks.metrics import Answers, cmrc_score, squad_score
 from trivium.tasks.metrics.answer_text import AnswerScore
+from trivium.tasks.metrics.bootstrap import mean
+from trivium.tasks.metrics.likely import Likely, counted_interval
 from trivium.tasks.scores import Mistake, WorstMistakes
 
 NO_ANSWER = "(no answer)"  # in tables of mistakes
@@ -60,6 +64,7 @@ class AnswerTotals:
 
     def __init__(self) -> None:
         self._english, self._chinese, self._worst = Answers(squad_score), Answers(cmrc_score), WorstMistakes()
+        self._counts: Counter[tuple[float, ...]] = Counter()  # of questions by their F1
 
     def add(self, number: int, example: AnswerExample, given: str, sure: float = 1.0) -> None:
         """Count the answer to a question.
@@ -71,7 +76,9 @@ class AnswerTotals:
             sure: its probability.
         """
         totals = self._chinese if is_chinese(example.context) else self._english
-        if totals.add(given, right_texts(example)).exact_match < 1.0:
+        score = totals.add(given, right_texts(example))
+        self._counts[score.f1,] += 1
+        if score.exact_match < 1.0:
             right = example.answers[0].text if example.answers else NO_ANSWER
             self._worst.add(Mistake(sure, number, 0, right, given or NO_ANSWER))
 
@@ -81,6 +88,10 @@ class AnswerTotals:
         together.merge(self._english)
         together.merge(self._chinese)
         return together.metrics()
+
+    def likely(self) -> Likely:
+        """Return what gives the interval of F1."""
+        return partial(counted_interval, self._counts, mean)
 
     def worst(self) -> tuple[Mistake, ...]:
         """Return the mistakes that were surest."""

@@ -1,6 +1,8 @@
 """What a fine-tuned model answers, and how good answers that are classes are: every answer is given and counted."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -9,13 +11,16 @@ import torch
 from torch import nn
 
 from trivium.tasks.base import class_logits
-from trivium.tasks.metrics import Confusion
+from trivium.tasks.metrics import Calibration, Confusion
+from trivium.tasks.metrics.bootstrap import share
+from trivium.tasks.metrics.likely import counted_interval
 from trivium.tasks.pieces import Encoded, Piece
 from trivium.tasks.read_batches import PLACES, read_batches
 from trivium.tasks.scores import Mistake, Scores, WorstMistakes
 
 _EXAMPLES = 512  # read at a time: what bounds memory
 _MOST_SHOWN = 200  # classes, of which a table of what is taken for what is kept
+_TOGETHER = 4096  # answers whose calibration is counted at once
 
 
 class Answers(NamedTuple):
@@ -67,7 +72,7 @@ def score_classes(network: nn.Module, labels: tuple[str, ...], encoded: Encoded,
 
 
 class ClassScores:
-    """How good answers are that are one class each, added up example by example.
+    """How good answers are that are one class each, added up example by example; nothing of an example is kept.
 
     Args:
         labels: the classes.
@@ -76,7 +81,9 @@ class ClassScores:
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = tuple(labels)
         self._confusion, self._worst = Confusion(labels), WorstMistakes()
-        self._nats, self._given = 0.0, 0
+        self._calibration, self._waiting = Calibration(), list[tuple[np.ndarray, np.ndarray]]()
+        self._counts: Counter[tuple[float, ...]] = Counter()  # of examples with so many hits among so many answers
+        self._nats, self._given, self._num_waiting = 0.0, 0, 0
 
     def add(self, example: int, right_A: np.ndarray, given_A: np.ndarray, answer: Answers) -> None:
         """Count an example's answers.
@@ -91,18 +98,42 @@ class ClassScores:
         self._confusion.add(right_A, given_A)
         self._nats -= float(log_probabilities_AC[np.arange(len(done)), right_A].sum())
         self._given += len(done)
+        if len(done):
+            self._counts[int((given_A == right_A).sum()), len(done)] += 1
+            self._waiting.append((log_probabilities_AC, right_A))
+            self._num_waiting += len(done)
+        if self._num_waiting >= _TOGETHER:
+            self._calibrate()
         for wrong in np.flatnonzero(given_A != right_A):
             sure = float(np.exp(log_probabilities_AC[wrong, given_A[wrong]]))
             named = self.labels[right_A[wrong]], self.labels[given_A[wrong]]
             self._worst.add(Mistake(sure, example, int(done[wrong]), *named))
 
     def scores(self, encoded: Encoded) -> Scores:
-        """Return what was counted; `coverage` is the share of the examples' answers that were given."""
+        """Return what was counted; `coverage` is the share of the examples' answers that were given.
+
+        Accuracy is likely to be within an interval over examples, of which the answers of one are not independent.
+        """
+        self._calibrate()
         shares = {"loss": self._nats / max(1, self._given), "coverage": self._given / max(1, encoded.num_answers)}
         shown = None
         if len(self.labels) <= _MOST_SHOWN:
             shown = {"labels": list(self.labels), "counts": self._confusion.counts_CC.tolist()}
-        return Scores(self._confusion.metrics() | shares, self._confusion.by_label(), shown, self._worst.worst_first())
+        return Scores(
+            self._confusion.metrics() | shares | self._calibration.metrics(),
+            self._confusion.by_label(),
+            shown,
+            self._worst.worst_first(),
+            self._calibration.bins(),
+            partial(counted_interval, self._counts, share),
+        )
+
+    def _calibrate(self) -> None:
+        """Count how sure the answers are that wait: many at once, for each call costs more than an answer."""
+        if self._waiting:
+            logs, rights = zip(*self._waiting, strict=True)
+            self._calibration.add(np.concatenate(logs), np.concatenate(rights))
+        self._waiting, self._num_waiting = [], 0
 
 
 def _added_up(

@@ -1,8 +1,8 @@
 """What a score is measured against: methods without a network, on the same examples."""
 
 from collections import Counter
-from collections.abc import Sequence
-from itertools import groupby, pairwise
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ from trivium.data.words import word_starts
 from trivium.tasks.answer import Answer
 from trivium.tasks.answer_baselines import answer_baselines
 from trivium.tasks.base import Task, class_numbers
+from trivium.tasks.chain_baseline import CRF, crf_labels, shape
 from trivium.tasks.classify import Classify
 from trivium.tasks.embed import Embed, numbered
 from trivium.tasks.label import Label
@@ -137,25 +138,32 @@ def relation_terms(example: RelationExample) -> list[str]:
 
 
 def label_baselines(task: Label, train: Sequence[LabelExample], test: Sequence[LabelExample]) -> dict[str, Row]:
-    """Return the metrics of the most frequent label, and of the most frequent label of the word, else of its shape."""
+    """Return the metrics of the most frequent label, of that of each word, else of its shape, and of a CRF."""
     counts = _counted(train)
     right = [task.gold(example) for example in test]
     asked = [[w for w, label in zip(e.tokens, e.labels, strict=True) if label != UNSCORED] for e in test]
     commonest = [[_top(counts.every)] * len(words_A) for words_A in asked]
-    return {
+    rows: dict[str, Row] = {
         "majority": _row(task.labels, right, commonest),
         WORD_ELSE_SHAPE: _row(task.labels, right, [[counts.answer(w) for w in words_A] for words_A in asked]),
     }
+    return rows | _crf_row(train, test, lambda given: _row(task.labels, right, given))
 
 
 def span_baselines(train: Sequence[LabelExample], test: Sequence[LabelExample]) -> dict[str, Row]:
-    """Return the metrics of the spans that the most frequent tag of each word makes, else of its shape."""
-    counts, found = _counted(train), SpanCounts()
-    for example in test:
-        asked = [(w, label) for w, label in zip(example.tokens, example.labels, strict=True) if label != UNSCORED]
-        right, given = [label for _, label in asked], [counts.answer(word) for word, _ in asked]
-        found.add(spans_of_tags(right), spans_of_tags(given))
-    return {WORD_ELSE_SHAPE: dict(found.metrics())}
+    """Return the metrics of the spans that the most frequent tag of each word makes, else of its shape, and a CRF's."""
+    counts = _counted(train)
+
+    def row(given: Sequence[Sequence[str]]) -> Row:
+        found = SpanCounts()
+        for example, tags in zip(test, given, strict=True):
+            right = [label for label in example.labels if label != UNSCORED]
+            found.add(spans_of_tags(right), spans_of_tags(tags))
+        return dict(found.metrics())
+
+    asked = [[w for w, label in zip(e.tokens, e.labels, strict=True) if label != UNSCORED] for e in test]
+    rows = {WORD_ELSE_SHAPE: row([[counts.answer(word) for word in words_A] for words_A in asked])}
+    return rows | _crf_row(train, test, row)
 
 
 def multi_label_baselines(
@@ -230,21 +238,12 @@ def embed_baselines(task: Embed, train: Sequence[SimilarExample], test: Sequence
     texts, gold = numbered(test)
     pairs, measure = PairNumbers.of(gold), correlations if task.is_scored else found
     words = [frozenset(filter(None, split_all(text))) for text in texts]
-    rows: dict[str, Row] = {OVERLAP: dict(measure(pairs, WordOverlap(words)))}
+    rows: dict[str, Row] = {OVERLAP: dict(measure(pairs, WordOverlap(words)).metrics)}
     try:
-        rows[TFIDF_COSINE] = dict(measure(pairs, Vectors(_tfidf_vectors(numbered(train)[0], texts))))
+        rows[TFIDF_COSINE] = dict(measure(pairs, Vectors(_tfidf_vectors(numbered(train)[0], texts))).metrics)
     except MissingExtra as missing:
         rows[TFIDF_COSINE] = {"missing": str(missing)}
     return rows
-
-
-def shape(word: str) -> str:
-    """Return a word's shape: letters as `X` or `x`, digits as `d`, a run of one kind as one sign.
-
-    "XmlParser2" has the shape "XxXxd", "_max_size" has "_x_x".
-    """
-    signs = ("X" if c.isupper() else "x" if c.isalpha() else "d" if c.isdigit() else c for c in word)
-    return "".join(sign for sign, _ in groupby(signs))
 
 
 def split_all(text: str) -> list[str]:
@@ -332,6 +331,17 @@ def _row(labels: Sequence[str], right: Sequence[Sequence[str]], given: Sequence[
     for right_A, given_A in zip(right, given, strict=True):
         confusion.add(class_numbers(right_A, labels), class_numbers(given_A, labels))
     return dict(confusion.metrics())
+
+
+def _crf_row(
+    train: Sequence[LabelExample], test: Sequence[LabelExample], row: Callable[[Sequence[Sequence[str]]], Row]
+) -> dict[str, Row]:
+    """Return what `row` makes of the labels that a conditional random field gives."""
+    try:
+        found = crf_labels(train, test)
+    except MissingExtra as missing:
+        return {CRF: {"missing": str(missing)}}
+    return {CRF: row(found.labels) | ({"learned": found.remark} if found.remark else {})}
 
 
 def _relation_row(task: Relate, right: Sequence[str], given: Sequence[str]) -> Row:

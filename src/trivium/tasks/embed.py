@@ -117,8 +117,9 @@ class Embed:
         """Return how well pairs are found, or how the cosines go with the scores."""
         nearness = Vectors(unit(text_vectors(network, encoded.pieces, encoded.reading)))
         pairs = PairNumbers.of(encoded.gold)
-        metrics = correlations(pairs, nearness) if self.is_scored else found(pairs, nearness)
-        return Scores(metrics | {"loss": self._loss_of(pairs, nearness), "coverage": 1.0})
+        measured = correlations(pairs, nearness) if self.is_scored else found(pairs, nearness)
+        told = measured.metrics | {"loss": self._loss_of(pairs, nearness), "coverage": 1.0}
+        return Scores(told, likely=measured.likely)
 
     def shown(self, example: SimilarExample, answer: int) -> str:
         """Return the text, and its pair."""

@@ -13,7 +13,7 @@ from trivium.model.config import Decoder
 from trivium.model.count import num_parameters
 from trivium.tasks.base import Example, Task
 from trivium.tasks.baselines import Row, baselines
-from trivium.tasks.build import build_task, head_kind, learned_task, usual_head
+from trivium.tasks.build import at_epochs, build_task, head_kind, learned_task, usual_head
 from trivium.tasks.config import FinetuneConfig, Fingerprints
 from trivium.tasks.fingerprints import Source, fingerprints, require_unchanged
 from trivium.tasks.fit import (
@@ -29,6 +29,8 @@ from trivium.tasks.fit import (
     write_step,
 )
 from trivium.tasks.folder import MODEL, save_tuned
+from trivium.tasks.metrics import Temperature
+from trivium.tasks.metrics.likely import told
 from trivium.tasks.scores import Scores
 from trivium.tasks.start import Start
 from trivium.train.log import Log
@@ -103,6 +105,8 @@ def finetune(
         log = Log(out / LOG, followers)
         fitted = _train(fitting, config.checkpoint_steps or fitting.steps, out, log, progress, stopped_by)
         results = _finish(config, material, fitted, compared, out, progress)
+    if fitted.temperature is not None:
+        progress.line(_calibrated(fitted.temperature))
     progress.line(_covered(config, results, fitted))
     return results
 
@@ -176,13 +180,15 @@ def _finish(
     """Write `model/` and `results.json`."""
     with new_folder(out / MODEL) as folder:
         save_tuned(folder, fitted.tuned)
-    task, scores = fitted.tuned.task, None
-    if material.test is not None:
-        encoded = task.encode(material.test, fitted.tuned.reading)
-        for said in encoded.said:
-            progress.warn(f"test: {said}")
-        scores = task.score(fitted.tuned.model, encoded)
-    results = _results(config, fitted, scores, material.test) | {
+    task, is_tested = fitted.tuned.task, material.test is not None
+    # Without a test file those of validation are scored again, as the last epoch did, for an interval needs them all.
+    examples, scorer = (material.test, task) if material.test is not None else (material.valid, at_epochs(task))
+    encoded = scorer.encode(examples, fitted.tuned.reading)
+    for said in encoded.said if is_tested else ():
+        progress.warn(f"test: {said}")
+    scores = scorer.score(fitted.tuned.model, encoded)
+    results = _results(config, fitted, scores if is_tested else None, material.test) | {
+        **_sureness(fitted, scores),
         "baselines": compared,
         "seconds": round(fitted.seconds, 3),
     }
@@ -228,7 +234,7 @@ def _baselines(material: _Material, progress: Progress) -> dict[str, Row]:
 def _results(
     config: FinetuneConfig, fitted: Fitted, test: Scores | None, examples: Sequence[Example] | None
 ) -> dict[str, Any]:
-    task, valid = fitted.tuned.task, fitted.best.metrics
+    task, valid = fitted.tuned.task, fitted.valid
     results: dict[str, Any] = {"task": config.task, "chosen_by": task.chosen_by, "valid": valid}
     if test is not None and examples is not None:
         results |= {"test": test.metrics, "by_label": dict(test.by_label), "confusion": test.confusion}
@@ -244,6 +250,25 @@ def _results(
         "share_of_real_tokens": fitted.share_of_real_tokens,
         "from": config.start_from,
     }
+
+
+def _sureness(fitted: Fitted, scores: Scores) -> dict[str, Any]:
+    """Return how sure the main score is, how sure the model's answers are and how right, and its temperature."""
+    task, temperature = fitted.tuned.task, fitted.temperature
+    found: dict[str, Any] = {"intervals": told(task.chosen_by, scores.likely)}
+    if scores.reliability is not None:
+        found["reliability"] = scores.reliability
+    if temperature is not None:
+        found["temperature"] = temperature._asdict()
+    return found
+
+
+def _calibrated(temperature: Temperature) -> str:
+    before, after = temperature.before, temperature.after
+    return (
+        f"temperature {temperature.value:.3g}, fitted to the validation examples: "
+        f"ECE {before['ece']:.3f} -> {after['ece']:.3f}, nats {before['nll']:.3f} -> {after['nll']:.3f}"
+    )
 
 
 def _covered(config: FinetuneConfig, results: dict[str, Any], fitted: Fitted) -> str:

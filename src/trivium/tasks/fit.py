@@ -21,10 +21,12 @@ from trivium.tasks.build import at_epochs, build_model
 from trivium.tasks.config import FinetuneConfig
 from trivium.tasks.embed import Embed
 from trivium.tasks.folder import TunedModel
+from trivium.tasks.metrics import Temperature
 from trivium.tasks.pair_rows import PairRows
 from trivium.tasks.pieces import Encoded, TrainingRows
 from trivium.tasks.reader import Reader, begin_reader
 from trivium.tasks.start import Start
+from trivium.tasks.temperature import tempered
 from trivium.train.averaging import Kept, kept_weights
 from trivium.train.begin import AVERAGE
 from trivium.train.checkpoint import load_checkpoint, save_checkpoint, tensors_beside
@@ -54,6 +56,8 @@ class Fitted(NamedTuple):
     tuned: TunedModel  # with the weights of the best epoch, in float32
     epochs: list[Epoch]
     best: Epoch  # see `Progressed.best_epoch`
+    valid: dict[str, float]  # metrics of the validation examples; where there is a temperature, of the tuned model
+    temperature: Temperature | None  # that the tuned model's probabilities have, see `tempered`
     share_of_real_tokens: float
     tokens: int  # read in training
     seconds: float
@@ -283,16 +287,19 @@ def save_fit(run: Path, trained: Trained, done: Progressed) -> None:
 
 
 def finished(fitting: Fitting, done: Progressed) -> Fitted:
-    """Return the task as it was after its best epoch."""
-    if done.best_epoch is None:
+    """Return the task as it was after its best epoch, what is settled on the validation examples settled."""
+    best = done.best_epoch
+    if best is None:
         raise RuntimeError("training ended without an epoch")
     load_tensors(fitting.model, dict(done.best), "the best epoch")
-    task = fitting.task
+    task, model = fitting.task, fitting.model.eval()
     if isinstance(task, Settles):
-        task = task.settled(done.best_epoch.metrics)
-    tuned = TunedModel(fitting.model.eval(), fitting.reader.config, task, fitting.valid.reading)
+        task = task.settled(best.metrics)
+    temperature = tempered(model, task, fitting.valid)
+    valid = best.metrics if temperature is None else task.score(model, fitting.valid).metrics
+    tuned = TunedModel(model, fitting.reader.config, task, fitting.valid.reading)
     share = fitting.rows.share_of_real_tokens
-    return Fitted(tuned, list(done.epochs), done.best_epoch, share, done.tokens, done.seconds)
+    return Fitted(tuned, list(done.epochs), best, valid, temperature, share, done.tokens, done.seconds)
 
 
 def write_step(log: Log, report: StepReport, done: Progressed) -> None:

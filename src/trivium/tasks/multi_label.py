@@ -1,7 +1,9 @@
 """Any number of labels for each text, or pair of texts."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +20,8 @@ from trivium.objectives.base import labelled
 from trivium.tasks import metrics
 from trivium.tasks.answers import answers
 from trivium.tasks.base import TaskReader, Unlabelled, check_known, class_logits
+from trivium.tasks.metrics.bootstrap import f1
+from trivium.tasks.metrics.likely import counted_interval
 from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Mistake, Scores, WorstMistakes
 from trivium.tasks.settings import TEXT_SETTINGS, TextSettings
@@ -109,12 +113,19 @@ class MultiLabel:
             yield {**printed_texts(example), "labels": labels, "probabilities": chances}
 
     def score(self, network: nn.Module, encoded: Encoded) -> Scores:
-        """Return F1 over all answers (micro) and as the mean over labels (macro), and whole texts that are right."""
+        """Return F1 over all answers (micro) and as the mean over labels (macro), and whole texts that are right.
+
+        Calibration is that of the questions, whether each label applies.
+        """
         counted, worst, nats, total = metrics.MultiLabel(self.labels), WorstMistakes(), 0.0, 0
+        calibration, counts = metrics.Calibration(), Counter[tuple[float, ...]]()
         given = answers(network, encoded, num_outputs=len(self.labels), logarithms=False)
         for number, (gold_AC, answer) in enumerate(zip(encoded.gold, given, strict=True)):
             logits_AC, right_AC = answer.outputs_AC, gold_AC > 0.5
-            counted.add(right_AC, logits_AC > 0)
+            given_AC = logits_AC > 0
+            counted.add(right_AC, given_AC)
+            calibration.add(yes_or_no(logits_AC), right_AC.reshape(-1))
+            counts[int((right_AC & given_AC).sum()), int(right_AC.sum()), int(given_AC.sum())] += 1
             nats += float(np.logaddexp(0.0, np.where(right_AC, -logits_AC, logits_AC)).mean())
             total += 1
             for label in np.flatnonzero((logits_AC > 0)[0] != right_AC[0]):
@@ -126,12 +137,19 @@ class MultiLabel:
             name: {"f1": float(f1_C[label]), "count": int(counted.right_C[label])}
             for label, name in enumerate(self.labels)
         }
-        found = counted.metrics() | {"loss": nats / max(1, total), "coverage": 1.0}
-        return Scores(found, by_label, None, worst.worst_first())
+        found = counted.metrics() | {"loss": nats / max(1, total), "coverage": 1.0} | calibration.metrics()
+        likely = partial(counted_interval, counts, f1)
+        return Scores(found, by_label, None, worst.worst_first(), calibration.bins(), likely)
 
     def shown(self, example: MultiLabelExample, answer: int) -> str:
         """Return the text, and its pair."""
         return shown_texts(example)
+
+
+def yes_or_no(logits_AC: np.ndarray) -> np.ndarray:
+    """Return the logarithms of the probabilities of no and yes to each question, [answers * labels, 2]."""
+    logits_Q = logits_AC.reshape(-1)
+    return -np.stack([np.logaddexp(0.0, logits_Q), np.logaddexp(0.0, -logits_Q)], axis=1)
 
 
 def _probabilities(logits: np.ndarray) -> np.ndarray:

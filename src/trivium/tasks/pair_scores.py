@@ -2,10 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from trivium.tasks.metrics.bootstrap import mean
+from trivium.tasks.metrics.likely import Likely, counted_interval, rank_interval
 from trivium.tasks.metrics.regression import RankCorrelation, Regression
 from trivium.tasks.metrics.retrieval import Retrieval
 
@@ -86,21 +89,30 @@ class PairNumbers(NamedTuple):
         return cls(pairs_A3[:, 0].astype(np.int64), pairs_A3[:, 1].astype(np.int64), pairs_A3[:, 2])
 
 
-def correlations(pairs: PairNumbers, nearness: Nearness) -> dict[str, float]:
+class Measured(NamedTuple):
+    """How good a way of comparing texts is."""
+
+    metrics: dict[str, float]
+    likely: Likely  # of the first of them that a model is chosen by: `spearman`, `mrr`
+
+
+def correlations(pairs: PairNumbers, nearness: Nearness) -> Measured:
     """Return how the scores of pairs go with the right ones: `spearman` and `pearson`."""
     given_A = nearness.pairs(pairs.first_A, pairs.second_A)
     ranks, numbers = RankCorrelation(), Regression()
     ranks.add(pairs.scores_A, given_A)
     numbers.add(pairs.scores_A, given_A)
-    return ranks.metrics() | {"pearson": numbers.metrics()["pearson"]}
+    metrics = ranks.metrics() | {"pearson": numbers.metrics()["pearson"]}
+    return Measured(metrics, partial(rank_interval, ranks))
 
 
-def found(pairs: PairNumbers, nearness: Nearness) -> dict[str, float]:
+def found(pairs: PairNumbers, nearness: Nearness) -> Measured:
     """Return how well each first text finds its second ones among all second texts: `recall@1`, `recall@10`, `mrr`."""
     retrieval = Retrieval((1, 10))
     for block in blocks(pairs, nearness):
         retrieval.add(block.scores_QS, block.right_QS)
-    return retrieval.metrics()
+    counts: dict[tuple[float, ...], int] = {(1.0 / rank,): n for rank, n in retrieval.first_ranks.items()}
+    return Measured(retrieval.metrics(), partial(counted_interval, counts, mean))
 
 
 class Block(NamedTuple):

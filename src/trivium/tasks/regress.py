@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from trivium.objectives.base import labelled
 from trivium.tasks import metrics
 from trivium.tasks.answers import answers
 from trivium.tasks.base import TaskReader, Unlabelled, class_logits
+from trivium.tasks.metrics.likely import correlation_interval
 from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Mistake, Scores, WorstMistakes
 from trivium.tasks.settings import TEXT_SETTINGS, TextSettings
@@ -111,7 +113,8 @@ class Regress:
             # No probability is known; the farthest from right come first.
             worst.add(Mistake(abs(right - found), number, 0, f"{right:.4g}", f"{found:.4g}"))
         counted = errors.metrics() | ranks.metrics() | {"loss": squares / max(1, total), "coverage": 1.0}
-        return Scores(counted, mistakes=worst.worst_first())
+        likely = partial(correlation_interval, ranks)
+        return Scores(counted, mistakes=worst.worst_first(), likely=likely)
 
     def shown(self, example: RegressionExample, answer: int) -> str:
         """Return the text, and its pair."""

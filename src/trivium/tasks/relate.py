@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -31,6 +32,8 @@ from trivium.tasks.answers import ClassScores, class_answers
 from trivium.tasks.base import TaskReader, Unlabelled, check_known, class_numbers, classes_of, predicted_classes
 from trivium.tasks.markers import Ids, Marked, cut_at_spans, mark_spans, markers_of
 from trivium.tasks.metrics import Relations
+from trivium.tasks.metrics.likely import counted_interval
+from trivium.tasks.metrics.relations import macro_f1, micro_f1
 from trivium.tasks.pieces import Encoded, Piece, Reading
 from trivium.tasks.scores import Scores
 from trivium.tasks.settings import RELATE_SETTINGS, RelateSettings
@@ -185,8 +188,10 @@ class Relate:
             found.add(number, gold_A, given_A, answer)
             relations.add(*([self.labels[label] for label in side] for side in (gold_A, given_A)))
         scores = found.scores(encoded)
-        kept = {name: scores.metrics[name] for name in ("loss", "coverage")}
-        return scores._replace(metrics=relation_metrics(relations) | kept | dict(encoded.measured))
+        kept = {name: scores.metrics[name] for name in ("loss", "coverage", "ece", "brier", "nll")}
+        metric = macro_f1 if self.chosen_by == "macro_f1" else micro_f1
+        likely = partial(counted_interval, relations.numbers(), metric)
+        return scores._replace(metrics=relation_metrics(relations) | kept | dict(encoded.measured), likely=likely)
 
     def shown(self, example: RelationExample, answer: int) -> str:
         """Return the text with both spans in brackets, the head's marked 1 and the tail's 2."""

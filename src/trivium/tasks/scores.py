@@ -5,6 +5,8 @@ from heapq import heappush, heappushpop
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from trivium.tasks.metrics.likely import Likely
+
 MOST_MISTAKES = 30  # that are kept
 
 
@@ -25,6 +27,8 @@ class Scores(NamedTuple):
     by_label: Mapping[str, dict[str, float]] = MappingProxyType({})
     confusion: dict[str, Any] | None = None  # {"labels": [...], "counts": [[...]]}, rows are the right ones
     mistakes: tuple[Mistake, ...] = ()  # the surest first
+    reliability: dict[str, Any] | None = None  # how sure and how right the answers are, see `Calibration.bins`
+    likely: Likely | None = None  # the interval of the metric by which the best epoch is chosen
 
 
 class WorstMistakes:

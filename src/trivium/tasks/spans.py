@@ -1,7 +1,9 @@
 """Labelled spans of words, such as names: found as tags of words, scored and given as whole spans."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,6 +30,8 @@ from trivium.tasks import metrics
 from trivium.tasks.answers import Answers, ClassScores, answers
 from trivium.tasks.base import TaskReader, Unlabelled, check_known, class_logits, predicted_classes, task_model
 from trivium.tasks.label import Label
+from trivium.tasks.metrics.bootstrap import f1
+from trivium.tasks.metrics.likely import counted_interval
 from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Scores
 from trivium.tasks.settings import SPAN_SETTINGS, SpanSettings
@@ -147,20 +151,26 @@ class Spans:
     def score(self, network: nn.Module, encoded: Encoded) -> Scores:
         """Return precision, recall and F1 of whole spans (see `metrics.Spans`), beside the share of words right."""
         counted, words, nats = metrics.Spans(), ClassScores(self.labels), 0.0
+        counts: Counter[tuple[float, ...]] = Counter()
         chain = _trained_chain(network)
         for number, (gold_A, (path_A, answer)) in enumerate(
             zip(encoded.gold, self._paths(network, encoded), strict=True)
         ):
             right, given = (spans_of_tags([self.labels[n] for n in each]) for each in (gold_A, path_A))
-            counted.add(right, given)
+            counts[counted.add(right, given)] += 1
             words.add(number, gold_A, path_A, answer)
             if chain is not None:
                 nats += path_nats(gold_A, answer.outputs_AC, chain)
         found = words.scores(encoded)
-        kept = {name: found.metrics[name] for name in ("accuracy", "loss", "coverage")}
+        # With a learned chain, what is said of a word by itself is no probability.
+        names = ("accuracy", "loss", "coverage", *(("ece", "brier", "nll") if chain is None else ()))
+        kept = {name: found.metrics[name] for name in names}
         if chain is not None:
-            kept["loss"] = nats / max(1, encoded.num_answers)
-        return found._replace(metrics=counted.metrics() | kept, by_label=counted.by_label(), confusion=None)
+            kept["loss"], found = nats / max(1, encoded.num_answers), found._replace(reliability=None)
+        likely = partial(counted_interval, counts, f1)
+        return found._replace(
+            metrics=counted.metrics() | kept, by_label=counted.by_label(), confusion=None, likely=likely
+        )
 
     def shown(self, example: LabelExample, answer: int) -> str:
         """Return the word, marked, and those around it."""

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,7 +26,7 @@ from trivium.tasks.scores import Scores
 from trivium.tasks.write_config import WriteConfig
 from trivium.tasks.write_files import TurnExample, read_examples, unlabelled_example
 from trivium.tasks.write_pieces import encode_pairs, room
-from trivium.tasks.written import brief_scores, outputs, target_nats, text_scores
+from trivium.tasks.written import brief_scores, outputs, rouge_interval, target_nats, text_scores
 
 _LOOKED_AT = 1000  # targets, to see what script they are in
 
@@ -108,13 +109,14 @@ class Write:
         written = encoded.written
         if written is None:
             raise ValueError("expected examples that `Write.encode` has made")
-        count, metrics = len(encoded.gold), dict[str, float]()
+        count, metrics, likely = len(encoded.gold), dict[str, float](), None
         most = count if self.most is None else min(count, self.most)
         if most:
             numbers = np.linspace(0, count - 1, most).round().astype(int).tolist()
             references = [written.references[number] for number in numbers]
             given = self._outputs(network, encoded, numbers)
             brief = self.most is not None
+            likely = partial(rouge_interval, given, references) if self.chosen_by == "rouge_l" else None
             metrics |= (
                 brief_scores(given, references)
                 if brief
@@ -125,7 +127,7 @@ class Write:
         if encoded.reading.tokenizer.is_lossless(written.learned):
             num_bytes = sum(len(text.encode()) for text in written.learned)
             metrics["bits_a_byte"] = nats / math.log(2) / max(1, num_bytes)
-        return Scores(metrics | {"coverage": 1.0 - written.cut / max(1, count)})
+        return Scores(metrics | {"coverage": 1.0 - written.cut / max(1, count)}, likely=likely)
 
     def shown(self, example: PairExample, answer: int) -> str:
         """Return the source."""

@@ -1,5 +1,6 @@
 """What a model writes, and how good that is: texts out of pieces, the loss of targets, and scores of texts."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +11,9 @@ from trivium.model.decoding import Decoding
 from trivium.model.generate import decode
 from trivium.model.heads import Network, labelled_states
 from trivium.tasks.metrics import Bleu, Chrf, Distinct, Rouge
+from trivium.tasks.metrics.bootstrap import Interval, mean
+from trivium.tasks.metrics.likely import counted_interval
+from trivium.tasks.metrics.rouge import rouge_score
 from trivium.tasks.metrics.text_units import split_13a, split_words, split_zh
 from trivium.tasks.pieces import (
     Encoded,
@@ -123,6 +127,13 @@ def text_scores(given: Sequence[str], references: Sequence[Sequence[str]], bleu:
         "exact": exact / max(1, len(given)),
         **distinct.metrics(),
     }
+
+
+def rouge_interval(given: Sequence[str], references: Sequence[Sequence[str]], *, key: Key) -> Interval | None:
+    """Return the 95 % interval of ROUGE-L, over texts; None without any."""
+    scores = (rouge_score(text, right).rougeL for text, right in zip(given, references, strict=True))
+    counts: Counter[tuple[float, ...]] = Counter((score,) for score in scores)
+    return counted_interval(counts, mean, key=key)
 
 
 def brief_scores(given: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:

@@ -11,8 +11,9 @@ from trivium.tasks.metrics.kept import Kept
 
 MAX_NUMBERS = 8  # float32 an example: 32 bytes
 _DRAWN = 1 << 20  # examples drawn at a time: bounds memory
-# Sums of the examples' numbers, [samples, numbers], and how many examples there are, to scores [samples].
-Metric = Callable[[np.ndarray, int], np.ndarray]
+# Sums of the examples' numbers, [samples, numbers], and how many examples there are, of all samples or of each, to
+# scores [samples].
+Metric = Callable[[np.ndarray, int | np.ndarray], np.ndarray]
 
 
 class ExampleNumbers:
@@ -60,14 +61,27 @@ class Paired(NamedTuple):
     p_value: float  # of a difference at least as large if there were none, two-sided
 
 
-def mean(sums: np.ndarray, count: int) -> np.ndarray:
+def mean(sums: np.ndarray, count: int | np.ndarray) -> np.ndarray:
     """Return the mean of the one number an example: accuracy, exact match, ROUGE."""
     return sums[:, 0] / count
 
 
-def f1(sums: np.ndarray, count: int) -> np.ndarray:
+def share(sums: np.ndarray, count: int | np.ndarray) -> np.ndarray:
+    """Return the share of hits from two numbers an example, hits and answers: accuracy where an example has several."""
+    return sums[:, 0] / np.maximum(sums[:, 1], 1)
+
+
+def f1(sums: np.ndarray, count: int | np.ndarray) -> np.ndarray:
     """Return micro-F1 from the sums of three numbers an example: hits, right ones and given ones (`Found`)."""
     return 2 * sums[:, 0] / np.maximum(sums[:, 1] + sums[:, 2], 1)
+
+
+def pearson(sums: np.ndarray, count: int | np.ndarray) -> np.ndarray:
+    """Return Pearson's correlation from the sums of x, y, x squared, y squared and x times y; 0 without a spread."""
+    x, y, xx, yy, xy = sums.T
+    spread = np.sqrt(np.maximum(count * xx - x * x, 0.0)) * np.sqrt(np.maximum(count * yy - y * y, 0.0))
+    correlation: np.ndarray = np.where(spread > 0, (count * xy - x * y) / np.where(spread > 0, spread, 1.0), 0.0)
+    return correlation
 
 
 def interval(
@@ -86,8 +100,8 @@ def interval(
         DataError: there are no examples.
     """
     _require_examples(examples)
-    scores = np.concatenate([metric(sums, len(examples)) for sums in _resampled(examples, key, samples)])
-    return Interval(*_percentiles(scores, level))
+    scores = np.concatenate([metric(sums, len(examples)) for sums in resampled(examples, key, samples)])
+    return percentiles(scores, level)
 
 
 def paired(
@@ -122,14 +136,14 @@ def paired(
     observed = float((metric(_sum(second), count) - metric(_sum(first), count))[0])
     both = np.concatenate([first, second], axis=1)
     differences = np.concatenate(
-        [metric(sums[:, width:], count) - metric(sums[:, :width], count) for sums in _resampled(both, key, samples)]
+        [metric(sums[:, width:], count) - metric(sums[:, :width], count) for sums in resampled(both, key, samples)]
     )
     as_far = np.abs(differences - differences.mean()) >= abs(observed)
-    low, high = _percentiles(differences, level)
+    low, high = percentiles(differences, level)
     return Paired(observed, low, high, float((as_far.sum() + 1) / (samples + 1)))
 
 
-def _resampled(examples: np.ndarray, key: Key, samples: int) -> Iterator[np.ndarray]:
+def resampled(examples: np.ndarray, key: Key, samples: int) -> Iterator[np.ndarray]:
     """Yield the numbers' sums of examples that are drawn with replacement, some samples at a time."""
     rng = key.child("bootstrap").numpy()
     count = len(examples)
@@ -146,9 +160,10 @@ def _sum(examples: np.ndarray) -> np.ndarray:
     return examples.sum(axis=0, dtype=np.float64)[None]
 
 
-def _percentiles(scores: np.ndarray, level: float) -> tuple[float, float]:
+def percentiles(scores: np.ndarray, level: float) -> Interval:
+    """Return what this share of the scores lies in, as many of the others below as above."""
     low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return Interval(float(low), float(high))
 
 
 def _require_examples(examples: np.ndarray) -> None:

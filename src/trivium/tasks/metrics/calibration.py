@@ -30,7 +30,8 @@ class Calibration:
         probabilities_AC = np.exp(log_probabilities_AC)
         given_A = probabilities_AC.argmax(axis=1)
         confidence_A = probabilities_AC[np.arange(len(right_A)), given_A]
-        bin_A = np.clip(np.ceil(confidence_A * _BINS).astype(np.int64) - 1, 0, _BINS - 1)
+        # What is not a number is in the lowest bin, and makes a score that is none.
+        bin_A = np.clip(np.ceil(np.nan_to_num(confidence_A) * _BINS).astype(np.int64) - 1, 0, _BINS - 1)
         self.counts += np.bincount(bin_A, minlength=_BINS)
         self.hits += np.bincount(bin_A[given_A == right_A], minlength=_BINS)
         self.confidence += np.bincount(bin_A, weights=confidence_A, minlength=_BINS)
@@ -60,6 +61,10 @@ class Calibration:
             "nll": self.nats / count,
         }
 
+    def bins(self) -> dict[str, list[float]]:
+        """Return what a picture of it shows: of each bin, answers, right ones, and the sum of their probabilities."""
+        return {"counts": self.counts.tolist(), "hits": self.hits.tolist(), "confidence": self.confidence.tolist()}
+
 
 class Temperature(NamedTuple):
     """A temperature fitted to answers, and what it does to them."""
@@ -69,23 +74,33 @@ class Temperature(NamedTuple):
     after: dict[str, float]
 
 
-def fit_temperature(log_probabilities_AC: np.ndarray, right_A: np.ndarray) -> Temperature:
+def fit_temperature(log_probabilities_AC: np.ndarray, right_A: np.ndarray, *, prior: float = 0.0) -> Temperature:
     """Return the temperature with the lowest log loss on validation answers (Guo et al. 2017, section 4.2).
 
     The loss is convex in 1 / temperature, so its slope is bisected: there is nothing to tune and no other minimum.
 
+    `Differs from Guo et al.:` with a prior, it is as if so many answers more had been seen whose right class was drawn
+    by lot (as Platt 1999 smooths two classes). The loss is still convex. Without a prior, answers that are all right
+    make a network perfectly sure of everything, however few they are.
+
     Args:
         log_probabilities_AC: log-probabilities or logits, float [answers, classes].
         right_A: the right classes, integer [answers].
+        prior: how many answers.
 
     Returns:
-        A temperature within 0.01 and 100: answers that are all right, or no better than chance, have no best one.
+        A temperature within 0.01 and 100: without a prior, answers that are all right, or no better than chance, have
+        no best one.
     """
     logits_AC = np.maximum(with_temperature(log_probabilities_AC, 1.0), _LOWEST)
     right_A = np.asarray(right_A, dtype=np.int64)
     value = 1.0
-    if len(right_A) and _slope(logits_AC, right_A, 1.0) != 0.0:
-        value = _bisected(logits_AC, right_A)
+    if len(right_A):
+        share = prior / (prior + len(right_A))
+        wanted = (1.0 - share) * float(logits_AC[np.arange(len(right_A)), right_A].mean())
+        wanted += share * float(logits_AC.mean())
+        if _expected(logits_AC, 1.0) != wanted:
+            value = _bisected(logits_AC, wanted)
     return Temperature(value, _measured(logits_AC, right_A, 1.0), _measured(logits_AC, right_A, value))
 
 
@@ -97,23 +112,23 @@ def with_temperature(log_probabilities_AC: np.ndarray, temperature: float) -> np
     return normalised_AC
 
 
-def _bisected(logits_AC: np.ndarray, right_A: np.ndarray) -> float:
+def _bisected(logits_AC: np.ndarray, wanted: float) -> float:
+    """Return the temperature at which the logits have this mean, as the network sees them: the loss's slope is 0."""
     high = float(np.log(_MAX_TEMPERATURE))  # of 1 / temperature, as logarithms
     low = -high
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        if _slope(logits_AC, right_A, float(np.exp(middle))) > 0:
+        if _expected(logits_AC, float(np.exp(middle))) > wanted:
             high = middle
         else:
             low = middle
     return float(np.exp(-(low + high) / 2))
 
 
-def _slope(logits_AC: np.ndarray, right_A: np.ndarray, inverse: float) -> float:
-    """Return the derivative of the mean log loss by 1 / temperature."""
+def _expected(logits_AC: np.ndarray, inverse: float) -> float:
+    """Return the mean over answers of what the logits are expected to be at 1 / temperature; it only grows with it."""
     probabilities_AC = np.exp(with_temperature(logits_AC, 1.0 / inverse))
-    expected_A = (probabilities_AC * logits_AC).sum(axis=1)
-    return float((expected_A - logits_AC[np.arange(len(right_A)), right_A]).mean())
+    return float((probabilities_AC * logits_AC).sum(axis=1).mean())
 
 
 def _measured(logits_AC: np.ndarray, right_A: np.ndarray, temperature: float) -> dict[str, float]:

@@ -75,6 +75,10 @@ class RankCorrelation:
         """Keep what another has kept."""
         self._pairs.merge(other._pairs)
 
+    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the right and the given numbers, float64 [answers] each."""
+        return self._pairs.column(0), self._pairs.column(1)
+
     def metrics(self) -> dict[str, float]:
         """Return `spearman`: Pearson's correlation of the ranks; equal numbers share the mean of theirs."""
         ranks = Regression()

@@ -4,6 +4,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from trivium.tasks.metrics.matching import Found
 from trivium.tasks.metrics.spans import Span
 
@@ -40,6 +42,24 @@ class Relations:
             if given != self.none:
                 found[_relation(given)] = found.get(_relation(given), Found()).plus(Found(0, 0, count))
         return {relation: found[relation] for relation in sorted(found)}
+
+    def numbers(self) -> Counter[tuple[float, ...]]:
+        """Return how often each row of numbers occurs that `macro_f1` and `micro_f1` are made of.
+
+        They are, of a pair, the hits of each relation, then the right ones of each, then the given ones.
+        """
+        names = list(self.by_relation())
+        place = {name: number for number, name in enumerate(names)}
+        counted: Counter[tuple[float, ...]] = Counter()
+        for (right, given), count in self.counts.items():
+            row = [0.0] * (3 * len(names))
+            if right != self.none:
+                row[place[_relation(right)]] += right == given
+                row[len(names) + place[_relation(right)]] += 1
+            if given != self.none:
+                row[2 * len(names) + place[_relation(given)]] += 1
+            counted[tuple(row)] += count
+        return counted
 
     def metrics(self) -> dict[str, float]:
         """Return micro-averaged precision, recall and F1, macro-F1 and accuracy.
@@ -86,6 +106,19 @@ class JointRelations:
     def metrics(self) -> dict[str, float]:
         """Return strict precision, recall and F1, and F1 by boundaries."""
         return self.strict.metrics() | {"boundaries_f1": self.boundaries.f1}
+
+
+def macro_f1(sums: np.ndarray, count: object = None) -> np.ndarray:
+    """Return SemEval's macro-F1 of each sample, [samples], from the sums of `Relations.numbers`."""
+    hits, right, given = np.split(sums, 3, axis=1)
+    scores: np.ndarray = 2 * hits / np.maximum(right + given, 1)
+    return (scores * (right > 0)).sum(axis=1) / np.maximum((right > 0).sum(axis=1), 1)
+
+
+def micro_f1(sums: np.ndarray, count: object = None) -> np.ndarray:
+    """Return micro-F1 of each sample, [samples], from the sums of `Relations.numbers`."""
+    hits, right, given = (side.sum(axis=1) for side in np.split(sums, 3, axis=1))
+    return 2 * hits / np.maximum(right + given, 1)
 
 
 def _relation(label: str) -> str:

@@ -1,5 +1,6 @@
 """How well embeddings find what belongs together."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,8 +19,7 @@ class Retrieval:
     def __init__(self, first: Sequence[int] = (1, 5, 10)) -> None:
         self.first = tuple(first)
         self._recalls = np.zeros(len(self.first))
-        self._reciprocals = 0.0
-        self._count = 0
+        self.first_ranks: Counter[int] = Counter()  # of queries by the rank of the first relevant document
 
     def add(self, scores_QS: np.ndarray, relevant_QS: np.ndarray) -> None:
         """Count queries.
@@ -44,22 +44,21 @@ class Retrieval:
         order_QS = np.lexsort((relevant_QS, -np.asarray(scores_QS)), axis=-1)
         found_QS = np.take_along_axis(relevant_QS, order_QS, axis=1)
         self._recalls += [float((found_QS[:, :first].sum(axis=1) / wanted_Q).sum()) for first in self.first]
-        self._reciprocals += float((1.0 / (1 + found_QS.argmax(axis=1))).sum())
-        self._count += len(wanted_Q)
+        self.first_ranks.update((1 + found_QS.argmax(axis=1)).tolist())
 
     def merge(self, other: "Retrieval") -> None:
         """Count what another of the same recalls has counted."""
         self._recalls += other._recalls
-        self._reciprocals += other._reciprocals
-        self._count += other._count
+        self.first_ranks.update(other.first_ranks)
 
     def metrics(self) -> dict[str, float]:
         """Return `recall@k`, the mean share of relevant documents among the first k, and `mrr` (the first one's)."""
-        count = max(1, self._count)
+        count = max(1, self.first_ranks.total())
+        reciprocals = sum(number / rank for rank, number in sorted(self.first_ranks.items()))
         recalls = {
             f"recall@{first}": float(value / count) for first, value in zip(self.first, self._recalls, strict=True)
         }
-        return recalls | {"mrr": self._reciprocals / count}
+        return recalls | {"mrr": reciprocals / count}
 
 
 def cosines(queries_QD: np.ndarray, documents_SD: np.ndarray) -> np.ndarray:
