@@ -19,7 +19,8 @@ def command(
     start: Annotated[
         str,
         typer.Argument(
-            metavar="RUN|PRESET", help="A pretrained run or Hugging Face folder; a preset's name = from random weights."
+            metavar="RUN|PRESET",
+            help="A run, pretrained or fine-tuned, or a Hugging Face folder; a preset's name = random weights.",
         ),
     ],
     task: Annotated[
@@ -99,7 +100,7 @@ def _start(start: str, tokenizer: Path | None, config: "FinetuneConfig", train: 
         raise ConfigError(f"{start}: no such run folder, and no preset of that name.{nearest(start, list(PRESETS))}")
     if tokenizer is not None:
         raise ConfigError("--tokenizer goes with a preset: a run brings its own.")
-    return open_run(located(start))
+    return open_run(located(start), start)
 
 
 def _tokenizer(path: Path | None, config: "FinetuneConfig", train: Path) -> "Tokenizer":

@@ -15,6 +15,7 @@ from trivium.core.files import verify_checksums, write_checksums, write_text
 from trivium.model.build import build_network, choose_kernel
 from trivium.model.config import ModelConfig
 from trivium.model.heads import Network
+from trivium.model.history import Made, read_history
 from trivium.model.kernels import KernelName
 
 WEIGHTS, CONFIG, TOKENIZER = "weights.safetensors", "model.toml", "tokenizer.json"
@@ -26,6 +27,7 @@ class SavedModel(NamedTuple):
     config: ModelConfig
     network: Network
     tokenizer: bytes
+    history: tuple[Made, ...] = ()  # how its weights came to be, where that is known
 
 
 def save_model(folder: Path, network: nn.Module, config: ModelConfig, tokenizer: bytes) -> None:
@@ -46,7 +48,7 @@ def load_model(folder: Path, *, kernel: KernelName | None = None, device: torch.
     chosen = kernel or choose_kernel(config, torch.device(device))
     network = build_network(config, kernel=chosen, device="meta").to_empty(device=device)
     load_tensors(network, read_tensors(folder / WEIGHTS), str(folder / WEIGHTS))
-    return SavedModel(config, network.eval(), (folder / TOKENIZER).read_bytes())
+    return SavedModel(config, network.eval(), (folder / TOKENIZER).read_bytes(), read_history(folder))
 
 
 def model_folder(path: Path) -> Path:

@@ -11,6 +11,7 @@ from trivium.core.progress import Progress, Silent
 from trivium.data.labelled import Problem, summed_up
 from trivium.model.config import Decoder
 from trivium.model.count import num_parameters
+from trivium.model.history import Made, write_history
 from trivium.tasks.base import Example, Task
 from trivium.tasks.baselines import Row, baselines
 from trivium.tasks.build import build_task, head_kind, learned_task, usual_head
@@ -38,7 +39,7 @@ from trivium.train.track import Tracker, followed
 
 CONFIG, LOG, RESULTS = "config.toml", "log.jsonl", "results.json"
 # Settings that are written when a run begins: the fingerprints say whether they are the same.
-_GIVEN = ("start_from", "train", "valid", "test", "fingerprints", "steps")
+_GIVEN = ("start_from", "train", "valid", "test", "fingerprints", "steps", "history")
 
 
 class _Material(NamedTuple):
@@ -86,7 +87,8 @@ def finetune(
     found = fingerprints(start, train, valid, test)
     names = {"start_from": start.name, "train": _name(train), "valid": _name(valid), "test": _name(test)}
     if before is None:
-        config = settled(config, start).model_copy(update=names | {"fingerprints": found})
+        given = names | {"fingerprints": found, "history": start.history}
+        config = settled(config, start).model_copy(update=given)
     else:
         require_unchanged(found, before.fingerprints or Fingerprints(), names)
         config = before
@@ -176,6 +178,10 @@ def _finish(
     """Write `model/` and `results.json`."""
     with new_folder(out / MODEL) as folder:
         save_tuned(folder, fitted.tuned)
+        data = config.fingerprints.train if config.fingerprints is not None else None
+        steps = fitted.epochs[-1].step
+        made = Made(verb="finetune", task=config.task, data=data, steps=steps, tokens=fitted.tokens)
+        history = write_history(folder, config.history, made)
     task, scores = fitted.tuned.task, None
     if material.test is not None:
         encoded = task.encode(material.test, fitted.tuned.reading)
@@ -185,6 +191,7 @@ def _finish(
     results = _results(config, fitted, scores, material.test) | {
         "baselines": compared,
         "seconds": round(fitted.seconds, 3),
+        "history": history,
     }
     write_json(out / RESULTS, results)
     return results
