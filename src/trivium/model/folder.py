@@ -19,6 +19,7 @@ from trivium.model.history import Made, read_history
 from trivium.model.kernels import KernelName
 
 WEIGHTS, CONFIG, TOKENIZER = "weights.safetensors", "model.toml", "tokenizer.json"
+TASKS = "tasks"  # of a run of several: a folder for each, which is used as a run is
 
 
 class SavedModel(NamedTuple):
@@ -52,7 +53,14 @@ def load_model(folder: Path, *, kernel: KernelName | None = None, device: torch.
 
 
 def model_folder(path: Path) -> Path:
-    """Return the model folder of a run; every other folder is its own."""
+    """Return the model folder of a run; every other folder is its own.
+
+    Raises:
+        CheckpointError: it is a run of several tasks, each of which has a model.
+    """
+    several = sorted(folder.parent.parent for folder in path.glob(f"{TASKS}/*/model/{CONFIG}"))
+    if several:
+        raise CheckpointError(f"{path}: a run of several tasks; name one of them: {', '.join(map(str, several))}.")
     return path / "model" if (path / "model" / CONFIG).is_file() else path
 
 

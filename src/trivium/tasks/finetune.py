@@ -20,9 +20,10 @@ from trivium.tasks.fingerprints import Source, fingerprints, require_unchanged
 from trivium.tasks.fit import (
     Fitted,
     Fitting,
+    Progressed,
     begin_fit,
-    finished,
     fit_steps,
+    fitted,
     make_fitting,
     note,
     save_fit,
@@ -30,7 +31,7 @@ from trivium.tasks.fit import (
     write_step,
 )
 from trivium.tasks.folder import MODEL, save_tuned
-from trivium.tasks.scores import Scores
+from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.start import Start
 from trivium.train.log import Log
 from trivium.train.resume import newest_whole, require_same
@@ -42,7 +43,9 @@ CONFIG, LOG, RESULTS = "config.toml", "log.jsonl", "results.json"
 _GIVEN = ("start_from", "train", "valid", "test", "fingerprints", "steps", "history")
 
 
-class _Material(NamedTuple):
+class Material(NamedTuple):
+    """The examples of a task."""
+
     task: Task
     train: Sequence[Example]
     valid: Sequence[Example]
@@ -92,20 +95,23 @@ def finetune(
     else:
         require_unchanged(found, before.fingerprints or Fingerprints(), names)
         config = before
-    material = _read(config, train, valid, test, progress)
-    fitting = _made(config, start, material, progress)
-    compared = _baselines(material, progress)
+    material = read_material(config, train, valid, test, progress)
+    start = start.for_rows(config.row_length or start.row_length)
+    reading = start.reading(material.task.readout)
+    fitting = make_fitting(start, material.task, *encoded(material, reading, progress), config)
+    compared = score_baselines(material, progress)
     if before is None:
-        every = config.checkpoint_steps or -(-fitting.steps // 10)
+        every = config.checkpoint_steps or checkpoint_every(fitting)
         config = config.model_copy(update={"checkpoint_steps": every, "steps": fitting.steps})
         with new_folder(out) as run:  # never seen without its configuration, without which it could not be resumed
             write_text(run / CONFIG, write_toml(config))
     tracked = followed(trackers, out, config.model_dump(mode="json", exclude_none=True), progress)
     with alone(saved), stop_signals() as stopped_by, tracked as followers:
         log = Log(out / LOG, followers)
-        fitted = _train(fitting, config.checkpoint_steps or fitting.steps, out, log, progress, stopped_by)
-        results = _finish(config, material, fitted, compared, out, progress)
-    progress.line(_covered(config, results, fitted))
+        done = train_in(out, fitting, log=log, progress=progress, stopped_by=stopped_by)
+        best = fitted(fitting, material.task, reading, done)
+        results = _finish(config, material, best, compared, out, progress)
+    progress.line(_covered(config, results, best))
     return results
 
 
@@ -125,34 +131,38 @@ def _begun(out: Path) -> FinetuneConfig:
     tree = read_toml(out / CONFIG)
     if "objective" in tree:
         raise ConfigError(f"--out {out}: a pretraining run; expected one that `trivium finetune` began.")
+    if "tasks" in tree:
+        raise ConfigError(f"--out {out}: a run of several tasks; go on with it by --tasks.")
     return parse(FinetuneConfig, tree, str(out / CONFIG))
 
 
-def _made(config: FinetuneConfig, start: Start, material: _Material, progress: Progress) -> Fitting:
-    """Return what the fit is made of; raise a UserError for what cannot be trained."""
-    start = start.for_rows(config.row_length or start.row_length)
-    task, reading = material.task, start.reading(material.task.readout)
+def encoded(material: Material, reading: Reading, progress: Progress, name: str = "") -> tuple[Encoded, Encoded]:
+    """Return the training and the validation examples as one reading sees them; say what of them cannot be answered.
+
+    Args:
+        material: the examples.
+        reading: how the model reads them.
+        progress: told.
+        name: said before; of the task, where there are several.
+    """
+    task = material.task
     train, valid = (task.encode(examples, reading) for examples in (material.train, material.valid))
-    for what, encoded in (("training", train), ("validation", valid)):
-        for said in encoded.said:
-            progress.warn(f"{what}: {said}")
-    return make_fitting(start, task, train, valid, config)
+    for what, pieces in (("training", train), ("validation", valid)):
+        for said in pieces.said:
+            progress.warn(f"{name}{what}: {said}")
+    return train, valid
 
 
-def _train(
-    fitting: Fitting,
-    checkpoint_steps: int,
-    out: Path,
-    log: Log,
-    progress: Progress,
-    stopped_by: Callable[[], int | None],
-) -> Fitted:
-    """Run the steps and, in plain sight, log, save, stop."""
+def train_in(
+    out: Path, fitting: Fitting, *, log: Log, progress: Progress, stopped_by: Callable[[], int | None]
+) -> Progressed:
+    """Run the steps in a run's folder and, in plain sight, log, save, stop."""
+    checkpoint_steps = fitting.config.checkpoint_steps or checkpoint_every(fitting)
     trained, begun = begin_fit(fitting, newest_whole(out, progress))
     if begun.step:
         progress.line(f"resumed at step {begun.step} of {fitting.steps}")
     log.cut_after(begun.step)
-    progress.start(f"fine-tune {fitting.task.name}", fitting.steps, "steps")
+    progress.start(f"fine-tune {fitting.name}", fitting.steps, "steps")
     done = begun
     for report, now in fit_steps(fitting, trained, begun):
         done = now
@@ -164,31 +174,30 @@ def _train(
         progress.advance(report.step, note(report, done))
         if signal_number is not None and report.step < fitting.steps:
             raise Interrupted(signal_number, report.step)
-    return finished(fitting, done)
+    return done
+
+
+def checkpoint_every(fitting: Fitting) -> int:
+    """Return after how many steps of an epoch a checkpoint is written, where nothing is said."""
+    return -(-fitting.steps // 10)
 
 
 def _finish(
     config: FinetuneConfig,
-    material: _Material,
+    material: Material,
     fitted: Fitted,
     compared: dict[str, Row],
     out: Path,
     progress: Progress,
 ) -> dict[str, Any]:
     """Write `model/` and `results.json`."""
+    data = config.fingerprints.train if config.fingerprints is not None else None
+    steps = fitted.epochs[-1].step
+    made = Made(verb="finetune", task=config.task, data=data, steps=steps, tokens=fitted.tokens)
     with new_folder(out / MODEL) as folder:
         save_tuned(folder, fitted.tuned)
-        data = config.fingerprints.train if config.fingerprints is not None else None
-        steps = fitted.epochs[-1].step
-        made = Made(verb="finetune", task=config.task, data=data, steps=steps, tokens=fitted.tokens)
         history = write_history(folder, config.history, made)
-    task, scores = fitted.tuned.task, None
-    if material.test is not None:
-        encoded = task.encode(material.test, fitted.tuned.reading)
-        for said in encoded.said:
-            progress.warn(f"test: {said}")
-        scores = task.score(fitted.tuned.model, encoded)
-    results = _results(config, fitted, scores, material.test) | {
+    results = results_of(config, fitted, material, progress) | {
         "baselines": compared,
         "seconds": round(fitted.seconds, 3),
         "history": history,
@@ -203,7 +212,9 @@ def tell(problems: Sequence[Problem], progress: Progress) -> None:
         progress.warn(summed_up(problems))
 
 
-def _read(config: FinetuneConfig, train: Source, valid: Source, test: Source | None, progress: Progress) -> _Material:
+def read_material(
+    config: FinetuneConfig, train: Source, valid: Source, test: Source | None, progress: Progress
+) -> Material:
     """Read the examples and check that nothing is asked for that cannot be learned."""
     reader = build_task(config.task, settings=config.settings)
 
@@ -221,10 +232,11 @@ def _read(config: FinetuneConfig, train: Source, valid: Source, test: Source | N
         if source is not None:
             others.append(read(source, 1))
             task.check(others[-1], _name(source) or what)
-    return _Material(task, examples, others[0], others[1] if len(others) > 1 else None)
+    return Material(task, examples, others[0], others[1] if len(others) > 1 else None)
 
 
-def _baselines(material: _Material, progress: Progress) -> dict[str, Row]:
+def score_baselines(material: Material, progress: Progress) -> dict[str, Row]:
+    """Return the scores of simple baselines on the test examples, on the validation examples where there are none."""
     scored = material.valid if material.test is None else material.test
     rows = baselines(material.task, material.train, material.valid, scored)
     for name, row in rows.items():
@@ -232,12 +244,15 @@ def _baselines(material: _Material, progress: Progress) -> dict[str, Row]:
     return rows
 
 
-def _results(
-    config: FinetuneConfig, fitted: Fitted, test: Scores | None, examples: Sequence[Example] | None
-) -> dict[str, Any]:
-    task, valid = fitted.tuned.task, fitted.best.metrics
+def results_of(config: FinetuneConfig, fitted: Fitted, material: Material, progress: Progress) -> dict[str, Any]:
+    """Return what is known of a trained task, its test examples answered."""
+    task, valid, examples = fitted.tuned.task, fitted.best.metrics, material.test
     results: dict[str, Any] = {"task": config.task, "chosen_by": task.chosen_by, "valid": valid}
-    if test is not None and examples is not None:
+    if examples is not None:
+        asked = task.encode(examples, fitted.tuned.reading)
+        for said in asked.said:
+            progress.warn(f"test: {said}")
+        test = task.score(fitted.tuned.model, asked)
         results |= {"test": test.metrics, "by_label": dict(test.by_label), "confusion": test.confusion}
         results["mistakes"] = [
             {"text": task.shown(examples[each.example], each.answer), **each._asdict()} for each in test.mistakes
