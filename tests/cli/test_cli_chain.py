@@ -138,3 +138,12 @@ def test_labelled_files_become_texts(workshop: Path, tmp_path: Path, trivium: Co
     assert data.manifest.ledger.kept_bytes == len("an applea peara plum, sour")
     code, _, error = trivium(*prepare, "--set", "settings.columns.text=sentence")
     assert code == 2 and "--task" in error
+
+
+def test_an_average_is_a_step_of_its_own(chain: Chain, tmp_path: Path, trivium: Command) -> None:
+    out = tmp_path / "averaged"
+    assert trivium("average", chain["domain"], "--last", 2, "--out", out)[0] == 0
+    history = _history(out)
+    assert [step["verb"] for step in history] == ["pretrain", "pretrain", "average"]
+    assert history[1] == {**_history(chain["domain"])[-1], "name": str(chain["domain"])}
+    assert history[2] == {"verb": "average", "weights": _weights(out)}
