@@ -24,7 +24,7 @@ class Boundary(StrEnum):
 
 def command(
     texts: Annotated[
-        list[str], typer.Argument(metavar="TEXT", help="Text files, JSON lines, folders, globs; .gz of any.")
+        list[str], typer.Argument(metavar="TEXT", help="Text files, JSON lines, CSV, TSV, folders, globs; .gz of any.")
     ],
     out: Out,
     tokenizer: Annotated[
@@ -35,7 +35,7 @@ def command(
     ] = "bpe",
     vocabulary_size: Annotated[int, typer.Option(min=110, help="Tokens of a tokenizer that is trained.")] = 8192,
     boundary: Annotated[Boundary, typer.Option(help="What separates documents in a text file.")] = Boundary.BLANK_LINE,
-    field: Annotated[str, typer.Option(help="Name of the text in JSON lines.")] = "text",
+    field: Annotated[str, typer.Option(help="Name of the text in JSON lines, or of its column in a table.")] = "text",
     task: Annotated[
         str | None, typer.Option(help="The files are labelled for this task of `finetune`: take their texts alone.")
     ] = None,

@@ -23,6 +23,7 @@ from trivium.data.readers import (
     check_encoding,
     find_files,
     read_documents,
+    require_columns,
     text_bytes,
     without_surrogates,
 )
@@ -49,7 +50,7 @@ class PrepareOptions(Config):
             one, which brings its own vocabulary.
         vocabulary_size: of a tokenizer that is trained, special tokens included.
         boundary: what separates documents in a text file.
-        field: the key of a JSON line that holds the text.
+        field: the key of a JSON line, or the column of a table, that holds the text.
         encoding: of the files.
         validation_share: share of the documents held out for validation, [0, 1); at least one, unless 0.
         test_share: share held out for testing, [0, 1).
@@ -111,7 +112,7 @@ def prepare(
         DataError: input that cannot be read, or too little of it; a disk that cannot be written to.
     """
     total = float(sum(text_bytes(file) for file in find_files(paths)))
-    check_encoding(options.encoding)
+    require_columns(paths, field=options.field, encoding=check_encoding(options.encoding))
 
     def stream() -> Iterator[_Item | Dropped]:
         documents = read_documents(paths, boundary=options.boundary, field=options.field, encoding=options.encoding)
