@@ -44,10 +44,11 @@ class SeveralRows:
             raise ConfigError(f"`rows` must be at least the number of tasks, {len(tasks)}: found {rows}.")
         self._packed = [PackedPieces(encoded, key) for encoded in tasks]
         rows_ET = np.array([[packed.num_rows(epoch) for packed in self._packed] for epoch in range(epochs)])
-        steps_E = np.array([_fewest_steps(rows_T, rows) for rows_T in rows_ET])
+        steps_E = -(-rows_ET.sum(axis=1) // rows)
+        # Each task's rows are rounded up: a few steps more, until all of them fit together.
+        while (needed_T := (-(-rows_ET // steps_E[:, None])).max(axis=0)).sum() > rows:
+            steps_E = steps_E + 1
         self._ends_E = np.cumsum(steps_E)
-        needed_T = (-(-rows_ET // steps_E[:, None])).max(axis=0)
-        # Each epoch's own numbers fit; the highest of each task over all epochs may be one row too many together.
         self.rows = -(-int(needed_T.sum()) // accumulation) * accumulation
         needed_T[0] += self.rows - int(needed_T.sum())
         self._rows_of = tuple(np.split(np.arange(self.rows), np.cumsum(needed_T)[:-1]))
@@ -91,11 +92,3 @@ class SeveralRows:
             first, stop = ((step - begin + more) * num_rows // steps for more in (0, 1))
             parts.append(packed.batch(epoch, first, stop, num_rows=len(own)))
         return MixedBatch(tuple(parts), self._rows_of, self.rows, self._weights)
-
-
-def _fewest_steps(rows_T: np.ndarray, rows: int) -> int:
-    """Return in how few steps an epoch of so many rows of each task can be read, `rows` of them a step at most."""
-    steps = -(-int(rows_T.sum()) // rows)
-    while int((-(-rows_T // steps)).sum()) > rows:
-        steps += 1
-    return steps
