@@ -247,6 +247,8 @@ def test_mistakes_are_one_line_and_nothing_is_written(tmp_path: Path, run: Path)
     with pytest.raises(ConfigError, match="two tasks are called `label`"):
         several_config(twice)
     file, out = tasks_file(tmp_path, "label", "classify"), tmp_path / "out"
+    with pytest.raises(ConfigError, match="settings of label: unknown key `chain`"):
+        several_config(file, ["tasks.0.settings.chain=trained"])
     with pytest.raises(ConfigError, match="`rows` must be at least the number of tasks, 2: found 1"):
         finetune_several(pretrained(), several_config(file, ["rows=1"]), out=out)
     stacks = several_config(file, ['tasks.1.readout={stack="writer",pooling="last"}'])

@@ -86,14 +86,14 @@ def several_config(file: Path, assignments: Sequence[str] = ()) -> SeveralConfig
         ConfigError: no such file, an unknown key or task, a value that does not fit, a task that learns by itself only.
     """
     parts = parse(_TasksFile, read_toml(file), str(file)).task
-    for part in parts:
-        task_settings(part.task, part.settings)
     beside = [
         part.model_copy(update={split: str(file.parent / path) for split, path in _files(part)}) for part in parts
     ]
     usual = parse(SeveralConfig, {"tasks": beside}, str(file))
     tree = usual.model_dump(mode="json", exclude_none=True)
     config = parse(SeveralConfig, override(tree, assignments), "finetune")
+    for part in config.tasks:
+        task_settings(part.task, part.settings)
     if config.steps is not None:
         raise ConfigError("finetune: `steps` follows from `epochs` and the examples; `max_steps` sets the most.")
     return config
