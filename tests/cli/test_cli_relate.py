@@ -33,7 +33,7 @@ def test_relations_from_file_to_answers(
     run = tmp_path / "run"
     code, out, error = trivium(
         *("finetune", workshop / "encoder", "--task", "relate", "--train", train, "--valid", valid, "--out", run),
-        *("--epochs", 1, "--set", "settings.none=cuts", "--quiet", "--json"),
+        *("--epochs", 1, "--set", "settings.none=cuts", "--set", "precision=float32", "--quiet", "--json"),
     )
     assert code == 0
     results = json.loads(out)
