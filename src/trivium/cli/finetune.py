@@ -56,9 +56,7 @@ def command(
     test: Annotated[Path | None, typer.Option(help="Labelled file that is scored once, at the end.")] = None,
     tasks: Annotated[
         Path | None,
-        typer.Option(
-            help="Several tasks at once: TOML with [[task]] tables of name, task, train, valid, test, weight."
-        ),
+        typer.Option(help="Several at once: TOML, [[task]] tables of name, task, train, valid, test, weight."),
     ] = None,
     tokenizer: Annotated[
         Path | None,
@@ -84,9 +82,8 @@ def command(
     from trivium.train.trackers import open_trackers
 
     require_one_process("finetune")
-    assignments = list(settings or [])
-    assignments += [f"epochs={epochs}"] * (epochs is not None)
-    assignments += [f"seed={seed}"] * (seed is not None)
+    options = {"epochs": epochs, "seed": seed}
+    assignments = [*(settings or []), *(f"{key}={value}" for key, value in options.items() if value is not None)]
     given = {"--task": task, "--train": train, "--valid": valid, "--test": test}
     asked = _one(given, assignments) if tasks is None else _several(tasks, given, assignments)
     trackers = open_trackers(track or [])
@@ -94,12 +91,11 @@ def command(
         refuse_existing(out)
     begin = _start(start, tokenizer, asked)
     with shown(quiet=quiet) as progress:
-        how: _How = {"out": out, "progress": progress, "resume": resume, "trackers": trackers}
-        results = _finetune(begin, asked, how)
+        results = _finetune(begin, asked, {"out": out, "progress": progress, "resume": resume, "trackers": trackers})
     if as_json:
         typer.echo(json.dumps(results, ensure_ascii=False))
-        return
-    _show(out, results)
+    else:
+        _show(out, results)
 
 
 def _one(given: "Mapping[str, str | Path | None]", assignments: list[str]) -> _Asked:

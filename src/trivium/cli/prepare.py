@@ -48,17 +48,16 @@ def command(
 ) -> None:
     """Clean, split and tokenise your text once, for all three families."""
     from trivium.cli.describe import show_data
-    from trivium.core.errors import ConfigError
-
-    if settings and task is None:
-        raise ConfigError("--set of prepare changes settings of a --task, such as settings.columns.text=NAME.")
     from trivium.cli.locate import open_tokenizer
     from trivium.cli.progress import shown
     from trivium.core.config import parse
+    from trivium.core.errors import ConfigError
     from trivium.core.progress import phases
     from trivium.data.normal import normal_losses
     from trivium.data.prepare import PrepareOptions, prepare, prepare_texts
 
+    if settings and task is None:
+        raise ConfigError("--set of prepare changes settings of a --task, such as settings.columns.text=NAME.")
     given = open_tokenizer(tokenizer) if Path(tokenizer).is_dir() or tokenizer.startswith("hf:") else None
     options = parse(
         PrepareOptions,
@@ -78,8 +77,9 @@ def command(
         if task is None:
             data = prepare(paths, out, options, tokenizer=given, report=report)
         else:
-            read = _labelled(task, settings or [], paths, progress)
-            data = prepare_texts(read, out, options, tokenizer=given, report=report)
+            data = prepare_texts(
+                _labelled(task, settings, paths, progress), out, options, tokenizer=given, report=report
+            )
         progress.start("count", 1, "model")
         normal = normal_losses(out, data)
         progress.advance(1)
@@ -87,14 +87,14 @@ def command(
 
 
 def _labelled(
-    task: str, settings: list[str], paths: list[Path], progress: "Progress"
+    task: str, settings: list[str] | None, paths: list[Path], progress: "Progress"
 ) -> "Callable[[], Iterator[tuple[str, None]]]":
     """Return what gives the texts of labelled files, each once, without their labels."""
     from trivium.tasks.build import build_task, texts_of
     from trivium.tasks.config import finetune_config
     from trivium.tasks.finetune import tell
 
-    reader = build_task(task, settings=finetune_config(task, settings).settings)
+    reader = build_task(task, settings=finetune_config(task, settings or ()).settings)
     texts: dict[str, None] = {}
     for path in paths:
         examples, problems = reader.read(path, min_classes=0)

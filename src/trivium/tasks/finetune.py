@@ -96,9 +96,7 @@ def finetune(
         require_unchanged(found, before.fingerprints or Fingerprints(), names)
         config = before
     material = read_material(config, train, valid, test, progress)
-    start = start.for_rows(config.row_length or start.row_length)
-    reading = start.reading(material.task.readout)
-    fitting = make_fitting(start, material.task, *encoded(material, reading, progress), config)
+    fitting, reading = _made(config, start, material, progress)
     compared = score_baselines(material, progress)
     if before is None:
         every = config.checkpoint_steps or checkpoint_every(fitting)
@@ -134,6 +132,13 @@ def _begun(out: Path) -> FinetuneConfig:
     if "tasks" in tree:
         raise ConfigError(f"--out {out}: a run of several tasks; go on with it by --tasks.")
     return parse(FinetuneConfig, tree, str(out / CONFIG))
+
+
+def _made(config: FinetuneConfig, start: Start, material: Material, progress: Progress) -> tuple[Fitting, Reading]:
+    """Return what the fit is made of, and how texts are read; raise a UserError for what cannot be trained."""
+    start = start.for_rows(config.row_length or start.row_length)
+    reading = start.reading(material.task.readout)
+    return make_fitting(start, material.task, *encoded(material, reading, progress), config), reading
 
 
 def encoded(material: Material, reading: Reading, progress: Progress, name: str = "") -> tuple[Encoded, Encoded]:
