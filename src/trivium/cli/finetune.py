@@ -56,7 +56,7 @@ def command(
     test: Annotated[Path | None, typer.Option(help="Labelled file that is scored once, at the end.")] = None,
     tasks: Annotated[
         Path | None,
-        typer.Option(help="Several at once: TOML, [[task]] tables of name, task, train, valid, test, weight."),
+        typer.Option(help="Several at once: TOML of [[task]] with task, train, valid, test, weight."),
     ] = None,
     tokenizer: Annotated[
         Path | None,

@@ -36,9 +36,7 @@ def command(
     vocabulary_size: Annotated[int, typer.Option(min=110, help="Tokens of a tokenizer that is trained.")] = 8192,
     boundary: Annotated[Boundary, typer.Option(help="What separates documents in a text file.")] = Boundary.BLANK_LINE,
     field: Annotated[str, typer.Option(help="Name of the text in JSON lines, or of its column in a table.")] = "text",
-    task: Annotated[
-        str | None, typer.Option(help="The files are labelled for this task of `finetune`: take their texts alone.")
-    ] = None,
+    task: Annotated[str | None, typer.Option(help="The files are labelled for this task: read their texts.")] = None,
     settings: Set = None,
     encoding: Annotated[str, typer.Option(help="Encoding of the files, e.g. gb18030.")] = "utf-8",
     validation_share: Annotated[float, typer.Option(min=0.001, max=0.5, help="Share held out for validation.")] = 0.05,
@@ -72,14 +70,14 @@ def command(
         },
         "prepare",
     )
+    paths = list(map(Path, texts))
     with shown(quiet=quiet) as progress:
-        paths, report = [Path(text) for text in texts], phases(progress, "bytes")
+        report = phases(progress, "bytes")
         if task is None:
             data = prepare(paths, out, options, tokenizer=given, report=report)
         else:
-            data = prepare_texts(
-                _labelled(task, settings, paths, progress), out, options, tokenizer=given, report=report
-            )
+            read = _labelled(task, settings, paths, progress)
+            data = prepare_texts(read, out, options, tokenizer=given, report=report)
         progress.start("count", 1, "model")
         normal = normal_losses(out, data)
         progress.advance(1)
