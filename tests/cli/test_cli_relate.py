@@ -55,3 +55,37 @@ def test_relations_from_file_to_answers(
     assert {answer["relation"] for answer in answers} <= {"cuts", "cut with"} == set(answers[0]["probabilities"])
     code, _, error = trivium("predict", run, lines[0], "she cuts")
     assert code == 2 and error.count("\n") == 1 and "text 2: relate reads a JSON object" in error
+
+
+def test_spans_and_relations_are_found_together(trivium: Command, workshop: Path, tmp_path: Path) -> None:
+    rows = []
+    for number in range(24):
+        row = _row(number)
+        spans = sorted((row["head"], row["tail"]), key=lambda span: span["start"])  # type: ignore[index]
+        ends = {"head": spans.index(row["head"]), "tail": spans.index(row["tail"])}
+        rows.append({"text": row["text"], "spans": spans, "relations": [{**ends, "label": row["relation"]}]})
+    train, valid = _write(tmp_path / "train.jsonl", rows), _write(tmp_path / "valid.jsonl", rows[:6])
+    runs = {}
+    for task in ("spans", "relate"):
+        runs[task] = tmp_path / task
+        finetune = ("finetune", workshop / "encoder", "--task", task, "--train", train, "--valid", valid)
+        settings = ("--epochs", 6, "--set", "optimiser.lr=0.01", "--set", "rows=2", "--quiet", "--json")
+        assert trivium(*finetune, "--out", runs[task], *settings)[0] == 0
+    joint = (runs["spans"], "--relations", runs["relate"])
+    code, out, _ = trivium("predict", *joint, rows[0]["text"], rows[1]["text"])
+    assert code == 0
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert [set(answer) for answer in answers] == [{"text", "spans", "relations"}] * 2
+    assert [answer["spans"] for answer in answers] == [row["spans"] for row in rows[:2]]  # so easy are they to find
+    code, out, _ = trivium("evaluate", *joint, "--data", valid, "--json")
+    assert code == 0
+    scores = json.loads(out)
+    assert set(scores) == {"spans", "relations_given_spans", "relations_found_spans"}
+    assert scores["spans"]["f1"] == 1.0 and scores["relations_found_spans"] == scores["relations_given_spans"]
+    assert 0.0 < scores["relations_given_spans"]["recall"] <= 1.0
+    code, out, _ = trivium("evaluate", *joint, "--data", valid)
+    assert code == 0 and out.splitlines()[0].split() == ["precision", "recall", "f1", "boundaries_f1"]
+    code, _, error = trivium("predict", runs["relate"], "--relations", runs["spans"], "she")
+    assert code == 2 and error.count("\n") == 1 and "found by a model of the task relate, found one of spans" in error
+    code, _, error = trivium("predict", runs["relate"], "--relations", runs["relate"], "she")
+    assert code == 2 and "spans are found by a model of the task spans or label, found one of relate" in error

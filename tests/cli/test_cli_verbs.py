@@ -34,7 +34,7 @@ def test_a_run_folder_holds_what_the_contract_says(workshop: Path) -> None:
     assert list(steps[0])[:6] == ["step", "loss", "tokens", "seconds", "lr", "gradient_norm"]
     assert {line["split"] for line in lines if "split" in line} == {"validation"}
     assert {file.name for file in (run / "model").iterdir()} == {
-        *("weights.safetensors", "model.toml", "tokenizer.json", "checksums.json")
+        *("weights.safetensors", "model.toml", "tokenizer.json", "history.json", "checksums.json")
     }
     results = json.loads((run / "results.json").read_text())
     assert {"task", "valid", "seed", "parameters", "seconds"} <= set(results)

@@ -30,16 +30,18 @@ def word(rng: np.random.Generator) -> str:
     return "".join(rng.choice(SYLLABLES, int(rng.integers(1, 4))))
 
 
+def label_of(word: str) -> str:
+    """The label that a word's first syllable gives it."""
+    return "low" if word[:2] in SYLLABLES[:3] else "high" if word[:2] < "t" else "top"
+
+
 def label_examples(count: int, *, seed: int, lengths: tuple[int, int] = (3, 20)) -> list[LabelExample]:
     """Words labelled by their first syllable; some are context only."""
     rng = np.random.default_rng(seed)
     examples = []
     for length in rng.integers(lengths[0], lengths[1] + 1, count):
         words = tuple(word(rng) for _ in range(length))
-        labels = tuple(
-            UNSCORED if rng.random() < 0.3 else ("low" if w[:2] in SYLLABLES[:3] else "high" if w[:2] < "t" else "top")
-            for w in words
-        )
+        labels = tuple(UNSCORED if rng.random() < 0.3 else label_of(w) for w in words)
         examples.append(LabelExample(words, labels))
     return examples
 

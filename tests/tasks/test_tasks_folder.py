@@ -7,18 +7,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from task_support import CHINESE, start, task_files, tokenizer
+import torch
+from task_support import CHINESE, WRITER, lively_model, start, task_files, tokenizer
 
 from trivium.core.config import parse, read_toml
 from trivium.core.errors import CheckpointError, ConfigError, DataError, DivergedError, UserError
 from trivium.data.labelled import write_jsonl
 from trivium.model.build import build_network
 from trivium.model.config import with_vocabulary
-from trivium.model.folder import SavedModel, save_model
+from trivium.model.folder import SavedModel, save_model, unique_tensors
 from trivium.tasks.build import build_task
 from trivium.tasks.config import FinetuneConfig, finetune_config
 from trivium.tasks.finetune import finetune
-from trivium.tasks.folder import load_tuned
+from trivium.tasks.folder import TunedModel, load_tuned, save_tuned
 from trivium.tasks.predict import predict_texts
 from trivium.tasks.start import Start, open_run, random_start
 from trivium.train.log import read_log
@@ -61,6 +62,7 @@ def test_a_run_folder_holds_what_the_contract_says(runs: dict[str, Path], task: 
         "model.toml",
         "tokenizer.json",
         "task.toml",
+        "history.json",
         "checksums.json",
     }
     results = json.loads((run / "results.json").read_text())
@@ -155,14 +157,30 @@ def test_a_damaged_file_is_refused(runs: dict[str, Path], tmp_path: Path, name: 
 
 
 def test_a_run_of_the_other_kind_is_refused(runs: dict[str, Path], pretrained: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="a fine-tuned run; expected a pretrained one"):
-        open_run(runs["label"])
     with pytest.raises(CheckpointError, match="a pretrained run, not a fine-tuned one"):
         load_tuned(pretrained)
     with pytest.raises(CheckpointError, match="expected a fine-tuned run"):
         load_tuned(tmp_path / "nothing")
     with pytest.raises(CheckpointError, match="not a model folder"):
         open_run(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(("family", "lost"), [("encoder", False), ("encoder_decoder", True)])
+def test_a_fine_tuned_run_gives_the_stack_that_it_kept(family: str, lost: bool, tmp_path: Path) -> None:
+    task = build_task("label", ("a", "b"))
+    begin, model = start(family), lively_model(family, task)
+    (tmp_path / "model").mkdir()
+    save_tuned(tmp_path / "model", TunedModel(model, begin.config, task, begin.reading()))
+    again = open_run(tmp_path)
+    assert again.row_length == begin.row_length and bool(again.lost) == lost
+    kept = unique_tensors(again.reader(0))
+    assert len(kept) > 10 and all(torch.equal(kept[n], t) for n, t in unique_tensors(model.reader).items())
+    if not lost:  # its head over the vocabulary has no numbers of its own
+        assert again.reader(0, None) is again.network
+        return
+    for readout in (WRITER, None):
+        with pytest.raises(ConfigError, match="was fine-tuned before and kept only what read for that task"):
+            again.reader(0, readout)
 
 
 def test_a_pretrained_run_is_opened_and_fine_tuned(pretrained: Path, tmp_path: Path) -> None:

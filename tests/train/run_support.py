@@ -69,7 +69,7 @@ def run(config: RunConfig, out: Path, **options: object) -> dict[str, object]:
 
 def model_bytes(out: Path) -> dict[str, bytes]:
     found = {path.name: path.read_bytes() for path in (out / "model").iterdir()}
-    assert set(found) == {"weights.safetensors", "model.toml", "tokenizer.json", "checksums.json"}
+    assert set(found) == {"weights.safetensors", "model.toml", "tokenizer.json", "history.json", "checksums.json"}
     return found
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from trivium.data.normal import Normal
     from trivium.data.shards import PreparedData
     from trivium.model.config import ModelConfig
+    from trivium.model.history import Made
     from trivium.tasks.speak import Speaker
 
 
@@ -66,7 +67,13 @@ def show_data(folder: Path, data: "PreparedData", normal: "Normal", *, as_json: 
 
 
 def show_model(
-    name: str, config: "ModelConfig", *, sizes: Mapping[str, int] | None = None, remark: str = "", as_json: bool
+    name: str,
+    config: "ModelConfig",
+    *,
+    sizes: Mapping[str, int] | None = None,
+    remark: str = "",
+    history: "Sequence[Made]" = (),
+    as_json: bool,
 ) -> None:
     """Print parameters and FLOPs by part.
 
@@ -75,12 +82,14 @@ def show_model(
         config: its architecture.
         sizes: numbers in each of its tensors, where it has no head over the vocabulary.
         remark: said beside the name.
+        history: how its weights came to be.
         as_json: for programs.
     """
     import torch
 
     from trivium.model.build import choose_kernel
     from trivium.model.count import count_parts, count_without_vocabulary
+    from trivium.model.history import said_chain
     from trivium.model.presets import PUBLISHED
 
     counts = count_parts(config) if sizes is None else count_without_vocabulary(config, sizes)
@@ -88,7 +97,9 @@ def show_model(
     published = PUBLISHED.get(name)
     if as_json:
         described = {"name": name, "config": config.model_dump(mode="json"), "kernels": kernels}
-        known = {} if published is None else {"published": published._asdict()}
+        known: dict[str, object] = {} if published is None else {"published": published._asdict()}
+        if history:
+            known["history"] = [step.model_dump(mode="json", exclude_none=True) for step in history]
         typer.echo(json.dumps(described | known | {"parts": [count._asdict() for count in counts]}))
         return
     family = config.family.kind.replace("_", "-")
@@ -103,6 +114,8 @@ def show_model(
         typer.echo(f"  {'published':<36}{published.millions:>12,.4g} M  ({published.source})")
     typer.echo(f"  FLOPs of one row of {config.max_length:,} tokens, every place predicted.")
     typer.echo("  attention by " + ", ".join(f"`{kernel}` on {device}" for device, kernel in kernels.items()))
+    for line in said_chain(history):
+        typer.echo(f"  {line}")
 
 
 def show_presets(*, as_json: bool) -> None:

@@ -13,12 +13,19 @@ if TYPE_CHECKING:
     from trivium.model.precision import InferencePrecision
 
 
+Relations = Annotated[
+    Path | None,
+    typer.Option("--relations", help="A run of `relate`: RUN, of `spans`, finds the spans, and this one relates them."),
+]
+
+
 def command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run, or a Hugging Face folder.")],
     data: Annotated[
         Path, typer.Option("--data", help="Prepared data for a pretrained run, a labelled file for a fine-tuned one.")
     ],
     split: Annotated[str, typer.Option(help="Split of the prepared data.")] = "validation",
+    relations: Relations = None,
     precision: ReadAs = "float32",
     quiet: Quiet = False,
     as_json: Json = False,
@@ -34,6 +41,9 @@ def command(
     from trivium.cli.describe import interval_text
     from trivium.tasks.folder import does_task
 
+    if relations is not None:
+        _show_joint(_joint_metrics(run, located(relations), data, precision), as_json=as_json)
+        return
     if does_task(run):
         metrics, intervals = _task_metrics(run, data, precision)
         if as_json:
@@ -65,6 +75,7 @@ def predict_command(
     texts: Annotated[
         list[str] | None, typer.Argument(metavar="TEXT", help="Texts; none = a text a line from standard input.")
     ] = None,
+    relations: Relations = None,
     precision: ReadAs = "float32",
 ) -> None:
     """Answer each text with a line of JSON."""
@@ -78,7 +89,14 @@ def predict_command(
     from trivium.tasks.predict import predict_texts
 
     tuned = tuned_in(load_tuned(located(run)), precision)
-    for answer in predict_texts(tuned, map(as_text, texts) if texts else _lines()):
+    read = map(as_text, texts) if texts else _lines()
+    if relations is None:
+        answers = predict_texts(tuned, read)
+    else:
+        from trivium.tasks.joint import predict_joint
+
+        answers = predict_joint(tuned, tuned_in(load_tuned(located(relations)), precision), read)
+    for answer in answers:
         typer.echo(json.dumps(answer, ensure_ascii=False))
 
 
@@ -110,3 +128,37 @@ def _task_metrics(
             progress.warn(said)
     scores = tuned.task.score(tuned.model, encoded)
     return scores.metrics, told(tuned.task.chosen_by, scores.likely)
+
+
+def _joint_metrics(
+    run: Path, relations: Path, file: Path, precision: "InferencePrecision"
+) -> dict[str, dict[str, float]]:
+    """Return how good the spans of one model are, and the relations of another, between given spans and found ones."""
+    from trivium.cli.progress import shown
+    from trivium.data.labelled import read_joint
+    from trivium.tasks.finetune import tell
+    from trivium.tasks.folder import load_tuned, tuned_in
+    from trivium.tasks.joint import score_joint, score_spans
+
+    finder, relater = (tuned_in(load_tuned(path), precision) for path in (run, relations))
+    examples, problems = read_joint(file)
+    with shown(quiet=True) as progress:
+        tell(problems, progress)
+    return {
+        "spans": score_spans(finder, examples),
+        "relations_given_spans": score_joint(relater, examples),
+        "relations_found_spans": score_joint(relater, examples, finder=finder),
+    }
+
+
+def _show_joint(scores: dict[str, dict[str, float]], *, as_json: bool) -> None:
+    import json
+
+    if as_json:
+        typer.echo(json.dumps(scores))
+        return
+    names = list(scores["relations_found_spans"])
+    typer.echo(" " * 28 + "".join(f"{name:>16}" for name in names))
+    for what, metrics in scores.items():
+        cells = "".join(f"{metrics[name]:>16.4f}" if name in metrics else " " * 16 for name in names)
+        typer.echo(f"{what.replace('_', ' '):<28}{cells}".rstrip())

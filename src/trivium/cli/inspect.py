@@ -71,7 +71,7 @@ def _show_folder(what: str, *, as_json: bool) -> bool:
     from trivium.cli.describe import show_model
     from trivium.cli.locate import model_folder
     from trivium.core.config import parse, read_toml
-    from trivium.hub.open import is_foreign, read_foreign
+    from trivium.hub.open import history_of, is_foreign, read_foreign
     from trivium.model.config import ModelConfig
     from trivium.model.folder import WEIGHTS, read_tensors
 
@@ -80,7 +80,7 @@ def _show_folder(what: str, *, as_json: bool) -> bool:
         saved = folder / "model.toml"
         config = parse(ModelConfig, read_toml(saved), str(saved))
         sizes = _sizes(read_tensors(folder / WEIGHTS)) if (folder / "task.toml").is_file() else None
-        show_model(what, config, sizes=sizes, as_json=as_json)
+        show_model(what, config, sizes=sizes, history=history_of(folder, what), as_json=as_json)
         return True
     if is_foreign(folder):
         found = read_foreign(folder)

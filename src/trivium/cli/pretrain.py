@@ -188,13 +188,13 @@ def _start(name: str) -> "SavedModel":
     """Open the model that a run begins with."""
     from trivium.cli.locate import model_folder
     from trivium.core.errors import ConfigError
-    from trivium.hub.open import open_pretrained
+    from trivium.hub.open import history_of, open_pretrained
     from trivium.tasks.folder import does_task
 
     folder = model_folder(name)
     if does_task(folder):
         raise ConfigError(f"--from {name}: a fine-tuned model; expected a pretrained one.")
-    return open_pretrained(folder, speaks=True)
+    return open_pretrained(folder, speaks=True)._replace(history=history_of(folder, name))
 
 
 def _changed(config: "RunConfig", start: "SavedModel", assignments: list[str]) -> "RunConfig":

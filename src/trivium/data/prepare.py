@@ -23,6 +23,7 @@ from trivium.data.readers import (
     check_encoding,
     find_files,
     read_documents,
+    require_columns,
     text_bytes,
     without_surrogates,
 )
@@ -49,7 +50,7 @@ class PrepareOptions(Config):
             one, which brings its own vocabulary.
         vocabulary_size: of a tokenizer that is trained, special tokens included.
         boundary: what separates documents in a text file.
-        field: the key of a JSON line that holds the text.
+        field: the key of a JSON line, or the column of a table, that holds the text.
         encoding: of the files.
         validation_share: share of the documents held out for validation, [0, 1); at least one, unless 0.
         test_share: share held out for testing, [0, 1).
@@ -111,7 +112,7 @@ def prepare(
         DataError: input that cannot be read, or too little of it; a disk that cannot be written to.
     """
     total = float(sum(text_bytes(file) for file in find_files(paths)))
-    check_encoding(options.encoding)
+    require_columns(paths, field=options.field, encoding=check_encoding(options.encoding))
 
     def stream() -> Iterator[_Item | Dropped]:
         documents = read_documents(paths, boundary=options.boundary, field=options.field, encoding=options.encoding)
@@ -122,18 +123,21 @@ def prepare(
 
 
 def prepare_texts(
-    texts: Callable[[], Iterable[tuple[str, str]]],
+    texts: Callable[[], Iterable[tuple[str, str | None]]],
     out: Path,
     options: PrepareOptions,
     *,
+    tokenizer: Tokenizer | None = None,
     report: Report | None = None,
 ) -> PreparedData:
-    """Make a prepared folder of texts whose split is decided: "train", "validation" or "test".
+    """Make a prepared folder of texts whose split is decided: "train", "validation" or "test"; or of none of them.
 
     Args:
-        texts: gives the same (text, split) pairs each time it is called; it is called twice.
+        texts: gives the same (text, split) pairs each time it is called; it is called twice. Where the first split is
+            None, all are divided by the options' shares.
         out: the folder to make.
-        options: how; boundary, field, encoding and shares are not used.
+        options: how; boundary, field and encoding are not used, nor are shares where splits are given.
+        tokenizer: one that is open already; None = that of the options.
         report: see `prepare`; the first pass, whose length is not known, is not reported.
 
     Raises:
@@ -142,16 +146,16 @@ def prepare_texts(
 
     def stream() -> Iterator[_Item | Dropped]:
         for text, split in texts():
-            if split not in SPLITS:
+            if split is not None and split not in SPLITS:
                 raise DataError(f"split {split!r}: not known.{nearest(split, list(SPLITS))}")
             mended = without_surrogates(text)
             num_bytes = len(mended.encode())
             if not mended or mended.isspace():
                 yield Dropped("empty", "", 1, num_bytes)
             else:
-                yield _Item(mended, num_bytes, SPLITS.index(split))
+                yield _Item(mended, num_bytes, _UNDECIDED if split is None else SPLITS.index(split))
 
-    return _prepare(stream, out, options, "given", 0.0, report)
+    return _prepare(stream, out, options, "given", 0.0, report, tokenizer)
 
 
 def _prepare(

@@ -1,6 +1,7 @@
 """Documents from text files, JSON lines, folders and globs, as a stream that accounts for every byte it reads."""
 
 import codecs
+import csv
 import glob
 import gzip
 import io
@@ -17,6 +18,7 @@ from trivium.core.errors import ConfigError, DataError, nearest
 
 Boundary = Literal["blank-line", "line", "file"]
 JSON_LINES = (".jsonl", ".ndjson", ".json")
+TABLES = {".csv": ",", ".tsv": "\t"}
 _Stream = io.BufferedReader | gzip.GzipFile
 _LINE_END = re.compile(r"(?<!\r)\r++\n")
 _BLOCK_BYTES = 1 << 16
@@ -50,15 +52,16 @@ def read_documents(
     One document is held at a time.
 
     Args:
-        paths: text files; JSON lines (.jsonl, .ndjson, .json); folders, read in sorted order without hidden files;
-            globs. Any file may be compressed (.gz).
+        paths: text files; JSON lines (.jsonl, .ndjson, .json); tables (.csv, .tsv) whose first line names the columns;
+            folders, read in sorted order without hidden files; globs. Any file may be compressed (.gz). A table without
+            such a column is read as text, see `require_columns`.
         boundary: where one document of a text file ends: at blank lines, at each line, at the end of the file.
-        field: the key of a JSON line that holds the text.
+        field: the key of a JSON line, or the column of a table, that holds the text.
         encoding: of the bytes; one in which ASCII is itself (utf-8, gb18030, cp1252, ...).
 
     Raises:
         DataError: a path that is not there or holds nothing, an empty file that was named, bytes that are not text
-            in this encoding, a JSON line without the field, a damaged .gz.
+            in this encoding, a JSON line without the field, a table with rows of other lengths, a damaged .gz.
         ConfigError: an encoding that is unknown or not a superset of ASCII.
     """
     encoding = check_encoding(encoding)
@@ -155,8 +158,12 @@ def _read_file(file: Path, named: bool, boundary: Boundary, field: str, encoding
             if block.startswith(codecs.BOM_UTF8) and encoding == "utf-8":
                 start = len(stream.read(len(codecs.BOM_UTF8)))
                 ledger.drop("byte order mark", start)
-            if file.name.removesuffix(".gz").lower().endswith(JSON_LINES):
+            name = file.name.removesuffix(".gz").lower()
+            delimiter = _delimiter(file)
+            if name.endswith(JSON_LINES):
                 yield from _json_lines(stream, source, start, field, encoding, ledger)
+            elif delimiter is not None and field in _columns(block[start:], delimiter, encoding):
+                yield from _table(stream, source, start, field, encoding, delimiter, ledger)
             else:
                 yield from _plain(stream, source, start, boundary, encoding, ledger)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -294,6 +301,70 @@ def _json_lines(
             if document is not None:
                 yield document
         start += len(line)
+
+
+def require_columns(paths: Sequence[Path], *, field: str, encoding: str) -> None:
+    """Raise DataError for a table that is named and has no such column: its labels would be read as text."""
+    for file in paths:
+        delimiter = _delimiter(file)
+        if delimiter is None or not file.is_file():
+            continue
+        with _open(file) as stream:
+            block = stream.peek(_BLOCK_BYTES).removeprefix(codecs.BOM_UTF8)
+        columns = _columns(block, delimiter, encoding)
+        if block and field not in columns:
+            names = ", ".join(f"`{name}`" for name in columns)
+            raise DataError(
+                f"{file}: expected a column `{field}`, found {names}. Name the one that holds the text with --field."
+            )
+
+
+def _delimiter(file: Path) -> str | None:
+    return TABLES.get(Path(file.name.removesuffix(".gz").lower()).suffix)
+
+
+def _columns(block: bytes, delimiter: str, encoding: str) -> list[str]:
+    first = block.partition(b"\n")[0].decode(encoding, "replace")
+    return next(csv.reader([first], delimiter=delimiter), [])
+
+
+def _table(
+    stream: _Stream, source: str, start: int, field: str, encoding: str, delimiter: str, ledger: _Ledger
+) -> Iterator[Document]:
+    """Yield one column of a table; in a TSV a quotation mark is one, but around a whole field."""
+    csv.field_size_limit(2**31 - 1)  # the module's own limit is 128 KiB a field
+    accounted = read = start
+
+    def lines() -> Iterator[str]:
+        nonlocal read
+        for raw in stream:
+            read += len(raw)
+            yield _decode(raw, encoding, source, read - len(raw))
+
+    # csv.QUOTE_MINIMAL and csv.QUOTE_NONE, which the type checker takes for any number.
+    records = csv.reader(lines(), delimiter=delimiter, quoting=0 if delimiter == "," else 3, strict=True)
+    try:
+        columns = next(records)
+        place = columns.index(field)
+        for record in records:
+            if record and len(record) != len(columns):
+                where = f"{source}:{records.line_num}"
+                raise DataError(f"{where}: expected {len(columns)} fields, as the first line has, found {len(record)}.")
+            text = _bare(record[place], delimiter) if record else ""
+            num_bytes = min(len(text.encode("utf-8")), read - accounted)
+            ledger.drop("table syntax", read - accounted - num_bytes)
+            accounted = read
+            document = _document(text, source, num_bytes, ledger) if record else None
+            if document is not None:
+                yield document
+    except csv.Error as error:
+        raise DataError(f"{source}:{records.line_num}: not a valid table: {error}.") from None
+    ledger.drop("table syntax", read - accounted)
+
+
+def _bare(field: str, delimiter: str) -> str:
+    quoted = delimiter == "\t" and len(field) > 1 and field.startswith('"') and field.endswith('"')
+    return field[1:-1].replace('""', '"') if quoted else field
 
 
 def text_of_line(line: str, field: str, place: str) -> str:

@@ -1,6 +1,7 @@
 """report.html of a run: what it was, how it learned, how good it is; and the page of the main job."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -49,6 +50,8 @@ __all__ = ["REPORT", "quickstart_report", "run_report", "write_report"]
 
 REPORT = "report.html"
 _HEIGHT = 420  # px, of the loss: three small charts beside it are about as high
+_STEP = ("steps", "tokens", "data", "weights", "name")  # what of a model's making is shown, see `model.history`
+_DIGEST = re.compile("[0-9a-f]{32,}")
 _NO_METRIC = frozenset({"step", "loss", "tokens", "seconds", "lr", "gradient_norm", "split", "epoch"})
 
 
@@ -70,7 +73,8 @@ def run_report(run: Path) -> str:
     kind = f"a run fine-tuned on {files.task}" if files.is_tuned else "a pretraining run"
     opening = [paragraph(_lead(files), "lead"), statements(_verdict(files)), _results(files)]
     results = files.results or {}
-    content = [_curves(files), reliability_section(results), *tuned_sections(results), _settings(files)]
+    tuned = [reliability_section(results), *tuned_sections(results)]
+    content = [_curves(files), *tuned, _history(files), _settings(files)]
     return page(
         title=run.resolve().name,
         overline=f"trivium \u00b7 {kind}",
@@ -259,6 +263,31 @@ def _small(
 
 def _curve(lines: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:
     return [(line["step"], line[key]) for line in lines if is_number(line.get("step")) and is_number(line.get(key))]
+
+
+def _history(files: RunFiles) -> Markup | None:
+    """Return how the run's weights came to be, the oldest step first; of an unfinished run, what it began with."""
+    steps = (files.results or files.config).get("history")
+    if not isinstance(steps, Sequence) or not steps or not all(isinstance(step, Mapping) for step in steps):
+        return None
+    columns = [Column(name, numeric=name in ("steps", "tokens")) for name in ("", "learned", *_STEP)]
+    rows = [
+        [
+            Cell(f"{number}. {step.get('verb', '')}"),
+            Cell(step.get("objective") or step.get("task") or ""),
+            *(_of_step(step.get(name)) for name in _STEP),
+        ]
+        for number, step in enumerate(steps, start=1)
+    ]
+    note = "The oldest step first; data and weights by the beginning of their SHA-256."
+    return section("How its weights came to be", table(columns, rows), note=note)
+
+
+def _of_step(value: object) -> Cell:
+    if is_number(value):
+        return Cell(number_text(value), value)
+    text = str(value or "")
+    return Cell(text[:12] if _DIGEST.fullmatch(text) else text)
 
 
 def _settings(files: RunFiles) -> Markup:

@@ -9,11 +9,13 @@ from trivium.hub.files import read_json
 from trivium.hub.folder import CONFIG, HubModel, read_folder, read_model
 from trivium.hub.tensorflow import bert_from_tensorflow, read_bert_config, read_tensorflow
 from trivium.hub.tokenizers import read_tokenizer
+from trivium.hub.weights import hash_weights
 from trivium.model.build import build_network
 from trivium.model.config import ModelConfig, task_name
 from trivium.model.folder import CONFIG as OUR_CONFIG
 from trivium.model.folder import SavedModel, load_matching, load_model, load_tensors, unique_tensors
 from trivium.model.heads import Network
+from trivium.model.history import Made, read_history
 from trivium.model.initialise import initialise
 
 TENSORFLOW_CONFIG = "bert_config.json"
@@ -58,6 +60,21 @@ def open_pretrained(folder: Path, *, speaks: bool) -> SavedModel:
     tokenizer = read_tokenizer(folder)
     require_vocabulary(model.config, tokenizer, str(folder))
     return SavedModel(model.config, network_of(model).eval(), tokenizer.to_bytes())
+
+
+def history_of(folder: Path, name: str) -> tuple[Made, ...]:
+    """Return how the weights of a model folder came to be; of a foreign one, that they were found under this name.
+
+    Args:
+        folder: a model folder of ours, or a foreign one.
+        name: what its user calls it.
+
+    Raises:
+        CheckpointError: the record is damaged.
+    """
+    if is_foreign(folder):
+        return (Made(verb="found", name=name, weights=hash_weights(folder)),)
+    return read_history(folder, name)
 
 
 def require_vocabulary(config: ModelConfig, tokenizer: Tokenizer, name: str) -> None:

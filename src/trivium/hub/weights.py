@@ -1,5 +1,6 @@
 """Hugging Face weight files: safetensors and PyTorch pickles in, safetensors out; no code in them is ever run."""
 
+import hashlib
 import json
 import re
 import warnings
@@ -13,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from trivium.core.errors import HubError
-from trivium.core.files import write_text
+from trivium.core.files import sha256, write_text
 from trivium.hub.files import one_line, read_json, require_file, require_folder
 
 SAFETENSORS, SAFETENSORS_INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -44,6 +45,25 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
             if path.exists() or path.is_symlink():
                 return _read_shards(path, read) if is_index else read(path)
     raise HubError(_what_is_there_instead(folder))
+
+
+def hash_weights(folder: Path) -> str | None:
+    """Return the SHA-256 of the file of weights that `read_weights` reads; of several files, of their names and hashes.
+
+    None where there is none, as in a folder of the original BERT's whose checkpoint goes by another name.
+    """
+    for name in (SAFETENSORS, PICKLE):
+        if (folder / name).is_file():
+            return sha256(folder / name)
+        if (folder / f"{name}.index.json").is_file():
+            shards = read_json(folder / f"{name}.index.json").get("weight_map", {})
+            return _hash_files([folder / shard for shard in sorted(set(shards.values()))])
+    return _hash_files(sorted(folder.glob("*.ckpt*.data-*")))
+
+
+def _hash_files(files: list[Path]) -> str | None:
+    named = "".join(f"{file.name} {sha256(file)}\n" for file in files if file.is_file())
+    return hashlib.sha256(named.encode()).hexdigest() if named else None
 
 
 def write_weights(folder: Path, tensors: dict[str, Tensor], *, shard_bytes: int = 5_000_000_000) -> None:

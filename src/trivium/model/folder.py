@@ -15,9 +15,11 @@ from trivium.core.files import verify_checksums, write_checksums, write_text
 from trivium.model.build import build_network
 from trivium.model.config import ModelConfig
 from trivium.model.heads import Network
+from trivium.model.history import Made, read_history
 from trivium.model.kernels import KernelName
 
 WEIGHTS, CONFIG, TOKENIZER = "weights.safetensors", "model.toml", "tokenizer.json"
+TASKS = "tasks"  # of a run of several: a folder for each, which is used as a run is
 
 
 class SavedModel(NamedTuple):
@@ -26,6 +28,7 @@ class SavedModel(NamedTuple):
     config: ModelConfig
     network: Network
     tokenizer: bytes
+    history: tuple[Made, ...] = ()  # how its weights came to be, where that is known
 
 
 def save_model(folder: Path, network: nn.Module, config: ModelConfig, tokenizer: bytes) -> None:
@@ -44,11 +47,18 @@ def load_model(folder: Path, *, kernel: KernelName | None = None, device: torch.
     config = parse(ModelConfig, read_toml(folder / CONFIG), str(folder / CONFIG))
     network = build_network(config, kernel=kernel, device=device)
     load_tensors(network, read_tensors(folder / WEIGHTS), str(folder / WEIGHTS))
-    return SavedModel(config, network.eval(), (folder / TOKENIZER).read_bytes())
+    return SavedModel(config, network.eval(), (folder / TOKENIZER).read_bytes(), read_history(folder))
 
 
 def model_folder(path: Path) -> Path:
-    """Return the model folder of a run; every other folder is its own."""
+    """Return the model folder of a run; every other folder is its own.
+
+    Raises:
+        CheckpointError: it is a run of several tasks, each of which has a model.
+    """
+    several = sorted(folder.parent.parent for folder in path.glob(f"{TASKS}/*/model/{CONFIG}"))
+    if several:
+        raise CheckpointError(f"{path}: a run of several tasks; name one of them: {', '.join(map(str, several))}.")
     return path / "model" if (path / "model" / CONFIG).is_file() else path
 
 

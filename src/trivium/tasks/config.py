@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 from trivium.core.config import Config, override, parse
 from trivium.core.errors import ConfigError
 from trivium.model.config import ReadoutConfig
+from trivium.model.history import Made
 from trivium.model.parts import Probability
 from trivium.objectives.regularisers.config import Regularisers
 from trivium.tasks.settings import task_settings
@@ -27,8 +28,8 @@ class Fingerprints(Config):
     start: str | None = None  # of the architecture, and of the weights where it has some
 
 
-class FinetuneConfig(Config):
-    """Everything a fine-tuning run depends on besides the files and the weights it names.
+class TuningConfig(Config):
+    """What fine-tuning depends on, whatever is learned.
 
     `rows` is the most a step has: the packed rows of an epoch are spread evenly over its steps. `row_length` None =
     that of the pretraining run; `readout` None = that of transformers for this architecture, so that the result
@@ -41,14 +42,8 @@ class FinetuneConfig(Config):
     and what is said of files and weights are written when the run begins, whatever was there before.
     """
 
-    task: str
-    settings: dict[str, Any] = Field(default_factory=dict)  # of the task, see `tasks.settings`
     seed: NonNegativeInt = 0
     start_from: str | None = None  # a run whose weights this one begins with, or a preset's name
-    train: str | None = None
-    valid: str | None = None
-    test: str | None = None
-    fingerprints: Fingerprints | None = None
     epochs: PositiveInt = 10
     max_steps: PositiveInt | None = None
     patience: PositiveInt | None = None
@@ -71,12 +66,24 @@ class FinetuneConfig(Config):
     mixout: Probability = 0.0  # towards the pretrained weights
     stochastic_depth: Probability | None = None  # None = as the model was pretrained
     reinitialise_layers: NonNegativeInt = 0  # of the top, see `tasks.reader`
+    history: tuple[Made, ...] = ()  # how the weights of `start_from` came to be
 
     @model_validator(mode="after")
     def _rows_divide(self) -> Self:
         if self.rows % self.accumulation:
             raise ValueError(f"`accumulation` must divide `rows`: {self.accumulation} does not divide {self.rows}")
         return self
+
+
+class FinetuneConfig(TuningConfig):
+    """Everything a fine-tuning run depends on besides the files and the weights it names, see `TuningConfig`."""
+
+    task: str
+    settings: dict[str, Any] = Field(default_factory=dict)  # of the task, see `tasks.settings`
+    train: str | None = None
+    valid: str | None = None
+    test: str | None = None
+    fingerprints: Fingerprints | None = None
 
     @model_validator(mode="after")
     def _readout_is_the_tasks(self) -> Self:

@@ -11,6 +11,7 @@ from trivium.core.progress import Progress, Silent
 from trivium.data.labelled import Problem, summed_up
 from trivium.model.config import Decoder
 from trivium.model.count import num_parameters
+from trivium.model.history import Made, write_history
 from trivium.tasks.base import Example, Task
 from trivium.tasks.baselines import Row, baselines
 from trivium.tasks.build import at_epochs, build_task, head_kind, learned_task, usual_head
@@ -19,9 +20,10 @@ from trivium.tasks.fingerprints import Source, fingerprints, require_unchanged
 from trivium.tasks.fit import (
     Fitted,
     Fitting,
+    Progressed,
     begin_fit,
-    finished,
     fit_steps,
+    fitted,
     make_fitting,
     note,
     save_fit,
@@ -31,6 +33,7 @@ from trivium.tasks.fit import (
 from trivium.tasks.folder import MODEL, save_tuned
 from trivium.tasks.metrics import Temperature
 from trivium.tasks.metrics.likely import told
+from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Scores
 from trivium.tasks.start import Start
 from trivium.train.log import Log
@@ -40,10 +43,12 @@ from trivium.train.track import Tracker, followed
 
 CONFIG, LOG, RESULTS = "config.toml", "log.jsonl", "results.json"
 # Settings that are written when a run begins: the fingerprints say whether they are the same.
-_GIVEN = ("start_from", "train", "valid", "test", "fingerprints", "steps")
+_GIVEN = ("start_from", "train", "valid", "test", "fingerprints", "steps", "history")
 
 
-class _Material(NamedTuple):
+class Material(NamedTuple):
+    """The examples of a task."""
+
     task: Task
     train: Sequence[Example]
     valid: Sequence[Example]
@@ -88,26 +93,28 @@ def finetune(
     found = fingerprints(start, train, valid, test)
     names = {"start_from": start.name, "train": _name(train), "valid": _name(valid), "test": _name(test)}
     if before is None:
-        config = settled(config, start).model_copy(update=names | {"fingerprints": found})
+        given = names | {"fingerprints": found, "history": start.history}
+        config = settled(config, start).model_copy(update=given)
     else:
         require_unchanged(found, before.fingerprints or Fingerprints(), names)
         config = before
-    material = _read(config, train, valid, test, progress)
-    fitting = _made(config, start, material, progress)
-    compared = _baselines(material, progress)
+    material = read_material(config, train, valid, test, progress)
+    fitting, held_out = _made(config, start, material, progress)
+    compared = score_baselines(material, progress)
     if before is None:
-        every = config.checkpoint_steps or -(-fitting.steps // 10)
+        every = config.checkpoint_steps or checkpoint_every(fitting)
         config = config.model_copy(update={"checkpoint_steps": every, "steps": fitting.steps})
         with new_folder(out) as run:  # never seen without its configuration, without which it could not be resumed
             write_text(run / CONFIG, write_toml(config))
     tracked = followed(trackers, out, config.model_dump(mode="json", exclude_none=True), progress)
     with alone(saved), stop_signals() as stopped_by, tracked as followers:
         log = Log(out / LOG, followers)
-        fitted = _train(fitting, config.checkpoint_steps or fitting.steps, out, log, progress, stopped_by)
-        results = _finish(config, material, fitted, compared, out, progress)
-    if fitted.temperature is not None:
-        progress.line(_calibrated(fitted.temperature))
-    progress.line(_covered(config, results, fitted))
+        done = train_in(out, fitting, log=log, progress=progress, stopped_by=stopped_by)
+        best = fitted(fitting, material.task, held_out, done)
+        results = _finish(config, material, best, compared, out, progress)
+    if best.temperature is not None:
+        progress.line(calibrated(best.temperature))
+    progress.line(_covered(config, results, best))
     return results
 
 
@@ -127,34 +134,45 @@ def _begun(out: Path) -> FinetuneConfig:
     tree = read_toml(out / CONFIG)
     if "objective" in tree:
         raise ConfigError(f"--out {out}: a pretraining run; expected one that `trivium finetune` began.")
+    if "tasks" in tree:
+        raise ConfigError(f"--out {out}: a run of several tasks; go on with it by --tasks.")
     return parse(FinetuneConfig, tree, str(out / CONFIG))
 
 
-def _made(config: FinetuneConfig, start: Start, material: _Material, progress: Progress) -> Fitting:
-    """Return what the fit is made of; raise a UserError for what cannot be trained."""
+def _made(config: FinetuneConfig, start: Start, material: Material, progress: Progress) -> tuple[Fitting, Encoded]:
+    """Return what the fit is made of, and the validation examples; raise a UserError for what cannot be trained."""
     start = start.for_rows(config.row_length or start.row_length)
-    task, reading = material.task, start.reading(material.task.readout)
+    train, valid = encoded(material, start.reading(material.task.readout), progress)
+    return make_fitting(start, material.task, train, valid, config), valid
+
+
+def encoded(material: Material, reading: Reading, progress: Progress, name: str = "") -> tuple[Encoded, Encoded]:
+    """Return the training and the validation examples as one reading sees them; say what of them cannot be answered.
+
+    Args:
+        material: the examples.
+        reading: how the model reads them.
+        progress: told.
+        name: said before; of the task, where there are several.
+    """
+    task = material.task
     train, valid = (task.encode(examples, reading) for examples in (material.train, material.valid))
-    for what, encoded in (("training", train), ("validation", valid)):
-        for said in encoded.said:
-            progress.warn(f"{what}: {said}")
-    return make_fitting(start, task, train, valid, config)
+    for what, pieces in (("training", train), ("validation", valid)):
+        for said in pieces.said:
+            progress.warn(f"{name}{what}: {said}")
+    return train, valid
 
 
-def _train(
-    fitting: Fitting,
-    checkpoint_steps: int,
-    out: Path,
-    log: Log,
-    progress: Progress,
-    stopped_by: Callable[[], int | None],
-) -> Fitted:
-    """Run the steps and, in plain sight, log, save, stop."""
+def train_in(
+    out: Path, fitting: Fitting, *, log: Log, progress: Progress, stopped_by: Callable[[], int | None]
+) -> Progressed:
+    """Run the steps in a run's folder and, in plain sight, log, save, stop."""
+    checkpoint_steps = fitting.config.checkpoint_steps or checkpoint_every(fitting)
     trained, begun = begin_fit(fitting, newest_whole(out, progress))
     if begun.step:
         progress.line(f"resumed at step {begun.step} of {fitting.steps}")
     log.cut_after(begun.step)
-    progress.start(f"fine-tune {fitting.task.name}", fitting.steps, "steps")
+    progress.start(f"fine-tune {fitting.name}", fitting.steps, "steps")
     done = begun
     for report, now in fit_steps(fitting, trained, begun):
         done = now
@@ -166,31 +184,33 @@ def _train(
         progress.advance(report.step, note(report, done))
         if signal_number is not None and report.step < fitting.steps:
             raise Interrupted(signal_number, report.step)
-    return finished(fitting, done)
+    return done
+
+
+def checkpoint_every(fitting: Fitting) -> int:
+    """Return after how many steps of an epoch a checkpoint is written, where nothing is said."""
+    return -(-fitting.steps // 10)
 
 
 def _finish(
     config: FinetuneConfig,
-    material: _Material,
+    material: Material,
     fitted: Fitted,
     compared: dict[str, Row],
     out: Path,
     progress: Progress,
 ) -> dict[str, Any]:
     """Write `model/` and `results.json`."""
+    data = config.fingerprints.train if config.fingerprints is not None else None
+    steps = fitted.epochs[-1].step
+    made = Made(verb="finetune", task=config.task, data=data, steps=steps, tokens=fitted.tokens)
     with new_folder(out / MODEL) as folder:
         save_tuned(folder, fitted.tuned)
-    task, is_tested = fitted.tuned.task, material.test is not None
-    # Without a test file those of validation are scored again, as the last epoch did, for an interval needs them all.
-    examples, scorer = (material.test, task) if material.test is not None else (material.valid, at_epochs(task))
-    encoded = scorer.encode(examples, fitted.tuned.reading)
-    for said in encoded.said if is_tested else ():
-        progress.warn(f"test: {said}")
-    scores = scorer.score(fitted.tuned.model, encoded)
-    results = _results(config, fitted, scores if is_tested else None, material.test) | {
-        **_sureness(fitted, scores),
+        history = write_history(folder, config.history, made)
+    results = results_of(config, fitted, material, progress) | {
         "baselines": compared,
         "seconds": round(fitted.seconds, 3),
+        "history": history,
     }
     write_json(out / RESULTS, results)
     return results
@@ -202,7 +222,9 @@ def tell(problems: Sequence[Problem], progress: Progress) -> None:
         progress.warn(summed_up(problems))
 
 
-def _read(config: FinetuneConfig, train: Source, valid: Source, test: Source | None, progress: Progress) -> _Material:
+def read_material(
+    config: FinetuneConfig, train: Source, valid: Source, test: Source | None, progress: Progress
+) -> Material:
     """Read the examples and check that nothing is asked for that cannot be learned."""
     reader = build_task(config.task, settings=config.settings)
 
@@ -220,10 +242,11 @@ def _read(config: FinetuneConfig, train: Source, valid: Source, test: Source | N
         if source is not None:
             others.append(read(source, 1))
             task.check(others[-1], _name(source) or what)
-    return _Material(task, examples, others[0], others[1] if len(others) > 1 else None)
+    return Material(task, examples, others[0], others[1] if len(others) > 1 else None)
 
 
-def _baselines(material: _Material, progress: Progress) -> dict[str, Row]:
+def score_baselines(material: Material, progress: Progress) -> dict[str, Row]:
+    """Return the scores of simple baselines on the test examples, on the validation examples where there are none."""
     scored = material.valid if material.test is None else material.test
     rows = baselines(material.task, material.train, material.valid, scored)
     for name, row in rows.items():
@@ -231,17 +254,25 @@ def _baselines(material: _Material, progress: Progress) -> dict[str, Row]:
     return rows
 
 
-def _results(
-    config: FinetuneConfig, fitted: Fitted, test: Scores | None, examples: Sequence[Example] | None
-) -> dict[str, Any]:
-    task, valid = fitted.tuned.task, fitted.valid
+def results_of(config: FinetuneConfig, fitted: Fitted, material: Material, progress: Progress) -> dict[str, Any]:
+    """Return what is known of a trained task, its test examples answered.
+
+    Without a test file those of validation are scored again, as the last epoch did: an interval needs them all.
+    """
+    task, valid, is_tested = fitted.tuned.task, fitted.valid, material.test is not None
+    examples, scorer = (material.test, task) if material.test is not None else (material.valid, at_epochs(task))
+    asked = scorer.encode(examples, fitted.tuned.reading)
+    for said in asked.said if is_tested else ():
+        progress.warn(f"test: {said}")
+    scores = scorer.score(fitted.tuned.model, asked)
     results: dict[str, Any] = {"task": config.task, "chosen_by": task.chosen_by, "valid": valid}
-    if test is not None and examples is not None:
-        results |= {"test": test.metrics, "by_label": dict(test.by_label), "confusion": test.confusion}
+    if is_tested:
+        results |= {"test": scores.metrics, "by_label": dict(scores.by_label), "confusion": scores.confusion}
         results["mistakes"] = [
-            {"text": task.shown(examples[each.example], each.answer), **each._asdict()} for each in test.mistakes
+            {"text": task.shown(examples[each.example], each.answer), **each._asdict()} for each in scores.mistakes
         ]
     return results | {
+        **_sureness(fitted, scores),
         "coverage": min(metrics["coverage"] for metrics in (valid, results.get("test", valid))),
         "seed": config.seed,
         "parameters": num_parameters(fitted.tuned.model),
@@ -263,7 +294,8 @@ def _sureness(fitted: Fitted, scores: Scores) -> dict[str, Any]:
     return found
 
 
-def _calibrated(temperature: Temperature) -> str:
+def calibrated(temperature: Temperature) -> str:
+    """Return what a temperature has done, for eyes."""
     before, after = temperature.before, temperature.after
     return (
         f"temperature {temperature.value:.3g}, fitted to the validation examples: "

@@ -1,25 +1,28 @@
 """A task trained in memory: `fit` does it all, from parts that a run folder's training is made of too."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from time import perf_counter
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from trivium.core.batch import AnyBatch
 from trivium.core.errors import ConfigError
 from trivium.core.progress import Progress, Silent
 from trivium.core.random import Key
 from trivium.data.loader import ahead
+from trivium.model.config import ModelConfig
 from trivium.model.folder import load_tensors, unique_tensors
+from trivium.model.heads import LanguageModel, SequenceToSequence
 from trivium.objectives.base import Learned
 from trivium.objectives.regularisers.build import regularised
-from trivium.tasks.base import Settles, Task, TaskNetwork
+from trivium.tasks.base import Settles, Task, TaskModel
 from trivium.tasks.build import at_epochs, build_model
-from trivium.tasks.config import FinetuneConfig
+from trivium.tasks.config import FinetuneConfig, TuningConfig
 from trivium.tasks.embed import Embed
+from trivium.tasks.epochs import Epoch, as_epochs, as_tensors, goodness
 from trivium.tasks.folder import TunedModel
 from trivium.tasks.metrics import Temperature
 from trivium.tasks.pair_rows import PairRows
@@ -40,14 +43,8 @@ from trivium.train.precision import TrainedWeights
 from trivium.train.schedules import decay_share, lr_share
 from trivium.train.state import TrainState
 
+C = TypeVar("C", bound=TuningConfig)
 BEST, EPOCHS = "best", "epochs"  # files of a checkpoint, see `save_checkpoint`
-
-
-class Epoch(NamedTuple):
-    """How good the model was when an epoch ended."""
-
-    step: int
-    metrics: dict[str, float]  # of the validation examples, see `answers.Scores`
 
 
 class Fitted(NamedTuple):
@@ -63,17 +60,41 @@ class Fitted(NamedTuple):
     seconds: float
 
 
+class StepRows(Protocol):
+    """The batches of a fit's steps."""
+
+    @property
+    def steps(self) -> int:
+        """Number of steps of all epochs."""
+        ...
+
+    @property
+    def epoch_ends(self) -> list[int]:
+        """How many steps are done when each epoch ends."""
+        ...
+
+    @property
+    def share_of_real_tokens(self) -> float:
+        """Tokens there are over places that are computed."""
+        ...
+
+    def batch(self, step: int) -> AnyBatch:
+        """Return the whole batch of one step, counted from 0."""
+        ...
+
+
 class Fitting(NamedTuple):
     """What a fit is made of; nothing of it changes but the model."""
 
-    config: FinetuneConfig  # nothing left open that a step depends on
-    task: Task
-    model: TaskNetwork  # as it begins
-    reader: Reader
+    config: TuningConfig  # nothing left open that a step depends on
+    name: str  # what is learned
+    chosen_by: str  # the metric of the best epoch
+    score: Callable[[nn.Module], dict[str, float]]  # where an epoch ends, on the validation examples
+    model: nn.Module  # as it begins
+    architecture: ModelConfig  # of the network that what reads is part of
     learned: Learned
     begun: dict[str, Tensor]  # the pretrained weights by their names in the model, where mixout needs them
-    rows: TrainingRows | PairRows
-    valid: Encoded
+    rows: StepRows
     key: Key
 
     @property
@@ -110,7 +131,7 @@ class Progressed(NamedTuple):
     @property
     def best_epoch(self) -> Epoch | None:
         """The epoch of the highest score, of several the one of the lowest loss, None before the first ends."""
-        return max(self.epochs, key=lambda epoch: _goodness(epoch.metrics, self.chosen_by), default=None)
+        return max(self.epochs, key=lambda epoch: goodness(epoch.metrics, self.chosen_by), default=None)
 
     def has_settled(self, patience: int | None) -> bool:
         """Return whether this many epochs have ended since the best one; None = that never ends a run."""
@@ -157,7 +178,7 @@ def fit(
         if log is not None:
             write_step(log, report, done)
         progress.advance(report.step, note(report, done))
-    return finished(fitting, done)
+    return fitted(fitting, task, valid, done)
 
 
 def make_fitting(start: Start, task: Task, train: Encoded, valid: Encoded, config: FinetuneConfig) -> Fitting:
@@ -174,8 +195,13 @@ def make_fitting(start: Start, task: Task, train: Encoded, valid: Encoded, confi
     size = reader.config.hidden_size
     learned = regularised(config.regularisers, task, name=task.name, network=model, hidden_size=size)
     rows = _rows(task, train, config, key.child("data"))
-    begun = _begun_with(start, reader, config, root="" if task.readout is None else "reader.")
-    return Fitting(settled_types(config), task, model, reader, learned, begun, rows, valid, key)
+    begun = pretrained_weights(start, reader, config, root="" if task.readout is None else "reader.")
+
+    def score(network: nn.Module) -> dict[str, float]:
+        return at_epochs(task).score(network, valid).metrics
+
+    settled = settled_types(config)
+    return Fitting(settled, task.name, task.chosen_by, score, model, reader.config, learned, begun, rows, key)
 
 
 def _rows(task: Task, train: Encoded, config: FinetuneConfig, key: Key) -> TrainingRows | PairRows:
@@ -192,7 +218,7 @@ def _rows(task: Task, train: Encoded, config: FinetuneConfig, key: Key) -> Train
     return TrainingRows(train, rows=config.rows, accumulation=config.accumulation, epochs=config.epochs, key=key)
 
 
-def settled_types(config: FinetuneConfig) -> FinetuneConfig:
+def settled_types(config: C) -> C:
     """Return the settings with the types to compute in decided."""
     changed = {"precision": settled_precision(config.precision), "optimiser": settled_optimiser(config.optimiser)}
     return config.model_copy(update=changed)
@@ -207,7 +233,7 @@ def begin_fit(fitting: Fitting, checkpoint: Path | None) -> tuple[Trained, Progr
     config, model = fitting.config, fitting.model
     each = paces(
         model,
-        fitting.reader.config,
+        fitting.architecture,
         config.optimiser,
         layer_decay=config.layer_decay,
         first_steps=first_steps(config.unfreezing, fitting.rows.epoch_ends),
@@ -231,8 +257,8 @@ def begin_fit(fitting: Fitting, checkpoint: Path | None) -> tuple[Trained, Progr
     if epochs and not best:
         best = _copy(kept)  # a checkpoint of the best epoch holds it once
     skips = (state.skipped, state.skipped_in_a_row)
-    done = Progressed(state.step, state.tokens, state.seconds, _as_epochs(epochs), best, *skips)
-    return Trained(weights, kept, optimiser), done._replace(chosen_by=fitting.task.chosen_by)
+    done = Progressed(state.step, state.tokens, state.seconds, as_epochs(epochs), best, *skips)
+    return Trained(weights, kept, optimiser), done._replace(chosen_by=fitting.chosen_by)
 
 
 def fit_steps(fitting: Fitting, trained: Trained, done: Progressed) -> Iterator[tuple[StepReport, Progressed]]:
@@ -258,7 +284,7 @@ def fit_steps(fitting: Fitting, trained: Trained, done: Progressed) -> Iterator[
             skipped_in_a_row=skips_in_a_row(report, done.skipped_in_a_row, most=fitting.config.max_skipped),
         )
         if report.step in ends:
-            metrics = at_epochs(fitting.task).score(trained.kept.computing(), fitting.valid).metrics
+            metrics = fitting.score(trained.kept.computing())
             require_finite(metrics["loss"], report.step)
             epoch = Epoch(report.step, metrics)
             done = done._replace(epochs=(*done.epochs, epoch))
@@ -279,27 +305,45 @@ def save_fit(run: Path, trained: Trained, done: Progressed) -> None:
         state = state._replace(best_loss=best.metrics["loss"], best_step=best.step)
     beside = {
         AVERAGE: trained.kept.tensors(),
-        EPOCHS: _as_tensors(done.epochs),
+        EPOCHS: as_tensors(done.epochs),
         # Not read from the best epoch's own checkpoint: each is whole by itself, whatever becomes of others.
         BEST: {} if best is None or best.step == done.step else done.best,
     }
     save_checkpoint(run, trained.weights.master, trained.optimiser, state, beside=beside)
 
 
-def finished(fitting: Fitting, done: Progressed) -> Fitted:
-    """Return the task as it was after its best epoch, what is settled on the validation examples settled."""
-    best = done.best_epoch
-    if best is None:
+def as_at_best(fitting: Fitting, done: Progressed) -> Epoch:
+    """Give the model the weights of its best epoch, and return that."""
+    if done.best_epoch is None:
         raise RuntimeError("training ended without an epoch")
     load_tensors(fitting.model, dict(done.best), "the best epoch")
-    task, model = fitting.task, fitting.model.eval()
-    if isinstance(task, Settles):
-        task = task.settled(best.metrics)
-    temperature = tempered(model, task, fitting.valid)
-    valid = best.metrics if temperature is None else task.score(model, fitting.valid).metrics
-    tuned = TunedModel(model, fitting.reader.config, task, fitting.valid.reading)
+    fitting.model.eval()
+    return done.best_epoch
+
+
+def fitted(fitting: Fitting, task: Task, valid: Encoded, done: Progressed) -> Fitted:
+    """Return a task that was learned by itself as it was after its best epoch; see `settled_on`."""
+    best, model = as_at_best(fitting, done), fitting.model
+    if not isinstance(model, TaskModel | LanguageModel | SequenceToSequence):
+        raise TypeError(f"expected the network of one task, found {type(model).__name__}")
+    return settled_on(valid, TunedModel(model, fitting.architecture, task, valid.reading), best, fitting, done)
+
+
+def settled_on(valid: Encoded, tuned: TunedModel, best: Epoch, fitting: Fitting, done: Progressed) -> Fitted:
+    """Return a trained task with what is chosen on the validation examples, when all else is learned, chosen.
+
+    Args:
+        valid: the validation examples.
+        tuned: the task's model with the weights of the best epoch; a temperature is put into those of its head.
+        best: the best epoch, by the metrics of this task.
+        fitting, done: what the task was learned in.
+    """
+    task = tuned.task.settled(best.metrics) if isinstance(tuned.task, Settles) else tuned.task
+    temperature = tempered(tuned.model, task, valid)
+    metrics = best.metrics if temperature is None else task.score(tuned.model, valid).metrics
     share = fitting.rows.share_of_real_tokens
-    return Fitted(tuned, list(done.epochs), best, valid, temperature, share, done.tokens, done.seconds)
+    epochs = list(done.epochs)
+    return Fitted(tuned._replace(task=task), epochs, best, metrics, temperature, share, done.tokens, done.seconds)
 
 
 def write_step(log: Log, report: StepReport, done: Progressed) -> None:
@@ -335,8 +379,12 @@ def _updates(fitting: Fitting, trained: Trained, start: int) -> Iterator[StepRep
     )
 
 
-def _begun_with(start: Start, reader: Reader, config: FinetuneConfig, *, root: str) -> dict[str, Tensor]:
-    """Return the pretrained weights by their names in the task's model, below `root`, for mixout to pull towards."""
+def pretrained_weights(start: Start, reader: Reader, config: TuningConfig, *, root: str) -> dict[str, Tensor]:
+    """Return the pretrained weights by their names in the task's model, below `root`, for mixout to pull towards.
+
+    Raises:
+        ConfigError: there are none.
+    """
     if not config.mixout:
         return {}
     if start.network is None:
@@ -344,33 +392,5 @@ def _begun_with(start: Start, reader: Reader, config: FinetuneConfig, *, root: s
     return {f"{root}{name}": tensor for name, tensor in reader.pretrained().items()}
 
 
-def _goodness(metrics: Mapping[str, float], chosen_by: str) -> tuple[float, float]:
-    """Return what is the larger, the better: of equal scores that of the lower loss."""
-    less = -metrics["loss"]
-    return (less if chosen_by == "loss" else metrics[chosen_by], less)
-
-
 def _copy(kept: Kept) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in unique_tensors(kept.network).items()}
-
-
-def _as_tensors(epochs: tuple[Epoch, ...]) -> dict[str, Tensor]:
-    """Return the epochs as columns, exactly: those of the log are rounded."""
-    names = list(epochs[0].metrics) if epochs else []
-    columns = {
-        f"{number}|{name}": torch.tensor([epoch.metrics[name] for epoch in epochs], dtype=torch.float64)
-        for number, name in enumerate(names)
-    }
-    return columns | {"step": torch.tensor([epoch.step for epoch in epochs])} if epochs else {}
-
-
-def _as_epochs(tensors: dict[str, Tensor]) -> tuple[Epoch, ...]:
-    """Return what `_as_tensors` was given; the metrics in their order, which the file does not keep."""
-    if not tensors:
-        return ()
-    keys = sorted((key for key in tensors if key != "step"), key=lambda key: int(key.partition("|")[0]))
-    columns = {key.partition("|")[2]: tensors[key].tolist() for key in keys}
-    return tuple(
-        Epoch(step, {name: column[number] for name, column in columns.items()})
-        for number, step in enumerate(tensors["step"].tolist())
-    )

@@ -1,11 +1,13 @@
-"""Spans and the relations among them: a model that labels words in front of one that relates pairs of spans."""
+"""Spans and the relations among them: a model that finds spans in front of one that relates pairs of spans."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from itertools import islice, permutations
+from typing import Any, TypeVar
 
 from trivium.core.errors import ConfigError
 from trivium.data.labelled import (
     JointExample,
+    LabelExample,
     Relation,
     RelationExample,
     SpanExample,
@@ -18,55 +20,68 @@ from trivium.data.words import word_starts
 from trivium.tasks.folder import TunedModel
 from trivium.tasks.label import Label
 from trivium.tasks.metrics import JointRelations
+from trivium.tasks.metrics import Spans as FoundSpans
 from trivium.tasks.relate import Relate
+from trivium.tasks.spans import Spans
+
+T = TypeVar("T")
+_TEXTS = 64  # read at a time
 
 
-def predict_joint(labeller: TunedModel, relater: TunedModel, texts: Iterable[str]) -> Iterator[dict[str, Any]]:
+def predict_joint(finder: TunedModel, relater: TunedModel, texts: Iterable[str]) -> Iterator[dict[str, Any]]:
     """Yield `{"text", "spans", "relations"}` of each text, in the form that `read_joint` reads.
 
     Args:
-        labeller: fine-tuned to label words with tags of spans (BIO or another scheme).
-        relater: fine-tuned to relate pairs of spans of the types that the labeller finds.
-        texts: plain texts; read one at a time.
+        finder: fine-tuned to find spans, or to label words with tags of spans (BIO or another scheme).
+        relater: fine-tuned to relate pairs of spans of the types that the finder finds.
+        texts: plain texts; read some at a time.
 
     Raises:
         ConfigError: a model of another task.
-        DataError: a label of the labeller is no tag of a span.
+        DataError: a label of the finder is no tag of a span.
     """
     _require(relater)
-    for text in texts:
-        spans = find_spans(labeller, text)
-        relations = find_relations(relater, text, spans)
-        yield {
-            "text": text,
-            "spans": [span._asdict() for span in spans],
-            "relations": [relation._asdict() for relation in relations],
-        }
+    for some in _some(texts):
+        spans = find_spans(finder, some)
+        for text, own, relations in zip(some, spans, find_relations(relater, some, spans), strict=True):
+            yield {
+                "text": text,
+                "spans": [span._asdict() for span in own],
+                "relations": [relation._asdict() for relation in relations],
+            }
 
 
-def find_spans(labeller: TunedModel, text: str) -> tuple[Span, ...]:
-    """Return the spans that a model finds in a text, in characters.
+def find_spans(finder: TunedModel, texts: Sequence[str]) -> list[tuple[Span, ...]]:
+    """Return the spans that a model finds in each text, in characters.
 
     Raises:
         ConfigError: a model of another task.
         DataError: a label of it is no tag of a span.
     """
-    if not isinstance(labeller.task, Label):
-        raise ConfigError(f"spans are found by a model of the task label, found one of {labeller.task.name}.")
-    if not word_starts(text).any():
-        return ()
-    words, _ = words_of(SpanExample(text, ()))
-    encoded = labeller.task.encode([words], labeller.reading, known=False)
-    [answer] = labeller.task.answered(labeller.model, [words], encoded)
+    if not isinstance(finder.task, Label | Spans):
+        raise ConfigError(f"spans are found by a model of the task spans or label, found one of {finder.task.name}.")
+    read = [number for number, text in enumerate(texts) if word_starts(text).any()]
+    words = [words_of(SpanExample(texts[number], ()))[0] for number in read]
+    encoded = finder.task.encode(words, finder.reading, known=False)
+    found: list[tuple[Span, ...]] = [()] * len(texts)
+    for number, own, answer in zip(read, words, finder.task.answered(finder.model, words, encoded), strict=True):
+        found[number] = _in_characters(texts[number], own, answer["labels"])
+    return found
+
+
+def _in_characters(text: str, words: LabelExample, labels: Sequence[str]) -> tuple[Span, ...]:
+    """Return the spans that tags of a text's words mark."""
     joined, starts = text_of(words)
     before = len(text) - len(joined)  # white space that is of no word
     ends = [start + len(word) for start, word in zip(starts, words.tokens, strict=True)]
-    found = spans_of_tags(answer["labels"])
-    return tuple(Span(before + starts[span.start], before + ends[span.end - 1], span.label) for span in found)
+    marked = spans_of_tags(labels)
+    return tuple(Span(before + starts[span.start], before + ends[span.end - 1], span.label) for span in marked)
 
 
-def find_relations(relater: TunedModel, text: str, spans: Sequence[Span]) -> tuple[Relation, ...]:
-    """Return the relations that a model finds among spans of a text, of each span to each other one.
+def find_relations(
+    relater: TunedModel, texts: Sequence[str], spans: Sequence[Sequence[Span]]
+) -> list[tuple[Relation, ...]]:
+    """Return the relations that a model finds among the spans of each text, of each span to each other one.
 
     Where no label says that there is no relation, each span is related to each.
 
@@ -74,38 +89,63 @@ def find_relations(relater: TunedModel, text: str, spans: Sequence[Span]) -> tup
         ConfigError: a model of another task.
     """
     task = _require(relater)
-    ends = [(head, tail) for head in range(len(spans)) for tail in range(len(spans)) if head != tail]
-    pairs = [RelationExample(text, spans[head], spans[tail], "") for head, tail in ends]
+    ends = [list(permutations(range(len(own)), 2)) for own in spans]
+    pairs = [
+        RelationExample(text, own[head], own[tail], "")
+        for text, own, between in zip(texts, spans, ends, strict=True)
+        for head, tail in between
+    ]
     answers = task.answered(relater.model, pairs, task.encode(pairs, relater.reading, known=False))
-    given = [answer["relation"] for answer in answers]
-    return tuple(
-        Relation(head, tail, label)
-        for (head, tail), label in zip(ends, given, strict=True)
-        if label != task.settings.none
-    )
+    found = []
+    for between in ends:
+        given = [(head, tail, next(answers)["relation"]) for head, tail in between]
+        found.append(tuple(Relation(*each) for each in given if each[2] != task.settings.none))
+    return found
 
 
 def score_joint(
-    relater: TunedModel, examples: Iterable[JointExample], *, labeller: TunedModel | None = None
+    relater: TunedModel, examples: Iterable[JointExample], *, finder: TunedModel | None = None
 ) -> dict[str, float]:
     """Return how good the relations are that are found in texts: precision, recall and F1, see `JointRelations`.
 
     Args:
         relater: relates pairs of spans.
         examples: texts with their right spans and relations.
-        labeller: finds the spans; None = the right ones are given.
+        finder: finds the spans; None = the right ones are given.
 
     Raises:
         ConfigError: a model of another task.
-        DataError: a label of the labeller is no tag of a span.
+        DataError: a label of the finder is no tag of a span.
     """
     _require(relater)
     scores = JointRelations()
-    for example in examples:
-        spans = example.spans if labeller is None else find_spans(labeller, example.text)
-        found = find_relations(relater, example.text, spans)
-        scores.add(_named(example.spans, example.relations), _named(spans, found))
+    for some in _some(examples):
+        texts = [example.text for example in some]
+        spans = [example.spans for example in some] if finder is None else find_spans(finder, texts)
+        for example, own, found in zip(some, spans, find_relations(relater, texts, spans), strict=True):
+            scores.add(_named(example.spans, example.relations), _named(own, found))
     return scores.metrics()
+
+
+def score_spans(finder: TunedModel, examples: Iterable[JointExample]) -> dict[str, float]:
+    """Return how good the spans are that are found in texts: precision, recall and F1, see `metrics.Spans`.
+
+    Raises:
+        ConfigError: a model of another task.
+        DataError: a label of the finder is no tag of a span.
+    """
+    scores = FoundSpans()
+    for some in _some(examples):
+        for example, spans in zip(some, find_spans(finder, [example.text for example in some]), strict=True):
+            scores.add(example.spans, spans)
+    return {name: value for name, value in scores.metrics().items() if name in ("precision", "recall", "f1")}
+
+
+def _some(values: Iterable[T]) -> Iterator[list[T]]:
+    """Yield values some at a time, so that what is answered together is of bounded size."""
+    remaining = iter(values)
+    while taken := list(islice(remaining, _TEXTS)):
+        yield taken
 
 
 def _named(spans: Sequence[Span], relations: Iterable[Relation]) -> list[tuple[Span, Span, str]]:

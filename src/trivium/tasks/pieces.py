@@ -235,8 +235,61 @@ def row_capacity(pieces: Sequence[Piece], row_length: int) -> int:
     return int(densest * row_length + 1e-9)
 
 
+class PackedPieces:
+    """Training examples as rows: each epoch's pieces in an order of its own, packed.
+
+    Args:
+        encoded: the training examples.
+        key: of the epochs' orders.
+
+    Raises:
+        DataError: there is no answer to learn from.
+    """
+
+    def __init__(self, encoded: Encoded, key: Key) -> None:
+        self._pieces = [piece for piece in encoded.pieces if len(piece.places_N)]
+        if not self._pieces:
+            raise DataError("the training examples hold no label to learn from.")
+        self._reading = encoded.reading
+        self._key = key
+        self._plan = lru_cache(maxsize=2)(self._make_plan)
+        self._length = own_length(self._pieces, encoded.reading)
+        self.capacity = row_capacity(self._pieces, self._length)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all pieces, those of sources included."""
+        return sum(len(piece.tokens_L) + source_length(piece) for piece in self._pieces)
+
+    @property
+    def row_places(self) -> int:
+        """Places of a row that are computed, those of its source included."""
+        return self._length + (self._reading.row_length if self._reading.source else 0)
+
+    def num_rows(self, epoch: int) -> int:
+        """Return how many rows an epoch has."""
+        return len(self._plan(epoch))
+
+    def batch(self, epoch: int, first: int, stop: int, *, num_rows: int) -> Batch:
+        """Return some rows of an epoch as a batch of static shape; behind its last row the epoch's first comes again.
+
+        Args:
+            epoch: counted from 0.
+            first, stop: the rows, at least one.
+            num_rows: B; rows that are not used are empty.
+        """
+        plan = self._plan(epoch)
+        chosen = [[self._pieces[number] for number in plan[row % len(plan)]] for row in range(first, stop)]
+        return pack(chosen, self._reading, num_rows=num_rows, capacity=self.capacity, length=self._length).batch
+
+    def _make_plan(self, epoch: int) -> list[list[int]]:
+        order = document_order(len(self._pieces), self._key, epoch)
+        rows = fit_rows([self._pieces[number] for number in order], self._reading, self._length)
+        return [[int(order[place]) for place in row] for row in rows]
+
+
 class TrainingRows:
-    """The batch of any step, directly: each epoch's pieces in an order of its own, packed, spread evenly over steps.
+    """The batch of any step, directly: each epoch's rows (see `PackedPieces`) spread evenly over its steps.
 
     Args:
         encoded: the training examples.
@@ -250,19 +303,13 @@ class TrainingRows:
     """
 
     def __init__(self, encoded: Encoded, *, rows: int, accumulation: int, epochs: int, key: Key) -> None:
-        self._pieces = [piece for piece in encoded.pieces if len(piece.places_N)]
-        if not self._pieces:
-            raise DataError("the training examples hold no label to learn from.")
-        self._reading = encoded.reading
-        self._key = key
-        self._plan = lru_cache(maxsize=2)(self._make_plan)
-        self._length = own_length(self._pieces, encoded.reading)
-        rows_E = np.array([len(self._plan(epoch)) for epoch in range(epochs)])
+        self._packed = PackedPieces(encoded, key)
+        rows_E = np.array([self._packed.num_rows(epoch) for epoch in range(epochs)])
         steps_E = -(-rows_E // rows)
         self._ends_E = np.cumsum(steps_E)
         needed = int((-(-rows_E // steps_E)).max())
         self.rows = -(-needed // accumulation) * accumulation
-        self.capacity = row_capacity(self._pieces, self._length)
+        self.capacity = self._packed.capacity
 
     @property
     def steps(self) -> int:
@@ -277,21 +324,13 @@ class TrainingRows:
     @property
     def share_of_real_tokens(self) -> float:
         """Tokens there are over places that are computed, over all epochs."""
-        tokens = sum(len(piece.tokens_L) + source_length(piece) for piece in self._pieces) * len(self._ends_E)
-        places = self._length + (self._reading.row_length if self._reading.source else 0)
-        return tokens / (self.steps * self.rows * places)
+        tokens = self._packed.num_tokens * len(self._ends_E)
+        return tokens / (self.steps * self.rows * self._packed.row_places)
 
     def batch(self, step: int) -> Batch:
         """Return the whole batch of one step, counted from 0."""
         epoch = int(np.searchsorted(self._ends_E, step, side="right"))
         begin = int(self._ends_E[epoch - 1]) if epoch else 0
-        plan, steps = self._plan(epoch), int(self._ends_E[epoch]) - begin
-        first, stop = ((step - begin + more) * len(plan) // steps for more in (0, 1))
-        chosen = [[self._pieces[number] for number in row] for row in plan[first:stop]]
-        sizes = {"num_rows": self.rows, "capacity": self.capacity, "length": self._length}
-        return pack(chosen, self._reading, **sizes).batch
-
-    def _make_plan(self, epoch: int) -> list[list[int]]:
-        order = document_order(len(self._pieces), self._key, epoch)
-        rows = fit_rows([self._pieces[number] for number in order], self._reading, self._length)
-        return [[int(order[place]) for place in row] for row in rows]
+        steps, num_rows = int(self._ends_E[epoch]) - begin, self._packed.num_rows(epoch)
+        first, stop = ((step - begin + more) * num_rows // steps for more in (0, 1))
+        return self._packed.batch(epoch, first, stop, num_rows=self.rows)

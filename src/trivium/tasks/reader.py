@@ -13,7 +13,7 @@ from trivium.model.folder import load_tensors, unique_tensors
 from trivium.model.heads import LanguageModel, TwoStacks
 from trivium.model.initialise import initialise
 from trivium.tasks.base import Part, reading_part
-from trivium.tasks.config import FinetuneConfig
+from trivium.tasks.config import TuningConfig
 from trivium.tasks.start import Start
 
 
@@ -29,7 +29,7 @@ class Reader(NamedTuple):
         return {n: tensor.clone() for n, tensor in unique_tensors(self.part).items() if n not in self.redrawn}
 
 
-def begin_reader(start: Start, config: FinetuneConfig, readout: ReadoutConfig | None, key: Key) -> Reader:
+def begin_reader(start: Start, config: TuningConfig, readout: ReadoutConfig | None, key: Key) -> Reader:
     """Return what fine-tuning begins with, a copy of the start's.
 
     Args:

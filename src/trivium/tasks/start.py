@@ -7,18 +7,20 @@ from trivium.core.config import parse, read_toml
 from trivium.core.errors import ConfigError
 from trivium.core.random import Key
 from trivium.data.tokenizer import Tokenizer
-from trivium.hub.open import open_pretrained, require_vocabulary
+from trivium.hub.open import history_of, open_pretrained, require_vocabulary
 from trivium.model.build import build_network
 from trivium.model.config import DEFAULT_READOUT, ModelConfig, ReadoutConfig, with_max_length, with_vocabulary
-from trivium.model.folder import SavedModel, model_folder
+from trivium.model.folder import SavedModel, load_tensors, model_folder, unique_tensors
 from trivium.model.heads import Network
+from trivium.model.history import Made
 from trivium.model.initialise import initialise
 from trivium.model.presets import preset
 from trivium.objectives.build import DistilConfig, MixedConfig, ObjectiveConfig
 from trivium.objectives.prefix import PrefixConfig
-from trivium.tasks.base import Part, reading_of, reading_part
-from trivium.tasks.folder import TASK
+from trivium.tasks.base import Part, TaskModel, reading_of, reading_part
+from trivium.tasks.folder import TASK, TunedModel, load_tuned
 from trivium.tasks.pieces import Reading
+from trivium.tasks.write_config import WriteConfig
 from trivium.train.config import DataConfig, RunConfig
 
 
@@ -31,6 +33,8 @@ class Start(NamedTuple):
     row_length: int  # tokens of the rows that it was, or would be, pretrained on
     name: str  # what results say it is
     prefix: bool = False  # one stack that was pretrained to read the beginning of a text both ways
+    history: tuple[Made, ...] = ()  # how the weights came to be
+    lost: frozenset[str] = frozenset()  # parameters that an earlier fine-tuning has not kept, by their names
 
     @classmethod
     def of(cls, saved: SavedModel, *, row_length: int, name: str) -> Self:
@@ -43,13 +47,20 @@ class Start(NamedTuple):
         """Return what reads text for a head: of the pretrained network itself, or of one drawn from this seed.
 
         Raises:
-            ConfigError: the head reads a stack that the model has not.
+            ConfigError: the head reads a stack that the model has not, or has not kept.
         """
         network = self.network
         if network is None:
             network = build_network(self.config)
             initialise(network, self.config, Key(seed))
-        return reading_part(network, readout)
+        part = reading_part(network, readout)
+        lost = {id(parameter) for name, parameter in network.named_parameters() if name in self.lost}
+        if any(id(parameter) in lost for parameter in part.parameters()):
+            raise ConfigError(
+                f"{self.name}: was fine-tuned before and kept only what read for that task; "
+                "begin with the pretrained run it came from, or choose a head that reads the same stack."
+            )
+        return part
 
     def reading(self, readout: ReadoutConfig | None = DEFAULT_READOUT) -> Reading:
         """Return how this model reads texts for a head; raise ConfigError as `reader` does."""
@@ -63,23 +74,44 @@ class Start(NamedTuple):
         return self._replace(config=config, row_length=row_length)
 
 
-def open_run(run: Path) -> Start:
-    """Return the start that a pretrained run is, or its `model` folder, or a Hugging Face folder.
+def open_run(run: Path, name: str | None = None) -> Start:
+    """Return the start that a run is, or its `model` folder, or a Hugging Face folder.
+
+    Of a fine-tuned run what reads is kept, and its head is left out: another task's is drawn anew.
+
+    Args:
+        run: the folder.
+        name: what its user calls it; None = the path.
 
     Raises:
-        ConfigError: the run is fine-tuned already.
         CheckpointError: it is missing or damaged, or its tokenizer does not fit.
     """
-    folder = model_folder(run)
+    folder, name = model_folder(run), name or str(run)
     if (folder / TASK).is_file():
-        raise ConfigError(f"{run}: a fine-tuned run; expected a pretrained one, whose weights know no task yet.")
+        return _tuned_start(load_tuned(run), name)._replace(history=history_of(folder, name))
     saved = open_pretrained(folder, speaks=False)
     row_length, prefix = DataConfig().row_length, False
     if folder != run and (run / "config.toml").is_file():
         config = parse(RunConfig, read_toml(run / "config.toml"), str(run / "config.toml"))
         row_length, prefix = config.data.row_length, _reads_prefixes(config.objective)
     row_length = min(row_length, saved.config.max_length)
-    return Start.of(saved, row_length=row_length, name=str(run))._replace(prefix=prefix)
+    start = Start.of(saved, row_length=row_length, name=name)
+    return start._replace(prefix=prefix, history=history_of(folder, name))
+
+
+def _tuned_start(tuned: TunedModel, name: str) -> Start:
+    """Return the start that a fine-tuned model is: the stack, or the stacks, that its task has trained."""
+    network = build_network(tuned.config)
+    initialise(network, tuned.config, Key(0))
+    part = reading_part(network, tuned.task.readout)
+    trained = tuned.model.reader if isinstance(tuned.model, TaskModel) else tuned.model
+    load_tensors(part, unique_tensors(trained), name)
+    kept = {id(parameter) for parameter in part.parameters()}
+    lost = frozenset(key for key, parameter in network.named_parameters() if id(parameter) not in kept)
+    prefix = isinstance(tuned.task.settings, WriteConfig) and bool(tuned.task.settings.prefix)
+    reading = tuned.reading
+    start = Start(tuned.config, reading.tokenizer, network.eval(), reading.row_length, name, prefix)
+    return start._replace(lost=lost)
 
 
 def random_start(architecture: str | ModelConfig, tokenizer: Tokenizer, *, row_length: int | None = None) -> Start:

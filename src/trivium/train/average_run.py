@@ -15,6 +15,7 @@ from trivium.data.shards import PreparedData
 from trivium.data.tokenizer import Tokenizer
 from trivium.model.count import num_parameters
 from trivium.model.folder import TOKENIZER, load_tensors, read_tensors, save_model
+from trivium.model.history import Made, read_history, write_history
 from trivium.objectives.base import Objective
 from trivium.objectives.build import build_objective
 from trivium.train.checkpoint import WEIGHTS, checkpoints, step_of
@@ -74,10 +75,13 @@ def average_run(run: Path, out: Path, *, last: int, data: PreparedData | None = 
     with new_folder(out) as folder:
         (folder / MODEL).mkdir()
         save_model(folder / MODEL, kept, as_trained(config.model, objective), tokenizer)
+        before = read_history(run / MODEL, str(run))
+        history = write_history(folder / MODEL, before, Made(verb="average"))
         write_text(folder / CONFIG, write_toml(config))
         results: dict[str, Any] = {"task": config.objective.kind} | ({} if loss is None else {"valid": {"loss": loss}})
         results |= {"seed": config.seed, "parameters": averaged.parameters}
-        write_json(folder / RESULTS, results | {"average_of": {"run": str(run), "steps": list(averaged.steps)}})
+        averages = {"average_of": {"run": str(run), "steps": list(averaged.steps)}, "history": history}
+        write_json(folder / RESULTS, results | averages)
     return averaged
 
 

@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 
 from trivium.core.config import Config, Tree, override, parse, read_toml
 from trivium.model.config import ModelConfig
+from trivium.model.history import Made
 from trivium.model.parts import Probability
 from trivium.model.presets import preset, small_init
 from trivium.objectives.build import ObjectiveConfig, usual_objective
@@ -92,7 +93,10 @@ class TrainConfig(Config):
 
 
 class RunConfig(Config):
-    """Everything a run depends on besides the data itself."""
+    """Everything a run depends on besides the data itself.
+
+    `history` says how the weights of `start_from` came to be; it is written when the run begins, whatever was there.
+    """
 
     seed: NonNegativeInt = 0
     start_from: str | None = None  # a run whose weights this one begins with
@@ -105,6 +109,7 @@ class RunConfig(Config):
     regularisers: Regularisers = ()
     averaging: AveragingConfig | None = None  # of the weights; the average is what is validated and kept
     mixout: Probability = 0.0  # towards the weights of `start_from`
+    history: tuple[Made, ...] = ()
 
 
 _FIRST = ("model.preset", "model.parametrisation", "optimiser.kind")

@@ -20,6 +20,7 @@ from trivium.data.shards import PreparedData
 from trivium.model.config import ModelConfig
 from trivium.model.count import num_parameters
 from trivium.model.folder import save_model, unique_tensors
+from trivium.model.history import Made, write_history
 from trivium.objectives.base import Objective
 from trivium.train.begin import AVERAGE, START, Begun, begin
 from trivium.train.checkpoint import CheckpointWriter, checkpoints
@@ -248,6 +249,14 @@ def _write_results(run: _Run, network: nn.Module, state: TrainState) -> dict[str
     kept = material.objective.exported(network)
     with new_folder(run.out / MODEL) as folder:
         save_model(folder, kept, as_trained(config.model, material.objective), run.data.tokenizer.to_bytes())
+        made = Made(
+            verb="pretrain",
+            objective=config.objective.kind,
+            data=config.data.fingerprint,
+            steps=state.step,
+            tokens=state.tokens,
+        )
+        history = write_history(folder, config.history, made)
     loss, terms = held_out(config, material, network.eval())
     results: dict[str, Any] = {
         "task": config.objective.kind,
@@ -262,6 +271,7 @@ def _write_results(run: _Run, network: nn.Module, state: TrainState) -> dict[str
         results["skipped"] = {"updates": state.skipped, "rollbacks": state.rollbacks}
     if run.normal is not None:
         results["normal"] = run.normal._asdict()
+    results["history"] = history
     write_json(run.out / RESULTS, results)
     return results
 

@@ -11,6 +11,7 @@ from trivium.core.files import refuse_existing
 from trivium.core.progress import Progress
 from trivium.core.random import Key
 from trivium.data.shards import PreparedData
+from trivium.model.history import with_name
 from trivium.model.initialise import initialise
 from trivium.train.config import RunConfig
 from trivium.train.distributed import ALONE, Ranks
@@ -53,7 +54,8 @@ def ready(
         )
     if config.start_from is not None:
         require_alike(config, start, data)
-    config = fit_to_data(config, data)
+    earlier = () if config.start_from is None or start is None else with_name(start().history, config.start_from)
+    config = fit_to_data(config.model_copy(update={"history": earlier}), data)
     material = make_material(config, data, start)
     require_ranks(config, material, ranks)
     seconds = None if minutes is None else minutes * 60.0
@@ -130,7 +132,7 @@ def same_run(asked: RunConfig, saved: RunConfig, progress: Progress) -> RunConfi
     new, old = asked.data.fingerprint, saved.data.fingerprint
     if new != old:
         raise ConfigError(f"--resume: the data has changed: its fingerprint is {new}, the run began with {old}.")
-    require_same(asked, saved, free={f"train.{name}" for name in _FREE})
+    require_same(asked, saved, free={"history", *(f"train.{name}" for name in _FREE)})
     changed: dict[str, Any] = {}
     for name in asked.train.model_fields_set.intersection(_FREE):
         value, was = getattr(asked.train, name), getattr(saved.train, name)
