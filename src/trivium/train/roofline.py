@@ -106,7 +106,7 @@ _count.__dynamo_disable = _count  # type: ignore[attr-defined]
 
 
 class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the operations of matrix products in what is computed, the backward pass included, as PyTorch's does."""
+    """Counts the operations of matrix products in what is computed, the backward pass included."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -130,6 +130,7 @@ def _cpu_attention_backward(
 
 _FORMULAS: Mapping[Any, Callable[..., int]] = {
     **flop_registry,
+    torch.ops.aten.addmm_: flop_registry[torch.ops.aten.addmm],  # added in place: PyTorch's counter passes over it
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _cpu_attention_backward,
 }
