@@ -53,7 +53,9 @@ def test_seven_tasks_at_once(family: str, trivium: Command, tasks: Path, tmp_pat
         assert found["task"] == task and found["baselines"]
         code, out, error = trivium("evaluate", folder, "--data", tmp_path / "files" / file, "--json")
         assert code == 0, error
-        assert json.loads(out) == pytest.approx(found["test"], abs=1e-5)
+        scored = json.loads(out)
+        assert set(scored.pop("intervals")) == {found["chosen_by"]} == set(found["intervals"])
+        assert scored == pytest.approx(found["test"], abs=1e-5)
         code, out, error = trivium("predict", folder, ASKED.get(task, "Ada lived in London."))
         assert code == 0 and len(out.splitlines()) == 1, error
         assert trivium("report", folder)[0] == 0

@@ -122,7 +122,7 @@ def test_every_answer_is_counted_once(task_name: str, row_length: int) -> None:
     assert np.sum(scores.confusion["counts"]) == len(gold) > 50
     counts = {label: row["count"] for label, row in scores.by_label.items()}
     assert {label: gold.count(label) for label in set(gold)} == {k: v for k, v in counts.items() if v}
-    assert set(scores.metrics) == {"accuracy", "macro_f1", "matthews", "loss", "coverage"}
+    assert set(scores.metrics) == {"accuracy", "macro_f1", "matthews", "loss", "coverage", "ece", "brier", "nll"}
 
 
 def test_words_that_are_not_scored_are_neither_learned_nor_counted() -> None:

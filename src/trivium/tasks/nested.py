@@ -1,7 +1,9 @@
 """Labelled spans of words that may lie inside each other and overlap: every span of a few words is scored."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
@@ -16,6 +18,8 @@ from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.model.heads import labelled_states
 from trivium.tasks import metrics
 from trivium.tasks.base import TaskReader, Unlabelled, check_known, class_logits
+from trivium.tasks.metrics.bootstrap import f1
+from trivium.tasks.metrics.likely import counted_interval
 from trivium.tasks.nested_spans import Judged, chosen_spans, judge_spans, overlaps_of, span_classes, span_nats
 from trivium.tasks.nested_windows import ELSEWHERE, encode_spans
 from trivium.tasks.pieces import Encoded, Reading
@@ -144,17 +148,23 @@ class Nested:
     def score(self, network: nn.Module, encoded: Encoded) -> Scores:
         """Return precision, recall and F1 of whole spans, see `metrics.Spans`; the loss is nats a judged span."""
         counted, worst = metrics.Spans(), WorstMistakes()
+        counts: Counter[tuple[float, ...]] = Counter()
         nats, looked_at, reached = 0.0, 0, 0
         for number, (gold_S3, judged) in enumerate(zip(encoded.gold, judge_spans(network, encoded), strict=True)):
             given = self._given(judged)
-            counted.add(self._named(gold_S3), self._named(judged.spans_S3[given]))
+            counts[counted.add(self._named(gold_S3), self._named(judged.spans_S3[given]))] += 1
             for mistake in self._mistakes(number, judged, given):
                 worst.add(mistake)
             nats, looked_at = nats + judged.nats, looked_at + judged.looked_at
             reached += int((judged.right_S > 0).sum())
         right = encoded.num_answers
         shares = {"loss": nats / max(1, looked_at), "coverage": reached / right if right else 1.0}
-        return Scores(counted.metrics() | shares, counted.by_label(), None, worst.worst_first())
+        return Scores(
+            counted.metrics() | shares,
+            counted.by_label(),
+            mistakes=worst.worst_first(),
+            likely=partial(counted_interval, counts, f1),
+        )
 
     def shown(self, example: NestedExample, answer: int) -> str:
         """Return the span, marked, and the words around it."""
