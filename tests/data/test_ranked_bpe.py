@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tokenizers import models, pre_tokenizers, trainers
 
 from shared_data import DATA
-from trivium.data.ranked_bpe import _GPT2_PIECES, can_encode, encode_all, ranked_bpe
+from trivium.data.ranked_bpe import _BETWEEN, _GPT2_PIECES, can_encode, encode_all, ranked_bpe
 from trivium.data.tokenizer import Tokenizer
 
 SAMPLE = [
@@ -155,6 +155,13 @@ def test_unbounded_space_goes_the_slow_way_and_comes_back(own: Tokenizer) -> Non
     (spans,) = own.encode_batch([endless])
     assert own.decode(spans.ids) == endless
     assert spans.ids.tolist() == own.encode(endless)
+
+
+def test_a_text_that_holds_what_stands_between_texts_is_cut_as_any_other(own: Tokenizer) -> None:
+    assert own._ranked is not None
+    same(own._plain, own._ranked, ["the cat", f"sat {_BETWEEN} on", _BETWEEN, "", "the mat."])
+    same(own._plain, own._ranked, ["", "", ""])
+    same(own._plain, own._ranked, ["a " * length for length in (0, 1, 2, 5000, 0, 3)])
 
 
 def test_a_tokenizer_file_keeps_it(own: Tokenizer, tmp_path: Path) -> None:

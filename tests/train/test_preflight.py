@@ -103,7 +103,7 @@ def test_what_does_not_fit_the_memory_is_not_tried(data: PreparedData, tmp_path:
 
 def test_an_error_stops_the_run_before_anything_is_written(data: PreparedData, tmp_path: Path) -> None:
     config = changed(run_of("decoder-tiny"), "model", initialisation={"kind": "normal", "std": 1e30})
-    with pytest.raises(ConfigError, match="the first loss is|no parameter has a gradient"):
+    with pytest.raises(ConfigError, match=r"the first loss is|no parameter has a gradient"):
         pretrain(config, data, tmp_path / "run", progress=Silent(), preflight_seconds=5.0)
     assert not (tmp_path / "run").exists()
 

@@ -15,6 +15,7 @@ from trivium.data.tokenizer_training import PIECES
 
 # What the library cuts by where its byte-level step does that itself, which is GPT-2's.
 _GPT2_PIECES = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_BETWEEN = "\ufdd0\ufdd1\ufdd0"  # texts; no characters, and so in no text that is one
 # tiktoken's regular expressions give up at a million, and end the process' thread.
 _MOST_SPACE = 500_000
 _TOO_MUCH_SPACE = re.compile(rf"\s{{{_MOST_SPACE}}}")
@@ -53,7 +54,8 @@ def ranked_bpe(
         return None
     if any([token.id for token in library.model.tokenize(name)] != [number] for name, number in ordinary.items()):
         return None
-    return tiktoken.Encoding("byte-level BPE", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+    between = {_BETWEEN: max(len(pieces), *ranks.values()) + 1}
+    return tiktoken.Encoding("byte-level BPE", pat_str=pattern, mergeable_ranks=ranks, special_tokens=between)
 
 
 def can_encode(texts: Sequence[str]) -> bool:
@@ -62,17 +64,29 @@ def can_encode(texts: Sequence[str]) -> bool:
 
 
 def encode_all(encoding: tiktoken.Encoding, texts: Sequence[str]) -> list[np.ndarray]:
-    """Return the ids of each text, int32 [tokens], on all cores."""
+    """Return the ids of each text, int32 [tokens], on all cores.
+
+    Many texts are given at once, with a special token between them: it parts them as their ends do, and a thread that
+    asked for text after text would wait for Python's lock at each.
+    """
     workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 16)
-
-    def encode(first: int) -> list[np.ndarray]:
-        return [encoding.encode_to_numpy(text, disallowed_special=()).view(np.int32) for text in texts[first::workers]]
-
-    ids: list[np.ndarray] = [np.zeros(0, dtype=np.int32)] * len(texts)
+    ends = np.cumsum([len(text) for text in texts])
+    whole = int(ends[-1]) if len(texts) else 0
+    cuts = np.searchsorted(ends, [whole * part // workers for part in range(1, workers)]).tolist()
+    shares = [texts[first:last] for first, last in pairwise((0, *cuts, len(texts)))]
     with ThreadPoolExecutor(workers) as pool:
-        for first, found in enumerate(pool.map(encode, range(workers))):
-            ids[first::workers] = found
-    return ids
+        return [ids for found in pool.map(lambda some: _encode_some(encoding, some), shares) for ids in found]
+
+
+def _encode_some(encoding: tiktoken.Encoding, texts: Sequence[str]) -> list[np.ndarray]:
+    if not texts:
+        return []
+    ids = encoding.encode_to_numpy(_BETWEEN.join(texts), allowed_special={_BETWEEN}, disallowed_special=())
+    parts = np.flatnonzero(ids == encoding.max_token_value)
+    if len(parts) != len(texts) - 1:  # a text holds what stands between them
+        return [encoding.encode_to_numpy(text, disallowed_special=()).view(np.int32) for text in texts]
+    bounds = pairwise((-1, *parts.tolist(), len(ids)))
+    return [ids[before + 1 : after].view(np.int32) for before, after in bounds]
 
 
 def _pattern(step: Any) -> str | None:

@@ -31,6 +31,7 @@ TOKENIZER = "tokenizer.json"
 SPLITS = ("train", "validation", "test")
 DEFAULT_SHARD_TOKENS = 2**28
 _ENDINGS = ("tokens", "bits", "offsets")
+_PIECE_BYTES = 1 << 20
 
 
 class ShardWriter:
@@ -145,10 +146,10 @@ class DataWriter:
                 max_shard_tokens=self._max_shard_tokens,
             )
         special = self._tokenizer.special
-        around = np.array([WORD_BIT], dtype=np.uint8)
-        self._writers[split].add(
-            np.concatenate(([special.bos], tokens, [special.eos])), np.concatenate((around, bits, around)), num_bytes
-        )
+        whole_tokens, whole_bits = np.empty(len(tokens) + 2, dtype=np.int64), np.empty(len(tokens) + 2, dtype=np.uint8)
+        whole_tokens[0], whole_tokens[1:-1], whole_tokens[-1] = special.bos, tokens, special.eos
+        whole_bits[0], whole_bits[1:-1], whole_bits[-1] = WORD_BIT, bits, WORD_BIT
+        self._writers[split].add(whole_tokens, whole_bits, num_bytes)
 
     def finish(
         self, *, ledger: Ledger, lossless: bool, boundary: str, vocabulary_requested: int | None = None
@@ -298,19 +299,27 @@ class PreparedData:
 
 
 class _HashedFile:
-    """A file that is written and hashed in one go."""
+    """A file that is written and hashed in one go, a piece at a time: each costs as much as some thousand bytes."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._hash = hashlib.sha256()
+        self._pending = bytearray()
 
     def write(self, values: np.ndarray) -> None:
-        data = values.tobytes()
-        self._file.write(data)
-        self._hash.update(data)
+        self._pending += values.tobytes()
+        if len(self._pending) >= _PIECE_BYTES:
+            self._flush()
 
     def digest(self) -> bytes:
+        """Return the hash of all that was written; nothing may be written after."""
+        self._flush()
         return self._hash.digest()
+
+    def _flush(self) -> None:
+        self._file.write(self._pending)
+        self._hash.update(self._pending)
+        self._pending = bytearray()
 
 
 def _token_type(vocabulary_size: int) -> np.dtype[Any]:
