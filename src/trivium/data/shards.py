@@ -31,7 +31,7 @@ TOKENIZER = "tokenizer.json"
 SPLITS = ("train", "validation", "test")
 DEFAULT_SHARD_TOKENS = 2**28
 _ENDINGS = ("tokens", "bits", "offsets")
-_PIECE_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 16
 
 
 class ShardWriter:
