@@ -25,6 +25,7 @@ LAYERS, WIDTH = 6, 384
 ROWS = (1, 8)
 PEERS = {
     "transformers `generate`": "transformers",
+    "transformers `generate`, bfloat16": "transformers-bf16",
     "CTranslate2": "ctranslate2",
     "CTranslate2, int8": "ctranslate2-int8",
 }
@@ -51,11 +52,10 @@ def main() -> None:
     for rows in ROWS:
         work = f"generate-{LAYERS}x{WIDTH}-b{rows}"
         there = {
-            each["peer"]
-            for each in read_rows("generate")
-            if each["work"].removesuffix("-int8") == work and not arguments.again
+            each["peer"] for each in read_rows("generate") if each["work"].startswith(work) and not arguments.again
         }
-        peers = {peer: kind for peer, kind in PEERS.items() if peer not in there}
+        asked = {peer: kind for peer, kind in PEERS.items() if "bfloat16" not in peer or has_bfloat16()}
+        peers = {peer: kind for peer, kind in asked.items() if peer not in there}
         if peers:
             write_rows("generate", measured(work, rows, peers, arguments), PACKAGES)
     print(table(read_rows("generate")))
@@ -65,19 +65,36 @@ def measured(work: str, rows: int, peers: dict[str, str], arguments: argparse.Na
     """Return the rows of one work."""
     sizes = ["--new-tokens", str(arguments.new_tokens), "--prompt-length", str(arguments.prompt_length)]
     options = ["--texts", str(arguments.texts), "--data", str(arguments.data), *sizes]
-    own = ["ours", *(["ours-int8"] if any("int8" in peer for peer in peers) else [])]
+    own = list(dict.fromkeys(["ours", *(mine for peer in peers for mine in own_sides(peer))]))
     command = [sys.executable, __file__, *options, "--side"]
     sides = [Side(kind, [*command, kind, str(rows)]) for kind in (*own, *peers.values())]
     turns = by_turns(sides, rounds=arguments.rounds)
     found = []
     for peer, kind in peers.items():
-        mine, alike = "ours-int8" if "int8" in peer else "ours", turns[kind][0].said["as_ours"]
-        if alike < 1.0 and "int8" not in peer:
+        alike = turns[kind][0].said["as_ours"]
+        if alike < 1.0 and "int8" not in peer and "bfloat16" not in peer:
             raise SystemExit(f"{peer} writes other tokens: {alike:.0%} are the same")
         settings = {"new_tokens": arguments.new_tokens, "prompt_length": arguments.prompt_length, "same_tokens": alike}
-        named = f"{work}-int8" if "int8" in peer else work
-        found.append(row(named, "tokens/s", turns[mine], peer, turns[kind], **settings))
+        for mine in own_sides(peer):
+            named = work + mine.removeprefix("ours")
+            found.append(row(named, "tokens/s", turns[mine], peer, turns[kind], **settings))
     return found
+
+
+def own_sides(peer: str) -> list[str]:
+    """Return which of our sides a peer is compared with: int8 with int8, bfloat16 also with what has none."""
+    if "int8" in peer:
+        return ["ours-int8"]
+    if "bfloat16" in peer:
+        return ["ours-bf16"]
+    return ["ours", "ours-bf16"] if peer == "CTranslate2" and has_bfloat16() else ["ours"]
+
+
+def has_bfloat16() -> bool:
+    """Return whether this processor multiplies bfloat16."""
+    from trivium.train.measure import bfloat16_is_native
+
+    return bfloat16_is_native()
 
 
 def be(kind: str, rows: int, arguments: argparse.Namespace) -> None:
@@ -97,7 +114,7 @@ def be(kind: str, rows: int, arguments: argparse.Namespace) -> None:
         turns.tick(rows * arguments.new_tokens, as_ours=sum(one == other for one, other in pairs) / len(pairs))
 
 
-def ours(precision: Literal["float32", "int8"]) -> Callable[[Path, int], Write]:
+def ours(precision: Literal["float32", "bfloat16", "int8"]) -> Callable[[Path, int], Write]:
     """Write as `trivium generate` does; it never stops by itself."""
 
     def opened(folder: Path, rows: int) -> Write:
@@ -121,21 +138,26 @@ def ours(precision: Literal["float32", "int8"]) -> Callable[[Path, int], Write]:
     return opened
 
 
-def transformers(folder: Path, rows: int) -> Write:
+def transformers(type_name: str) -> Callable[[Path, int], Write]:
     """Write as transformers' `generate` does."""
-    import torch
-    from transformers import AutoModelForCausalLM
 
-    network = AutoModelForCausalLM.from_pretrained(folder / "exported-writer").eval()
-    network.generation_config.eos_token_id = None
+    def opened(folder: Path, rows: int) -> Write:
+        import torch
+        from transformers import AutoModelForCausalLM
 
-    def write(prompts: Sequence[Sequence[int]], new: int) -> list[list[int]]:
-        prompts_BL = torch.tensor(prompts)
-        asked = {"attention_mask": torch.ones_like(prompts_BL), "do_sample": False, "pad_token_id": 0}
-        made = network.generate(prompts_BL, max_new_tokens=new, **asked)
-        return made[:, prompts_BL.shape[1] :].tolist()
+        asked_type = {"dtype": getattr(torch, type_name)}
+        network = AutoModelForCausalLM.from_pretrained(folder / "exported-writer", **asked_type).eval()
+        network.generation_config.eos_token_id = None
 
-    return write
+        def write(prompts: Sequence[Sequence[int]], new: int) -> list[list[int]]:
+            prompts_BL = torch.tensor(prompts)
+            asked = {"attention_mask": torch.ones_like(prompts_BL), "do_sample": False, "pad_token_id": 0}
+            made = network.generate(prompts_BL, max_new_tokens=new, **asked)
+            return made[:, prompts_BL.shape[1] :].tolist()
+
+        return write
+
+    return opened
 
 
 def ctranslate2(compute_type: str) -> Callable[[Path, int], Write]:
@@ -167,8 +189,10 @@ def ctranslate2(compute_type: str) -> Callable[[Path, int], Write]:
 
 SIDES: dict[str, Callable[[Path, int], Write]] = {
     "ours": ours("float32"),
+    "ours-bf16": ours("bfloat16"),
     "ours-int8": ours("int8"),
-    "transformers": transformers,
+    "transformers": transformers("float32"),
+    "transformers-bf16": transformers("bfloat16"),
     "ctranslate2": ctranslate2("float32"),
     "ctranslate2-int8": ctranslate2("int8"),
 }

@@ -5,7 +5,7 @@
 A BERT of 4 layers of 256 hidden units and 8,192 tokens with a class of two (random weights: what is said does not
 matter, how fast does), exported by `trivium export`, answers the same sentences, cut from en_mix_10m.dev.txt.xz of
 FOLDER, from text to probabilities, in order. Sides that are `sorted` read 32 sentences of like lengths at once. All
-must give the same probabilities (int8: nearly). A turn is all sentences once.
+must give the same probabilities (int8, bfloat16: nearly). A turn is all sentences once.
 """
 
 import argparse
@@ -24,11 +24,14 @@ PEERS = {
     "pipeline, 1 at a time": "pipeline-1",
     "pipeline, 32 at a time": "pipeline-32",
     "transformers sorted": "sorted",
+    "transformers sorted, bfloat16": "sorted-bf16",
     "onnxruntime sorted": "onnx",
     "onnxruntime sorted, int8": "onnx-int8",
     "CTranslate2": "ctranslate2",
     "CTranslate2, int8": "ctranslate2-int8",
 }
+# With what our bfloat16 is compared too, where the processor has it: these have none of their own.
+FLOAT32_ONLY = ("onnxruntime sorted", "CTranslate2")
 # (texts) -> the probability of the second class of each
 Answer = Callable[[Sequence[str]], Sequence[float]]
 
@@ -52,7 +55,7 @@ def main() -> None:
     prepared(arguments.texts, arguments.data)
     make_models(arguments.data)
     there = set() if arguments.again else {each["peer"] for each in read_rows("predict")}
-    peers = [peer for peer in arguments.only or PEERS if peer not in there]
+    peers = [peer for peer in arguments.only or PEERS if peer not in there and ("bfl" not in peer or has_bfloat16())]
     if peers:
         options = ["--texts", str(arguments.texts), "--data", str(arguments.data)]
         options += ["--sentences", str(arguments.sentences)]
@@ -61,25 +64,37 @@ def main() -> None:
             return Side(name, [sys.executable, __file__, *options, "--side", name])
 
         kinds = {peer: PEERS[peer] for peer in peers}
-        own = sorted({own_side(peer) for peer in peers})
+        own = sorted({mine for peer in peers for mine in own_sides(peer)} | {"ours"})
         turns = by_turns([side(kind) for kind in (*own, *kinds.values())], rounds=arguments.rounds)
         first = turns[own[0]][0].said
         rows = []
         for peer, kind in kinds.items():
             theirs = turns[kind]
             apart = abs(theirs[0].said["mean"] - first["mean"])
-            if apart > (0.05 if "int8" in peer else 1e-4):
+            if apart > (0.05 if "int8" in peer or "bfloat16" in peer else 1e-4):
                 raise SystemExit(f"{peer} says something else: mean probability off by {apart:.2g}")
             settings = {"sentences": arguments.sentences, "tokens": first["tokens"], "difference_of_means": apart}
-            work = "classify-4x256-int8" if "int8" in peer else "classify-4x256"
-            rows.append(row(work, "sentences/s", turns[own_side(peer)], peer, theirs, **settings))
+            for mine in own_sides(peer):
+                work = "classify-4x256" + mine.removeprefix("ours")
+                rows.append(row(work, "sentences/s", turns[mine], peer, theirs, **settings))
         write_rows("predict", rows, PACKAGES)
     print(table(read_rows("predict")))
 
 
-def own_side(peer: str) -> str:
-    """Return which of our sides a peer is compared with: int8 with int8."""
-    return "ours-int8" if "int8" in peer else "ours"
+def own_sides(peer: str) -> list[str]:
+    """Return which of our sides a peer is compared with: int8 with int8, bfloat16 also with what has none."""
+    if "int8" in peer:
+        return ["ours-int8"]
+    if "bfloat16" in peer:
+        return ["ours-bf16"]
+    return ["ours", "ours-bf16"] if peer in FLOAT32_ONLY and has_bfloat16() else ["ours"]
+
+
+def has_bfloat16() -> bool:
+    """Return whether this processor multiplies bfloat16."""
+    from trivium.train.measure import bfloat16_is_native
+
+    return bfloat16_is_native()
 
 
 def be(arguments: argparse.Namespace) -> None:
@@ -95,7 +110,7 @@ def be(arguments: argparse.Namespace) -> None:
         turns.tick(len(texts), mean=sum(chances) / len(chances), tokens=tokens)
 
 
-def ours(precision: Literal["float32", "int8"]) -> Callable[[Path], Answer]:
+def ours(precision: Literal["float32", "bfloat16", "int8"]) -> Callable[[Path], Answer]:
     """Answer as `trivium predict` does."""
 
     def opened(folder: Path) -> Answer:
@@ -158,18 +173,24 @@ def by_length(folder: Path, logits: Callable[[list[list[int]]], Any]) -> Answer:
     return chances
 
 
-def transformers_sorted(folder: Path) -> Answer:
+def transformers_sorted(type_name: str) -> Callable[[Path], Answer]:
     """Answer by transformers' model."""
-    import torch
-    from transformers import AutoModelForSequenceClassification
 
-    network = AutoModelForSequenceClassification.from_pretrained(folder / "exported").eval()
+    def opened(folder: Path) -> Answer:
+        import torch
+        from transformers import AutoModelForSequenceClassification
 
-    def logits(batch: dict[str, Any]) -> Any:
-        with torch.inference_mode():
-            return network(**{name: torch.from_numpy(values) for name, values in batch.items()}).logits.double().numpy()
+        asked = {"dtype": getattr(torch, type_name)}
+        network = AutoModelForSequenceClassification.from_pretrained(folder / "exported", **asked).eval()
 
-    return padded(folder, logits)
+        def logits(batch: dict[str, Any]) -> Any:
+            tensors = {name: torch.from_numpy(values) for name, values in batch.items()}
+            with torch.inference_mode():
+                return network(**tensors).logits.double().numpy()
+
+        return padded(folder, logits)
+
+    return opened
 
 
 def onnx(file: str) -> Callable[[Path], Answer]:
@@ -212,10 +233,12 @@ def ctranslate2(compute_type: str) -> Callable[[Path], Answer]:
 
 SIDES: dict[str, Callable[[Path], Answer]] = {
     "ours": ours("float32"),
+    "ours-bf16": ours("bfloat16"),
     "ours-int8": ours("int8"),
     "pipeline-1": pipeline(1),
     "pipeline-32": pipeline(32),
-    "sorted": transformers_sorted,
+    "sorted": transformers_sorted("float32"),
+    "sorted-bf16": transformers_sorted("bfloat16"),
     "onnx": onnx("classifier.onnx"),
     "onnx-int8": onnx("classifier-int8.onnx"),
     "ctranslate2": ctranslate2("float32"),
