@@ -40,10 +40,10 @@ HYBRID = (
 ROADS = {
     road.name: road
     for road in (
-        Road("encoder", "encoder-mini", "en_mix_10m", 5000, (HYBRID,)),
-        Road("decoder", "decoder-mini", "en_mix_10m", 4500),
-        Road("seq2seq", "seq2seq-mini", "en_mix_10m", 4500),
-        Road("encoder, Chinese", "encoder-mini", "zh_mix", 5000, (HYBRID,)),
+        Road("encoder", "encoder-tiny", "en_mix_10m", 8000, (HYBRID,)),
+        Road("decoder", "decoder-tiny", "en_mix_10m", 5000),
+        Road("seq2seq", "seq2seq-tiny", "en_mix_10m", 5000),
+        Road("encoder, Chinese", "encoder-tiny", "zh_mix", 8000, (HYBRID,)),
     )
 }
 AG = ("settings.columns.header=false", "settings.columns.text=1", "settings.columns.label=2")
