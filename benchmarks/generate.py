@@ -128,7 +128,7 @@ def ours(precision: Literal["float32", "bfloat16", "int8"]) -> Callable[[Path, i
         from trivium.model.precision import computing_in
 
         network = load_model(folder / "writer").network.eval()
-        network = packed(network, rows=rows) if precision == "float32" else computing_in(network, precision)
+        network = packed(computing_in(network, precision), rows=rows)
 
         def write(prompts: Sequence[Sequence[int]], new: int) -> list[list[int]]:
             return [best.tokens for [best] in decode(network, prompts, Decoding(max_new_tokens=new), stop=frozenset())]

@@ -8,7 +8,7 @@ from trivium.core.batch import reading
 from trivium.model.config import Decoder, ModelConfig
 from trivium.model.decoding import Beam, Decoding
 from trivium.model.generate import decode
-from trivium.model.packed import PackedLinear, ProjectedHead, can_pack, packed
+from trivium.model.packed import PackedLinear, ProjectedHead, can_pack, packed, packed_to_read
 from trivium.model.parts import MixtureOfExpertsConfig, Plain
 from trivium.model.precision import InferencePrecision, Int8Linear, computing_in
 from trivium.model.presets import PRESETS, preset
@@ -29,12 +29,13 @@ def with_experts(config: ModelConfig) -> ModelConfig:
 
 @needs_packing
 @pytest.mark.parametrize("name", [*WRITING_PRESETS, "experts"])
+@pytest.mark.parametrize("rows", [1, 3])
 @torch.inference_mode()
-def test_logits_are_the_same_for_any_number_of_rows(name: str) -> None:
+def test_logits_are_the_same_for_any_number_of_rows(rows: int, name: str) -> None:
     config = with_experts(shrink(preset("decoder-tiny"))) if name == "experts" else shrink(preset(name))
     network = lively(config)
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
-    faster = packed(network, rows=3)
+    faster = packed(network, rows=rows)
     modules = list(faster.modules())
     assert sum(isinstance(module, PackedLinear) for module in modules) > 6
     assert isinstance(faster.head, ProjectedHead) and not isinstance(network.head, ProjectedHead)
@@ -62,8 +63,18 @@ def test_texts_are_the_same(name: str) -> None:
 
 def test_what_cannot_be_faster_stays_what_it_is() -> None:
     network = lively(shrink(preset("gpt2")))
-    assert packed(network, rows=1) is network
     assert packed(network.double(), rows=8) is network
+
+
+@needs_packing
+@torch.inference_mode()
+def test_bfloat16_is_packed_too() -> None:
+    config = shrink(preset("decoder-tiny"))
+    network, batch = lively(config).bfloat16(), packed_batch(family_of(config))
+    faster = packed(network, rows=1)
+    assert sum(isinstance(module, PackedLinear) for module in faster.modules()) > 6
+    mine, theirs = (logits_of(which, batch).float() for which in (faster, network))
+    assert (mine - theirs).abs().max() < 0.05 * theirs.abs().max()
 
 
 @pytest.mark.parametrize("name", ["gpt2", "t5-small", "decoder-tiny"])
@@ -106,3 +117,17 @@ def test_no_places_are_no_states() -> None:
     batch = packed_batch("encoder")
     states = network(batch, places_BN=torch.zeros(len(batch.tokens_BL), 0, dtype=torch.int64))
     assert states.shape == (len(batch.tokens_BL), 0, 0 + network.reader.embedding.tokens.weight.shape[1])
+
+
+@needs_packing
+@torch.inference_mode()
+def test_what_reads_is_packed_where_the_processor_gains_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = shrink(preset("encoder-tiny"))
+    network, batch = lively(config), packed_batch(family_of(config))
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    assert packed_to_read(network.reader) is network.reader
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    reader = packed_to_read(network.reader)
+    assert sum(isinstance(module, PackedLinear) for module in reader.modules()) > 6
+    assert not any(isinstance(module, PackedLinear) for module in network.reader.modules())
+    torch.testing.assert_close(reader(batch), network.reader(batch), atol=1e-5, rtol=1e-5)

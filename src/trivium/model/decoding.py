@@ -64,6 +64,11 @@ class Decoding(Config):
     repetition_penalty: PositiveFloat = 1.0
     no_repeat_ngram: PositiveInt | None = None
 
+    @property
+    def rows(self) -> int:
+        """How many texts of each prompt are gone on with at once."""
+        return self.method.size if isinstance(self.method, Beam) else 1
+
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.min_new_tokens > self.max_new_tokens:

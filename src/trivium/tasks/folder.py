@@ -12,6 +12,7 @@ from trivium.hub.open import is_foreign, read_foreign, require_vocabulary
 from trivium.hub.tokenizers import read_tokenizer
 from trivium.model.config import ModelConfig
 from trivium.model.folder import CONFIG, TOKENIZER, WEIGHTS, load_tensors, model_folder, read_tensors, save_model
+from trivium.model.packed import packed_to_read
 from trivium.model.precision import InferencePrecision, computing_in
 from trivium.tasks.base import Task, TaskModel, TaskNetwork, reading_of
 from trivium.tasks.build import HEADS, build_task, empty_model, task_numbers
@@ -32,14 +33,14 @@ class TunedModel(NamedTuple):
 
 
 def tuned_in(tuned: TunedModel, precision: InferencePrecision) -> TunedModel:
-    """Return the model, computing in another type; raise ConfigError for one that writes: it is scored in float32."""
+    """Return the model as it reads fastest in a type; raise ConfigError for one that writes: that is for float32."""
     model = tuned.model
-    if precision == "float32":
-        return tuned
     if not isinstance(model, TaskModel):
+        if precision == "float32":
+            return tuned
         raise ConfigError(f"--precision {precision}: `{tuned.task.name}` writes texts, in float32 only.")
-    if precision == "bfloat16":
-        return tuned._replace(model=computing_in(model, precision))
+    if precision != "int8":
+        return tuned._replace(model=packed_to_read(computing_in(model, precision)))
     # The head's few numbers stay as they are.
     reader = computing_in(model.reader, precision)
     narrow = TaskModel(reader=reader, states=model.states, head=model.head, chain=model.chain)

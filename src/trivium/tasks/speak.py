@@ -12,7 +12,7 @@ from trivium.core.layout import TokenLayout
 from trivium.core.random import Key
 from trivium.data.tokenizer import Tokenizer
 from trivium.model.config import Decoder, Encoder, EncoderDecoder, ModelConfig
-from trivium.model.decoding import Beam, Decoding
+from trivium.model.decoding import Decoding
 from trivium.model.folder import SavedModel
 from trivium.model.generate import decode
 from trivium.model.heads import Network
@@ -76,9 +76,7 @@ def continue_text(speaker: Speaker, prompt: str, decoding: Decoding, *, seed: in
             prompts, stop = [[special.bos, sentinel]], special.all() - {special.bos}
     _require_room(speaker.config, len(ids) + decoding.max_new_tokens)
     forbidden = sorted(_unsayable(speaker) - stop)
-    network = speaker.network
-    if isinstance(decoding.method, Beam):
-        network = packed(network, rows=decoding.method.size)
+    network = packed(speaker.network, rows=decoding.rows)
     [found] = decode(network, prompts, decoding, stop=stop, keys=[Key(seed)], forbidden=forbidden, source=source)
     return [Continuation(speaker.tokenizer.decode(tokens), tokens, score) for tokens, score in found]
 

@@ -10,6 +10,7 @@ from trivium.core.random import Key
 from trivium.model.decoding import Decoding
 from trivium.model.generate import decode
 from trivium.model.heads import Network, labelled_states
+from trivium.model.packed import packed
 from trivium.tasks.metrics import Bleu, Chrf, Distinct, Rouge
 from trivium.tasks.metrics.bootstrap import Interval, mean
 from trivium.tasks.metrics.likely import counted_interval
@@ -46,9 +47,10 @@ def outputs(network: Network, pieces: Sequence[Piece], reading: Reading, decodin
     order = sorted(range(len(pieces)), key=lambda number: -(pieces[number].given + source_length(pieces[number])))
     was_training = network.training
     network.eval()
+    writer = packed(network, rows=min(ROWS, len(pieces)) * decoding.rows)
     for start in range(0, len(order), ROWS):
         numbers = order[start : start + ROWS]
-        written = _batch_outputs(network, [pieces[number] for number in numbers], reading, decoding, seed)
+        written = _batch_outputs(writer, [pieces[number] for number in numbers], reading, decoding, seed)
         for number, text in zip(numbers, written, strict=True):
             texts[number] = text
     network.train(was_training)
@@ -89,12 +91,12 @@ def target_nats(network: Network, encoded: Encoded, *, rows: int = ROWS) -> tupl
     """Return the summed cross-entropy of the targets' tokens and their end tokens, nats, and how many there are."""
     reading, pieces = encoded.reading, sorted(encoded.pieces, key=lambda piece: -len(piece.tokens_L))
     length = own_length(pieces, reading)
-    packed = fit_rows(pieces, reading, length)
+    filled = fit_rows(pieces, reading, length)
     capacity = row_capacity(pieces, length)
     nats, was_training = 0.0, network.training
     network.eval()
-    for start in range(0, len(packed), rows):
-        chosen = [[pieces[number] for number in row] for row in packed[start : start + rows]]
+    for start in range(0, len(filled), rows):
+        chosen = [[pieces[number] for number in row] for row in filled[start : start + rows]]
         batch = pack(chosen, reading, num_rows=len(chosen), capacity=capacity, length=length).batch
         hidden_ND = labelled_states(network, batch)
         nats += float(network.head.summed_nats(hidden_ND, batch.labels_BN.flatten(), batch.weights_BN.flatten()))
