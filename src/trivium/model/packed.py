@@ -71,8 +71,8 @@ def packed(network: Network, *, rows: int) -> Network:
 def packed_to_read(module: N) -> N:
     """Return a module, for reading whole texts on a CPU, with a packed copy of its matrices; else itself.
 
-    On AMD's processors with AVX-512 oneDNN's product of packed float32 matrices is twice as fast as PyTorch's own, which
-    is MKL's, and that of bfloat16 matrices a quarter faster.
+    On AMD's processors with AVX-512 oneDNN's product of packed float32 matrices is twice as fast as PyTorch's own,
+    which is MKL's, and that of bfloat16 matrices a quarter faster.
 
     Args:
         module: stays as it is; what is not packed is shared.
