@@ -106,6 +106,7 @@ def run(side: str, name: str, seed: int, work: Path) -> dict[str, Any]:
 
 def ours(examples: Sequence[Sequence[Any]], seed: int, work: Path, out: Path) -> dict[str, Any]:
     """Fine-tune as `trivium finetune` does."""
+    from trivium.core.config import read_toml
     from trivium.tasks.config import finetune_config
     from trivium.tasks.finetune import finetune
     from trivium.tasks.start import open_run
@@ -118,7 +119,8 @@ def ours(examples: Sequence[Sequence[Any]], seed: int, work: Path, out: Path) ->
     config = finetune_config("classify", asked)
     train, valid, test = examples
     results = finetune(start, config, train=train, valid=valid, test=test, out=out)
-    return {"score": results["test"]["accuracy"], "seconds": results["seconds"], "steps": results["best_step"]}
+    steps = read_toml(out / "config.toml")["steps"]
+    return {"score": results["test"]["accuracy"], "seconds": results["seconds"], "steps": steps}
 
 
 def trainer(examples: Sequence[Sequence[Any]], seed: int, work: Path, out: Path) -> dict[str, Any]:

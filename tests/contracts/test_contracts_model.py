@@ -20,6 +20,7 @@ from support import (
     tiny,
     without_dropout,
 )
+from training import run_config, trial
 from trivium.core.batch import Batch
 from trivium.core.random import Key
 from trivium.model.build import build_network
@@ -282,3 +283,22 @@ def test_cross_attention_elsewhere_than_in_a_writing_stack_is_refused() -> None:
     block["cross_attention"] = block["attention"]
     with pytest.raises(ValueError, match="cross_attention"):
         ModelConfig.model_validate(tree)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["decoder-tiny", "encoder-tiny", "bert-tiny", "gpt2"])
+def test_compiled_it_is_one_graph_and_computes_the_same(name: str) -> None:
+    attempt = trial(run_config(name))
+    batch, network = attempt.batch(0), attempt.network
+    compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
+    mine, plain = compiled(batch), network(batch)
+    torch.testing.assert_close(mine, plain, atol=1e-5, rtol=1e-5)
+    gradients = []
+    for output in (mine, plain):
+        network.zero_grad()
+        output.square().sum().backward()
+        learned = {key: tensor.grad for key, tensor in network.named_parameters() if tensor.grad is not None}
+        gradients.append({key: gradient.clone() for key, gradient in learned.items()})
+    assert gradients[0].keys() == gradients[1].keys() and gradients[0]
+    for key, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][key], atol=1e-3, rtol=1e-3)

@@ -123,6 +123,13 @@ def test_a_token_that_text_never_becomes_is_not_taken() -> None:
     assert ranked_of(tokenizers.Tokenizer.from_str(json.dumps(tree))) is None
 
 
+def test_a_vocabulary_that_is_looked_up_before_it_is_merged_is_not_taken() -> None:
+    tree = json.loads(trained(pre_tokenizers.ByteLevel(add_prefix_space=False)).to_str())
+    tree["model"]["vocab"]["zqzq"] = len(tree["model"]["vocab"])
+    tree["model"]["ignore_merges"] = True
+    assert ranked_of(tokenizers.Tokenizer.from_str(json.dumps(tree))) is None
+
+
 @pytest.mark.parametrize(
     "step",
     [
@@ -155,6 +162,8 @@ def test_unbounded_space_goes_the_slow_way_and_comes_back(own: Tokenizer) -> Non
     (spans,) = own.encode_batch([endless])
     assert own.decode(spans.ids) == endless
     assert spans.ids.tolist() == own.encode(endless)
+    # Much space below the limit is looked through once, not once from each of its places.
+    assert can_encode([" " * 400_000 + "x" + " " * 400_000])
 
 
 def test_a_text_that_holds_what_stands_between_texts_is_cut_as_any_other(own: Tokenizer) -> None:

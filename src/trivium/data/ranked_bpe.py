@@ -18,7 +18,8 @@ _GPT2_PIECES = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s
 _BETWEEN = "\ufdd0\ufdd1\ufdd0"  # texts; no characters, and so in no text that is one
 # tiktoken's regular expressions give up at a million, and end the process' thread.
 _MOST_SPACE = 500_000
-_TOO_MUCH_SPACE = re.compile(rf"\s{{{_MOST_SPACE}}}")
+_SPACE = re.compile(r"\s+")
+_SHARE = 50_000  # characters that are worth a thread
 
 
 def ranked_bpe(
@@ -39,7 +40,9 @@ def ranked_bpe(
     """
     pattern = _pattern(settings["pre_tokenizer"])
     model = settings["model"]
-    plain = not (model.get("dropout") or model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"))
+    # With `ignore_merges` a whole piece is looked up before anything is merged: what is asked below would say nothing.
+    others = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges")
+    plain = not any(model.get(name) for name in others)
     if model["type"] != "BPE" or settings["normalizer"] is not None or pattern is None or not plain:
         return None
     if any(token["id"] not in special for token in settings["added_tokens"]):
@@ -60,7 +63,11 @@ def ranked_bpe(
 
 def can_encode(texts: Sequence[str]) -> bool:
     """Return whether tiktoken bears these texts."""
-    return not any(len(text) > _MOST_SPACE and _TOO_MUCH_SPACE.search(text) for text in texts)
+    return not any(len(text) > _MOST_SPACE and _longest_space(text) >= _MOST_SPACE for text in texts)
+
+
+def _longest_space(text: str) -> int:
+    return max((match.end() - match.start() for match in _SPACE.finditer(text)), default=0)
 
 
 def encode_all(encoding: tiktoken.Encoding, texts: Sequence[str]) -> list[np.ndarray]:
@@ -69,13 +76,19 @@ def encode_all(encoding: tiktoken.Encoding, texts: Sequence[str]) -> list[np.nda
     Many texts are given at once, with a special token between them: it parts them as their ends do, and a thread that
     asked for text after text would wait for Python's lock at each.
     """
-    workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 16)
     ends = np.cumsum([len(text) for text in texts])
     whole = int(ends[-1]) if len(texts) else 0
+    workers = min(_num_cores(), 1 + whole // _SHARE)
+    if workers == 1:
+        return _encode_some(encoding, texts)
     cuts = np.searchsorted(ends, [whole * part // workers for part in range(1, workers)]).tolist()
     shares = [texts[first:last] for first, last in pairwise((0, *cuts, len(texts)))]
     with ThreadPoolExecutor(workers) as pool:
         return [ids for found in pool.map(lambda some: _encode_some(encoding, some), shares) for ids in found]
+
+
+def _num_cores() -> int:
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 16)
 
 
 def _encode_some(encoding: tiktoken.Encoding, texts: Sequence[str]) -> list[np.ndarray]:

@@ -30,7 +30,10 @@ class Rotation(NamedTuple):
 
 
 class _Turn(torch.autograd.Function):
-    """A turn, whose gradient is the turn back: half the passes over memory of products, sums and joins by autograd."""
+    """A turn, whose gradient is the turn back: half the passes over memory of products, sums and joins by autograd.
+
+    The gradient itself has none: nothing here is differentiated twice.
+    """
 
     @staticmethod
     def forward(context: Any, states_BHLK: Tensor, cos_B1LK: Tensor, sin_B1LK: Tensor) -> Tensor:
@@ -48,6 +51,8 @@ def _turned(states_BHLK: Tensor, cos_B1LK: Tensor, sin_B1LK: Tensor) -> Tensor:
     """Return states turned, each head's places side by side in memory, as the products that follow read them."""
     # The first half of the places and the second are the two axes of the planes, as in GPT-NeoX and Llama.
     first, second = states_BHLK.chunk(2, dim=-1)
+    if torch.compiler.is_compiling():  # which fuses all of it, and does not trace what is written into a part
+        return torch.cat((first * cos_B1LK - second * sin_B1LK, second * cos_B1LK + first * sin_B1LK), dim=-1)
     turned_BHLK = states_BHLK.new_empty(states_BHLK.shape)
     into_first, into_second = turned_BHLK.chunk(2, dim=-1)
     torch.mul(first, cos_B1LK, out=into_first).addcmul_(second, sin_B1LK, value=-1)

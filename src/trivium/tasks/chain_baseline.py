@@ -46,13 +46,12 @@ def crf_labels(train: Sequence[LabelExample], test: Sequence[LabelExample]) -> T
         from pycrfsuite import Tagger, Trainer
     except ImportError:
         raise MissingExtra("python-crfsuite", "baselines", "the baseline of a conditional random field") from None
-    chosen = _affordable(train)
+    # The library ends the process where it has nothing to learn from.
+    chosen = _affordable([example for example in train if any(label != UNSCORED for label in example.labels)])
     trainer = Trainer(algorithm="lbfgs", verbose=False)
     trainer.set_params({**_PENALTIES, "max_iterations": _ITERATIONS, "feature.possible_transitions": True})
     for example in chosen:
-        labels = [label for label in example.labels if label != UNSCORED]
-        if labels:
-            trainer.append(scored_features(example), labels)
+        trainer.append(scored_features(example), [label for label in example.labels if label != UNSCORED])
     with TemporaryDirectory() as folder:
         file = str(Path(folder) / "model")
         trainer.train(file)

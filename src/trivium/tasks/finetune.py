@@ -1,6 +1,6 @@
 """Fine-tuning: a run folder is made, trained in, and gone on with where it stopped."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -112,9 +112,8 @@ def finetune(
         done = train_in(out, fitting, log=log, progress=progress, stopped_by=stopped_by)
         best = fitted(fitting, material.task, held_out, done)
         results = _finish(config, material, best, compared, out, progress)
-    if best.temperature is not None:
-        progress.line(calibrated(best.temperature))
-    progress.line(_covered(config, results, best))
+    for line in _said(config, results, best):
+        progress.line(line)
     return results
 
 
@@ -303,9 +302,12 @@ def calibrated(temperature: Temperature) -> str:
     )
 
 
-def _covered(config: FinetuneConfig, results: dict[str, Any], fitted: Fitted) -> str:
+def _said(config: FinetuneConfig, results: dict[str, Any], fitted: Fitted) -> Iterator[str]:
+    """Yield what is told at the end."""
+    if fitted.temperature is not None:
+        yield calibrated(fitted.temperature)
     what = "of the examples are whole" if config.task == "write" else "of what was asked is answered"
-    return (
+    yield (
         f"{results['coverage']:.0%} {what}; "
         f"{fitted.share_of_real_tokens:.0%} of the places read in training were real tokens"
     )
