@@ -149,7 +149,7 @@ def test_spans_become_words_and_none_is_lost(tmp_path):
     assert words.labels == ("B-p", "I-p", "O", "O", "B-l", "I-l", "O")
     assert text_of(words)[0] == text[1:]
     assert [(each.span, each.why) for each in left_out] == [
-        (Span(1, 4, "y"), "overlaps another span"),
+        (Span(1, 4, "y"), "overlaps another span, which only the task `nested` learns"),
         (Span(5, 9, "x"), "does not begin and end with a word"),
     ]
     words, left_out = words_of(

@@ -144,7 +144,9 @@ def _show(out: Path, results: dict[str, Any]) -> None:
         split = "test" if "test" in found else "valid"
         show_scores(f"{run} on {split}", found[split], found)
     first = next(iter(runs))
-    typer.echo(f"`trivium predict {first} TEXT` uses it; `trivium report {out}` draws it.")
+    asked = "LINE" if runs[first]["task"] in ("relate", "answer") else "TEXT"
+    what = " (a line of JSON)" if asked == "LINE" else ""
+    typer.echo(f"`trivium predict {first} {asked}` uses it{what}; `trivium report {out}` draws it.")
 
 
 def _start(start: str, tokenizer: Path | None, asked: _Asked) -> "Start":

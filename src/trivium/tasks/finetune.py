@@ -299,6 +299,7 @@ def calibrated(temperature: Temperature) -> str:
     return (
         f"temperature {temperature.value:.3g}, fitted to the validation examples: "
         f"ECE {before['ece']:.3f} -> {after['ece']:.3f}, nats {before['nll']:.3f} -> {after['nll']:.3f}"
+        + (" (few examples, all but sure: it is careful)" if after["nll"] > before["nll"] else "")
     )
 
 

@@ -162,16 +162,15 @@ def _finish(
     """Write each task's folder, and `results.json` of them all."""
     fitting, best = learned.fitting, as_at_best(learned.fitting, done)
     results: dict[str, dict[str, Any]] = {}
-    with new_folder(out / TASKS) as folder:
-        for number, part in enumerate(learned.parts):
-            own = alone_config(config, config.tasks[number])
-            fitted = _alone(learned, number, done, best)
-            found = results_of(own, fitted, learned.materials[number], progress)
-            if fitted.temperature is not None:
-                progress.line(f"{part.name}: {calibrated(fitted.temperature)}")
-            found |= {"baselines": learned.compared[number], "seconds": round(done.seconds, 3)}
-            results[part.name] = found | {"history": _write(folder / part.name, own, config, fitted)}
-            write_json(folder / part.name / RESULTS, results[part.name])
+    for number, part in enumerate(learned.parts):
+        own, folder = alone_config(config, config.tasks[number]), out / TASKS / part.name
+        fitted = _alone(learned, number, done, best)
+        found = results_of(own, fitted, learned.materials[number], progress)
+        if fitted.temperature is not None:
+            progress.line(f"{part.name}: {calibrated(fitted.temperature)}")
+        found |= {"baselines": learned.compared[number], "seconds": round(done.seconds, 3)}
+        results[part.name] = found | {"history": _write(folder, own, config, fitted)}
+        write_json(folder / RESULTS, results[part.name])
     whole = _together(config, learned, results) | {
         "parameters": num_parameters(fitting.model),
         "best_step": best.step,
@@ -179,6 +178,7 @@ def _finish(
         "share_of_real_tokens": fitting.rows.share_of_real_tokens,
         "from": config.start_from,
         "seconds": round(done.seconds, 3),
+        "history": next(iter(results.values()))["history"],
         "tasks": results,
     }
     write_json(out / RESULTS, whole)
@@ -196,9 +196,11 @@ def _alone(learned: _Learned, number: int, done: Progressed, best: Epoch) -> Fit
 
 
 def _write(folder: Path, own: FinetuneConfig, config: SeveralConfig, fitted: Fitted) -> list[dict[str, Any]]:
-    """Write a task's model and settings into a new folder, and return how its weights came to be."""
-    (folder / MODEL).mkdir(parents=True)
-    save_tuned(folder / MODEL, fitted.tuned)
+    """Write a task's model and settings into its folder, and return how its weights came to be.
+
+    What a user has put there, as a report, stays.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / CONFIG, write_toml(own))
     read = "".join(f"{p.name} {p.fingerprints.train if p.fingerprints else None}\n" for p in config.tasks)
     made = Made(
@@ -208,7 +210,9 @@ def _write(folder: Path, own: FinetuneConfig, config: SeveralConfig, fitted: Fit
         steps=fitted.epochs[-1].step,
         tokens=fitted.tokens,
     )
-    return write_history(folder / MODEL, config.history, made)
+    with new_folder(folder / MODEL) as model:
+        save_tuned(model, fitted.tuned)
+        return write_history(model, config.history, made)
 
 
 def _together(config: SeveralConfig, learned: _Learned, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

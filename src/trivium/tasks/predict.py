@@ -1,13 +1,18 @@
 """Answers to any number of texts, in order, in bounded memory."""
 
+import json
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 from trivium.core.errors import DataError
+from trivium.tasks.answer import Answer
 from trivium.tasks.base import Example, Task, Unlabelled
 from trivium.tasks.folder import TunedModel
+from trivium.tasks.relate import Relate
+from trivium.tasks.write import Write
 
+_READ_JSON = (Relate, Answer, Write)  # know themselves what their JSON says
 _TEXTS, _MOST_TEXTS = 64, 512  # read before the first is answered; the most that are read at once
 
 
@@ -23,9 +28,10 @@ def predict_texts(tuned: TunedModel, texts: Iterable[Unlabelled]) -> Iterator[di
     Args:
         tuned: the fine-tuned model.
         texts: for classify, strings or lists of a text and its pair; for label, strings (cut into words by white
-            space, or by Unicode's rules where there is none) or lists of words; for relate, objects with `text`, `head`
-            and `tail`, or strings of JSON that are such; for write, texts, lists of the turns of a dialogue, or JSON
-            of an object with `text` or `turns`.
+            space, or by Unicode's rules where there is none) or lists of words; for spans and nested, strings (cut by
+            Unicode's rules) or lists of words; any of them also as JSON, see `asked`; for relate, objects with `text`,
+            `head` and `tail`, or strings of JSON that are such; for write, texts, lists of the turns of a dialogue, or
+            JSON of an object with `text` or `turns`.
 
     Raises:
         DataError: a text that is not of the task, with its number.
@@ -39,7 +45,28 @@ def predict_texts(tuned: TunedModel, texts: Iterable[Unlabelled]) -> Iterator[di
         yield from task.answered(tuned.model, examples, encoded)
 
 
+def asked(line: str) -> Unlabelled:
+    """Return what a line of input asks: where it is JSON, a list of texts or words, or an object that holds them.
+
+    An object may have `tokens`, or a `text` and a `text_pair`. All else is a text, or what a task reads by itself.
+    """
+    if not line.lstrip().startswith(("[", "{")):
+        return line
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return line
+    if isinstance(found, dict):
+        texts = [found[key] for key in ("text", "text_pair") if found.get(key) is not None]
+        found = found.get("tokens") or (texts[0] if len(texts) == 1 else texts)
+    if isinstance(found, list) and found and all(isinstance(each, str) for each in found):
+        return found
+    return found if isinstance(found, str) else line
+
+
 def _example(task: Task, number: int, text: Unlabelled) -> Example:
+    if isinstance(text, str) and not isinstance(task, _READ_JSON):
+        text = asked(text)
     try:
         return task.unlabelled(text)
     except DataError as error:

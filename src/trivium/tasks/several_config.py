@@ -1,10 +1,11 @@
 """Several tasks that are learned together, as a value: what each reads, and how much it counts."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from trivium.core.config import Config, override, parse, read_toml
 from trivium.core.errors import ConfigError
@@ -31,7 +32,7 @@ class PartConfig(Config):
         fingerprints: of what is read; written when the run begins.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+    name: str
     task: str
     train: str
     valid: str
@@ -45,6 +46,13 @@ class PartConfig(Config):
     @classmethod
     def _named_as_the_task(cls, value: Any) -> Any:
         return {"name": value["task"], **value} if isinstance(value, Mapping) and "task" in value else value
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, value: str) -> str:
+        if not re.fullmatch(r"[\w-]+", value):
+            raise ValueError(f"{value!r} is to be the name of a folder: letters of any script, digits, - and _")
+        return value
 
     @model_validator(mode="after")
     def _can_be_beside_others(self) -> Self:

@@ -17,6 +17,7 @@ from trivium.data.labelled import (
     LabelExample,
     Labelled,
     Problem,
+    cut_text,
     is_word_file,
     label_examples,
     read_entities,
@@ -97,7 +98,10 @@ class Spans:
             check_known(self.words.gold(example), known, f"{source}: example {number}")
 
     def unlabelled(self, value: Unlabelled) -> LabelExample:
-        """Return words, or a string cut into them, as an example."""
+        """Return words, or a string cut into them as texts of files are, as an example."""
+        if isinstance(value, str):
+            cut = cut_text(value)
+            return LabelExample(cut.tokens, ("",) * len(cut.tokens), cut.spaces)
         return self.words.unlabelled(value)
 
     def encode(self, examples: Sequence[LabelExample], reading: Reading, *, known: bool = True) -> Encoded:

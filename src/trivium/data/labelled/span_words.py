@@ -74,7 +74,7 @@ def words_of(example: SpanExample) -> tuple[LabelExample, list[LeftOut]]:
         if found is None:
             left_out.append(LeftOut(span, _INSIDE))
         elif not all(free[found.start : found.end]):
-            left_out.append(LeftOut(span, "overlaps another span"))
+            left_out.append(LeftOut(span, "overlaps another span, which only the task `nested` learns"))
         else:
             free[found.start : found.end] = [False] * (found.end - found.start)
             kept.append(found)

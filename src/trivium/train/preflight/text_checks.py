@@ -89,7 +89,7 @@ def _token_findings(data: PreparedData, counts_V: np.ndarray) -> Iterator[Findin
         yield Finding(
             "tokenizer",
             f"a token is {bytes_a_token:.2f} bytes of text on average, with {len(counts_V):,} kinds of them: the "
-            "tokenizer was made for another text; prepare the data with one of its own.",
+            "tokenizer was made for another text, or its vocabulary is small for this one (--vocabulary-size).",
         )
 
 
