@@ -23,6 +23,7 @@ class Boundary(StrEnum):
 
 
 def command(
+    context: typer.Context,
     texts: Annotated[
         list[str], typer.Argument(metavar="TEXT", help="Text files, JSON lines, CSV, TSV, folders, globs; .gz of any.")
     ],
@@ -56,6 +57,8 @@ def command(
 
     if settings and task is None:
         raise ConfigError("--set of prepare changes settings of a --task, such as settings.columns.text=NAME.")
+    if task is not None:
+        _refuse_unread(context)
     given = open_tokenizer(tokenizer) if Path(tokenizer).is_dir() or tokenizer.startswith("hf:") else None
     options = parse(
         PrepareOptions,
@@ -82,6 +85,19 @@ def command(
         normal = normal_losses(out, data)
         progress.advance(1)
     show_data(out, data, normal, as_json=as_json)
+
+
+def _refuse_unread(context: typer.Context) -> None:
+    """Raise ConfigError for options of unlabelled text that are given beside --task."""
+    from trivium.core.errors import ConfigError
+
+    sources = {name: context.get_parameter_source(name) for name in ("field", "boundary", "encoding")}
+    given = [f"--{name}" for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    if given:
+        raise ConfigError(
+            f"{', '.join(given)}: not read beside --task, whose files are UTF-8 with an example a document; "
+            "name the column of the texts with --set settings.columns.text=NAME."
+        )
 
 
 def _labelled(
