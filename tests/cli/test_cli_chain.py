@@ -136,6 +136,10 @@ def test_labelled_files_become_texts(workshop: Path, tmp_path: Path, trivium: Co
     data = PreparedData.open(tmp_path / "out")
     assert data.tokenizer.to_bytes() == PreparedData.open(workshop / "data").tokenizer.to_bytes()
     assert data.manifest.ledger.kept_bytes == len("an applea peara plum, sour")
+    for option, value in (("--field", "sentence"), ("--boundary", "line"), ("--encoding", "utf-8")):
+        code, _, error = trivium(*prepare, "--task", "classify", option, value)
+        assert code == 2 and error.count("\n") == 1
+        assert f"{option}: not read beside --task" in error and "--set settings.columns.text=NAME" in error
     code, _, error = trivium(*prepare, "--set", "settings.columns.text=sentence")
     assert code == 2 and "--task" in error
 

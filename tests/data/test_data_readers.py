@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from trivium.core.errors import ConfigError, DataError
-from trivium.data.readers import Boundary, Document, Dropped, find_files, read_documents, text_bytes
+from trivium.data.file_bytes import Document, Dropped
+from trivium.data.readers import Boundary, find_files, read_documents, text_bytes
 
 
 def read(*paths: Path, **options: str) -> tuple[list[str], Counter[str], int]:

@@ -12,7 +12,8 @@ from embed_support import embedder, texts
 from stopping import Lines
 from trivium.core.errors import DataError
 from trivium.core.files import sha256
-from trivium.data.readers import Document, read_documents
+from trivium.data.file_bytes import Document
+from trivium.data.readers import read_documents
 from trivium.tasks import search
 from trivium.tasks.embedder import Embedder, embed_texts
 from trivium.tasks.search import Hit, Index, nearest_texts, updated_index, usual_place

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 Relations = Annotated[
     Path | None,
-    typer.Option("--relations", help="A run of `relate`: RUN, of `spans`, finds the spans, and this one relates them."),
+    typer.Option(
+        "--relations",
+        help="A run of `relate`: RUN, of `spans` or `nested`, finds the spans, and this one relates them.",
+    ),
 ]
 
 

@@ -23,6 +23,7 @@ class Boundary(StrEnum):
 
 
 def command(
+    context: typer.Context,
     texts: Annotated[
         list[str], typer.Argument(metavar="TEXT", help="Text files, JSON lines, CSV, TSV, folders, globs; .gz of any.")
     ],
@@ -49,13 +50,11 @@ def command(
     from trivium.cli.locate import open_tokenizer
     from trivium.cli.progress import shown
     from trivium.core.config import parse
-    from trivium.core.errors import ConfigError
     from trivium.core.progress import phases
     from trivium.data.normal import normal_losses
     from trivium.data.prepare import PrepareOptions, prepare, prepare_texts
 
-    if settings and task is None:
-        raise ConfigError("--set of prepare changes settings of a --task, such as settings.columns.text=NAME.")
+    _refuse_unread(context, task, settings)
     given = open_tokenizer(tokenizer) if Path(tokenizer).is_dir() or tokenizer.startswith("hf:") else None
     options = parse(
         PrepareOptions,
@@ -82,6 +81,21 @@ def command(
         normal = normal_losses(out, data)
         progress.advance(1)
     show_data(out, data, normal, as_json=as_json)
+
+
+def _refuse_unread(context: typer.Context, task: str | None, settings: list[str] | None) -> None:
+    """Raise ConfigError for options that are not read: of unlabelled text beside --task, of a task without one."""
+    from trivium.core.errors import ConfigError
+
+    if settings and task is None:
+        raise ConfigError("--set of prepare changes settings of a --task, such as settings.columns.text=NAME.")
+    sources = {name: context.get_parameter_source(name) for name in ("field", "boundary", "encoding")}
+    given = [f"--{name}" for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    if given and task is not None:
+        raise ConfigError(
+            f"{', '.join(given)}: not read beside --task, whose files are UTF-8 with an example a document; "
+            "name the column of the texts with --set settings.columns.text=NAME."
+        )
 
 
 def _labelled(

@@ -15,20 +15,19 @@ from pydantic import Field, model_validator
 from trivium.core.config import Config
 from trivium.core.errors import ConfigError, DataError, nearest
 from trivium.core.files import new_folder, refuse_existing
+from trivium.data.file_bytes import Document, Dropped
 from trivium.data.manifest import DroppedEntry, Ledger
 from trivium.data.readers import (
     Boundary,
-    Document,
-    Dropped,
     check_encoding,
     find_files,
     read_documents,
-    require_columns,
     text_bytes,
     without_surrogates,
 )
 from trivium.data.sample import Sample
 from trivium.data.shards import DEFAULT_SHARD_TOKENS, SPLITS, DataWriter, PreparedData
+from trivium.data.tables import require_columns
 from trivium.data.tokenizer import Tokenizer, TokenSpans
 from trivium.data.tokenizer_training import KINDS, TokenizerKind, check_vocabulary_size
 from trivium.data.words import token_bits

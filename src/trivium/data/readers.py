@@ -1,46 +1,30 @@
 """Documents from text files, JSON lines, folders and globs, as a stream that accounts for every byte it reads."""
 
 import codecs
-import csv
 import glob
-import gzip
-import io
 import json
 import os
-import re
-import zlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from trivium.core.errors import ConfigError, DataError, nearest
+from trivium.data.file_bytes import (
+    BLOCK_BYTES,
+    Document,
+    Dropped,
+    Ledger,
+    Stream,
+    as_document,
+    decode,
+    open_file,
+    reading,
+    refuse_binary,
+)
+from trivium.data.tables import column_documents, column_names
 
 Boundary = Literal["blank-line", "line", "file"]
 JSON_LINES = (".jsonl", ".ndjson", ".json")
-TABLES = {".csv": ",", ".tsv": "\t"}
-_Stream = io.BufferedReader | gzip.GzipFile
-_LINE_END = re.compile(r"(?<!\r)\r++\n")
-_BLOCK_BYTES = 1 << 16
-# Signs that plain text has no use for; tab, line feed, form feed, carriage return and escape have one.
-_CONTROLS = bytes(set(range(32)) - set(b"\t\n\f\r\x1b") | {127})
-
-
-class Document(NamedTuple):
-    """One document, and the bytes of its file (decompressed) that its text stands for."""
-
-    text: str
-    source: str
-    num_bytes: int
-
-
-class Dropped(NamedTuple):
-    """Bytes of a file that became no document: `documents` whole ones (0 = signs around them), and why."""
-
-    reason: str
-    source: str
-    documents: int
-    num_bytes: int
 
 
 def read_documents(
@@ -54,7 +38,7 @@ def read_documents(
     Args:
         paths: text files; JSON lines (.jsonl, .ndjson, .json); tables (.csv, .tsv) whose first line names the columns;
             folders, read in sorted order without hidden files; globs. Any file may be compressed (.gz). A table without
-            such a column is read as text, see `require_columns`.
+            such a column is read as text, see `tables.require_columns`.
         boundary: where one document of a text file ends: at blank lines, at each line, at the end of the file.
         field: the key of a JSON line, or the column of a table, that holds the text.
         encoding: of the bytes; one in which ASCII is itself (utf-8, gb18030, cp1252, ...).
@@ -144,81 +128,43 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _read_file(file: Path, named: bool, boundary: Boundary, field: str, encoding: str) -> Iterator[Document | Dropped]:
     source = str(file)
-    ledger = _Ledger()
-    try:
-        with _open(file) as stream:
-            block = stream.peek(_BLOCK_BYTES)
-            if not block:
-                if named:
-                    raise DataError(f"{file}: expected text, found an empty file.")
-                yield Dropped("empty", source, 1, 0)
-                return
-            _refuse_binary(source, block, encoding)
-            start = 0
-            if block.startswith(codecs.BOM_UTF8) and encoding == "utf-8":
-                start = len(stream.read(len(codecs.BOM_UTF8)))
-                ledger.drop("byte order mark", start)
-            name = file.name.removesuffix(".gz").lower()
-            delimiter = _delimiter(file)
-            if name.endswith(JSON_LINES):
-                yield from _json_lines(stream, source, start, field, encoding, ledger)
-            elif delimiter is not None and field in _columns(block[start:], delimiter, encoding):
-                yield from _table(stream, source, start, field, encoding, delimiter, ledger)
-            else:
-                yield from _plain(stream, source, start, boundary, encoding, ledger)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{file}: expected a whole gzip file, found a damaged one: {error}.") from None
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read: {error.strerror or error}.") from None
+    ledger = Ledger()
+    with reading(file), open_file(file) as stream:
+        block = stream.peek(BLOCK_BYTES)
+        if not block:
+            if named:
+                raise DataError(f"{file}: expected text, found an empty file.")
+            yield Dropped("empty", source, 1, 0)
+            return
+        refuse_binary(source, block, encoding)
+        start = 0
+        if block.startswith(codecs.BOM_UTF8) and encoding == "utf-8":
+            start = len(stream.read(len(codecs.BOM_UTF8)))
+            ledger.drop("byte order mark", start)
+        name = file.name.removesuffix(".gz").lower()
+        if name.endswith(JSON_LINES):
+            yield from _json_lines(stream, source, start, field, encoding, ledger)
+        elif field in column_names(file, encoding):
+            yield from column_documents(stream, file, start, field, encoding, ledger)
+        else:
+            yield from _plain(stream, source, start, boundary, encoding, ledger)
     for reason in sorted(ledger.num_bytes):
         yield Dropped(reason, source, ledger.documents[reason], ledger.num_bytes[reason])
 
 
-class _Ledger:
-    """What of one file was dropped, by reason."""
-
-    def __init__(self) -> None:
-        self.documents: Counter[str] = Counter()
-        self.num_bytes: Counter[str] = Counter()
-
-    def drop(self, reason: str, num_bytes: int, documents: int = 0) -> None:
-        if num_bytes or documents:
-            self.documents[reason] += documents
-            self.num_bytes[reason] += num_bytes
-
-
-def _open(file: Path) -> _Stream:
-    if file.suffix == ".gz":
-        return gzip.GzipFile(file)
-    return io.BufferedReader(io.FileIO(file), _BLOCK_BYTES)
-
-
 def _plain(
-    stream: _Stream, source: str, start: int, boundary: Boundary, encoding: str, ledger: _Ledger
+    stream: Stream, source: str, start: int, boundary: Boundary, encoding: str, ledger: Ledger
 ) -> Iterator[Document]:
     for raw, separators in _pieces(stream, boundary):
         ledger.drop("separators", separators)
         if raw is not None:
-            document = _document(_decode(raw, encoding, source, start), source, len(raw), ledger)
+            document = as_document(decode(raw, encoding, source, start), source, len(raw), ledger)
             if document is not None:
                 yield document
         start += len(raw or b"") + separators
 
 
-def _document(text: str, source: str, num_bytes: int, ledger: _Ledger) -> Document | None:
-    if "\r\n" in text:
-        length = len(text)
-        text = _LINE_END.sub("\n", text)
-        carriage_returns = length - len(text)
-        num_bytes -= carriage_returns
-        ledger.drop("carriage returns", carriage_returns)
-    if not text or text.isspace():
-        ledger.drop("empty", num_bytes, documents=1)
-        return None
-    return Document(text, source, num_bytes)
-
-
-def _pieces(stream: _Stream, boundary: Boundary) -> Iterator[tuple[bytes | None, int]]:
+def _pieces(stream: Stream, boundary: Boundary) -> Iterator[tuple[bytes | None, int]]:
     """Yield each document's bytes (None: no document) and how many bytes of separators come after them."""
     if boundary == "file":
         yield stream.read(), 0
@@ -252,119 +198,21 @@ def _without_end(line: bytes) -> bytes:
     return line[:-1].removesuffix(b"\r") if line.endswith(b"\n") else line
 
 
-def _decode(raw: bytes, encoding: str, source: str, start: int) -> str:
-    try:
-        return raw.decode(encoding)
-    except UnicodeDecodeError as error:
-        other = "gb18030" if encoding == "utf-8" and _decodes(raw, "gb18030") else "cp1252"
-        raise DataError(
-            f"{source}: expected {encoding} text, found byte 0x{raw[error.start]:02x} at byte {start + error.start}; "
-            f"say what it is (e.g. --encoding {other}) or mend the file."
-        ) from None
-
-
-def _decodes(raw: bytes, encoding: str) -> bool:
-    try:
-        raw.decode(encoding)
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _refuse_binary(source: str, block: bytes, encoding: str) -> None:
-    controls = len(block) - len(block.translate(None, _CONTROLS))
-    # The block may end inside a character, which the incremental decoder forgives.
-    try:
-        codecs.getincrementaldecoder(encoding)().decode(block)
-        text = True
-    except UnicodeDecodeError:
-        text = False
-    if b"\0" in block or (not text and controls * 50 > len(block)):
-        raise DataError(
-            f"{source}: expected text, found what looks like binary data; leave it out "
-            "(a pattern such as 'FOLDER/**/*.txt' takes only some files)."
-        )
-
-
 def _json_lines(
-    stream: _Stream, source: str, start: int, field: str, encoding: str, ledger: _Ledger
+    stream: Stream, source: str, start: int, field: str, encoding: str, ledger: Ledger
 ) -> Iterator[Document]:
     for number, line in enumerate(stream, 1):
         if line.isspace():
             ledger.drop("json syntax", len(line))
         else:
-            text = text_of_line(_decode(line, encoding, source, start), field, f"{source}:{number}")
+            text = text_of_line(decode(line, encoding, source, start), field, f"{source}:{number}")
             # In another encoding than the file's the text may be the longer one.
             num_bytes = min(len(text.encode("utf-8")), len(line))
             ledger.drop("json syntax", len(line) - num_bytes)
-            document = _document(text, source, num_bytes, ledger)
+            document = as_document(text, source, num_bytes, ledger)
             if document is not None:
                 yield document
         start += len(line)
-
-
-def require_columns(paths: Sequence[Path], *, field: str, encoding: str) -> None:
-    """Raise DataError for a table that is named and has no such column: its labels would be read as text."""
-    for file in paths:
-        delimiter = _delimiter(file)
-        if delimiter is None or not file.is_file():
-            continue
-        with _open(file) as stream:
-            block = stream.peek(_BLOCK_BYTES).removeprefix(codecs.BOM_UTF8)
-        columns = _columns(block, delimiter, encoding)
-        if block and field not in columns:
-            names = ", ".join(f"`{name}`" for name in columns)
-            raise DataError(
-                f"{file}: expected a column `{field}`, found {names}. Name the one that holds the text with --field."
-            )
-
-
-def _delimiter(file: Path) -> str | None:
-    return TABLES.get(Path(file.name.removesuffix(".gz").lower()).suffix)
-
-
-def _columns(block: bytes, delimiter: str, encoding: str) -> list[str]:
-    first = block.partition(b"\n")[0].decode(encoding, "replace")
-    return next(csv.reader([first], delimiter=delimiter), [])
-
-
-def _table(
-    stream: _Stream, source: str, start: int, field: str, encoding: str, delimiter: str, ledger: _Ledger
-) -> Iterator[Document]:
-    """Yield one column of a table; in a TSV a quotation mark is one, but around a whole field."""
-    csv.field_size_limit(2**31 - 1)  # the module's own limit is 128 KiB a field
-    accounted = read = start
-
-    def lines() -> Iterator[str]:
-        nonlocal read
-        for raw in stream:
-            read += len(raw)
-            yield _decode(raw, encoding, source, read - len(raw))
-
-    # csv.QUOTE_MINIMAL and csv.QUOTE_NONE, which the type checker takes for any number.
-    records = csv.reader(lines(), delimiter=delimiter, quoting=0 if delimiter == "," else 3, strict=True)
-    try:
-        columns = next(records)
-        place = columns.index(field)
-        for record in records:
-            if record and len(record) != len(columns):
-                where = f"{source}:{records.line_num}"
-                raise DataError(f"{where}: expected {len(columns)} fields, as the first line has, found {len(record)}.")
-            text = _bare(record[place], delimiter) if record else ""
-            num_bytes = min(len(text.encode("utf-8")), read - accounted)
-            ledger.drop("table syntax", read - accounted - num_bytes)
-            accounted = read
-            document = _document(text, source, num_bytes, ledger) if record else None
-            if document is not None:
-                yield document
-    except csv.Error as error:
-        raise DataError(f"{source}:{records.line_num}: not a valid table: {error}.") from None
-    ledger.drop("table syntax", read - accounted)
-
-
-def _bare(field: str, delimiter: str) -> str:
-    quoted = delimiter == "\t" and len(field) > 1 and field.startswith('"') and field.endswith('"')
-    return field[1:-1].replace('""', '"') if quoted else field
 
 
 def text_of_line(line: str, field: str, place: str) -> str:

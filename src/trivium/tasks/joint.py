@@ -21,6 +21,7 @@ from trivium.tasks.folder import TunedModel
 from trivium.tasks.label import Label
 from trivium.tasks.metrics import JointRelations
 from trivium.tasks.metrics import Spans as FoundSpans
+from trivium.tasks.nested import Nested
 from trivium.tasks.relate import Relate
 from trivium.tasks.spans import Spans
 
@@ -32,7 +33,8 @@ def predict_joint(finder: TunedModel, relater: TunedModel, texts: Iterable[str])
     """Yield `{"text", "spans", "relations"}` of each text, in the form that `read_joint` reads.
 
     Args:
-        finder: fine-tuned to find spans, or to label words with tags of spans (BIO or another scheme).
+        finder: fine-tuned to find spans, which of `nested` may overlap, or to label words with tags of spans (BIO or
+            another scheme).
         relater: fine-tuned to relate pairs of spans of the types that the finder finds.
         texts: plain texts; read some at a time.
 
@@ -58,14 +60,31 @@ def find_spans(finder: TunedModel, texts: Sequence[str]) -> list[tuple[Span, ...
         ConfigError: a model of another task.
         DataError: a label of it is no tag of a span.
     """
-    if not isinstance(finder.task, Label | Spans):
-        raise ConfigError(f"spans are found by a model of the task spans or label, found one of {finder.task.name}.")
+    if not isinstance(finder.task, Label | Spans | Nested):
+        raise ConfigError(
+            f"spans are found by a model of the task spans, nested or label, found one of {finder.task.name}."
+        )
     read = [number for number, text in enumerate(texts) if word_starts(text).any()]
+    if isinstance(finder.task, Nested):
+        return _find_nested(finder, finder.task, texts, read)
     words = [words_of(SpanExample(texts[number], ()))[0] for number in read]
     encoded = finder.task.encode(words, finder.reading, known=False)
     found: list[tuple[Span, ...]] = [()] * len(texts)
     for number, own, answer in zip(read, words, finder.task.answered(finder.model, words, encoded), strict=True):
         found[number] = _in_characters(texts[number], own, answer["labels"])
+    return found
+
+
+def _find_nested(finder: TunedModel, task: Nested, texts: Sequence[str], read: Sequence[int]) -> list[tuple[Span, ...]]:
+    """Return the spans of each text, those that overlap too; only the texts whose numbers are in `read` have words."""
+    words = [task.unlabelled(texts[number]) for number in read]
+    encoded = task.encode(words, finder.reading, known=False)
+    found: list[tuple[Span, ...]] = [()] * len(texts)
+    for number, answer in zip(read, task.answered(finder.model, words, encoded), strict=True):
+        before = len(texts[number]) - len(answer["text"])  # white space that is of no word
+        found[number] = tuple(
+            Span(before + span["start"], before + span["end"], span["label"]) for span in answer["spans"]
+        )
     return found
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from trivium.core.errors import DataError
 from trivium.core.files import new_folder, sha256, write_json
 from trivium.core.progress import Progress, Silent
-from trivium.data.readers import Boundary, Document, find_files, read_documents
+from trivium.data.file_bytes import Document
+from trivium.data.readers import Boundary, find_files, read_documents
 from trivium.tasks.embedder import Embedder, vectors_of
 from trivium.tasks.vector_file import RowFile
 from trivium.tasks.vectors import unit

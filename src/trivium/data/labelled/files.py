@@ -15,6 +15,7 @@ from trivium.core.errors import DataError
 from trivium.core.files import write_text
 from trivium.data.labelled.checks import check_columns, kind, names
 from trivium.data.readers import without_surrogates
+from trivium.data.tables import FIELD_LIMIT
 
 _JSON = {".jsonl", ".json", ".ndjson"}
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -169,7 +170,7 @@ def _table_form(path: Path, content: str) -> str:
 
 
 def _quoted(path: Path, content: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    csv.field_size_limit(2**31 - 1)  # the module's own limit is 128 KiB a field
+    csv.field_size_limit(FIELD_LIMIT)  # the module's own limit is 128 KiB a field
     reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
     begin = 1
     try:
