@@ -29,6 +29,7 @@ from cells import run_cells
 
 RESULTS = Path(__file__).parent / "results" / "objectives.json"
 EXAMPLES = 4000
+FEW = "objective.rate=0.15"
 HYBRID = (
     '[{objective={kind="masked",predicted_from="before",rate={start=0.3,stop=0.15}},share=3},'
     '{objective={kind="causal"},share=1}]'
@@ -45,13 +46,13 @@ class Cell(NamedTuple):
 
 
 ENCODERS = (
-    Cell("masked", "encoder-tiny"),
+    Cell("masked", "encoder-tiny", (FEW,)),
     Cell("masked 30 %", "encoder-tiny", ("objective.rate=0.3",)),
     Cell("masked 30 to 15 %", "encoder-tiny", ("objective.rate.start=0.3", "objective.rate.stop=0.15")),
-    Cell("masked words", "encoder-tiny", ("objective.unit.kind=words",)),
-    Cell("masked spans", "encoder-tiny", ("objective.unit.kind=spans",)),
-    Cell("masked n-grams", "encoder-tiny", ("objective.unit.kind=ngrams",)),
-    Cell("masked rare", "encoder-tiny", ("objective.rarity=0.5",)),
+    Cell("masked words", "encoder-tiny", (FEW, "objective.unit.kind=words")),
+    Cell("masked spans", "encoder-tiny", (FEW, "objective.unit.kind=spans")),
+    Cell("masked n-grams", "encoder-tiny", (FEW, "objective.unit.kind=ngrams")),
+    Cell("masked rare", "encoder-tiny", (FEW, "objective.rarity=0.5")),
     Cell("replaced", "encoder-tiny", ("objective.kind=replaced",)),
     Cell("permuted", "encoder-tiny", ("objective.kind=permuted",)),
     Cell("hybrid", "encoder-tiny", ("objective.kind=mixed", f"objective.parts={HYBRID}")),

@@ -68,7 +68,9 @@ def test_a_model_is_fine_tuned_to_embed(trivium: Command, workshop: Path, tmp_pa
     assert code == 0 and {"recall@1", "recall@10", "mrr", "loss", "coverage", "intervals"} == set(json.loads(out))
     code, one, _ = trivium("predict", tmp_path / "run", "she takes the apple")
     code, other, _ = trivium("embed", tmp_path / "run", "she takes the apple", "--json")
-    assert json.loads(one) == json.loads(other)
+    mine, theirs = json.loads(one), json.loads(other)
+    assert mine.keys() == theirs.keys() == {"text", "vector"} and mine["text"] == theirs["text"]
+    assert mine["vector"] == pytest.approx(theirs["vector"], abs=1e-5)
     code, out, _ = trivium("report", tmp_path / "run")
     assert code == 0
 

@@ -33,7 +33,7 @@ from trivium.tasks.build import build_task, learned_task, task_numbers, texts_of
 from trivium.tasks.config import TaskFile, finetune_config
 from trivium.tasks.finetune import finetune
 from trivium.tasks.fit import fit
-from trivium.tasks.folder import load_tuned
+from trivium.tasks.folder import load_tuned, tuned_in
 from trivium.tasks.metrics import cmrc_score, squad_score
 from trivium.tasks.predict import predict_texts
 from trivium.tasks.settings import AnswerSettings
@@ -289,7 +289,7 @@ def test_a_run_keeps_its_threshold_and_answers_from_the_command_line(tmp_path: P
     lines = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in asked)
     printed = runner.invoke(app, ["predict", str(out)], input=lines)
     answers = [json.loads(line) for line in printed.stdout.splitlines()]
-    assert answers == list(predict_texts(tuned, asked)) and len(answers) == 6
+    assert answers == list(predict_texts(tuned_in(tuned, "float32"), asked)) and len(answers) == 6
     one = runner.invoke(app, ["predict", str(out), json.dumps(asked[4])])
     assert json.loads(one.stdout)["answer"] == answers[4]["answer"]
 

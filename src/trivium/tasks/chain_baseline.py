@@ -46,11 +46,12 @@ def crf_labels(train: Sequence[LabelExample], test: Sequence[LabelExample]) -> T
         from pycrfsuite import Tagger, Trainer
     except ImportError:
         raise MissingExtra("python-crfsuite", "baselines", "the baseline of a conditional random field") from None
+    chosen = _affordable(train)
     # The library ends the process where it has nothing to learn from.
-    chosen = _affordable([example for example in train if any(label != UNSCORED for label in example.labels)])
+    scored = [example for example in chosen if _is_scored(example)] or [next(filter(_is_scored, train))]
     trainer = Trainer(algorithm="lbfgs", verbose=False)
     trainer.set_params({**_PENALTIES, "max_iterations": _ITERATIONS, "feature.possible_transitions": True})
-    for example in chosen:
+    for example in scored:
         trainer.append(scored_features(example), [label for label in example.labels if label != UNSCORED])
     with TemporaryDirectory() as folder:
         file = str(Path(folder) / "model")
@@ -61,6 +62,10 @@ def crf_labels(train: Sequence[LabelExample], test: Sequence[LabelExample]) -> T
         tagger.close()
     few = len(chosen) < len(train)
     return Tagged(found, f"learned from {len(chosen):,} of {len(train):,} examples" if few else "")
+
+
+def _is_scored(example: LabelExample) -> bool:
+    return any(label != UNSCORED for label in example.labels)
 
 
 def scored_features(example: LabelExample) -> list[list[str]]:
