@@ -2,7 +2,6 @@
 
 import tracemalloc
 from collections import Counter
-from time import perf_counter
 
 import numpy as np
 import pytest
@@ -118,23 +117,19 @@ def test_what_has_no_spread_has_a_point_and_nothing_has_none() -> None:
     assert told("f1", lambda key: Interval(0.1, 0.2)) == {"f1": [0.1, 0.2]}
 
 
-def test_a_hundred_thousand_examples_take_less_than_a_second_and_a_million_little_memory() -> None:
+def test_of_many_examples_there_is_an_interval_about_the_score_in_little_memory() -> None:
     rng = np.random.default_rng(9)
     values, kept = rng.random(100_000), RankCorrelation()
     kept.add(values, values + rng.random(100_000))
     hits = rng.integers(0, 20, 100_000).astype(float)
     counts = Counter(zip(hits.tolist(), (hits + rng.integers(0, 20, 100_000)).tolist(), strict=True))
-    seconds = []
-    for take in (
-        lambda: counted_interval(counts, share, key=KEY),
-        lambda: row_interval(values[:, None], mean, key=KEY),
-        lambda: correlation_interval(kept, key=KEY),
-        lambda: rank_interval(kept, key=KEY),
+    right, asked = (sum(row[place] * times for row, times in counts.items()) for place in (0, 1))
+    for found, score in (
+        (counted_interval(counts, share, key=KEY), right / asked),
+        (row_interval(values[:, None], mean, key=KEY), values.mean()),
+        (rank_interval(kept, key=KEY), kept.metrics()["spearman"]),
     ):
-        begun = perf_counter()
-        assert take() is not None
-        seconds.append(perf_counter() - begun)
-    assert max(seconds) < 3.0  # half a second on a quiet machine
+        assert found is not None and found.low < score < found.high < found.low + 0.02
     million = rng.random((1_000_000, 1), dtype=np.float32)
     tracemalloc.start()
     assert row_interval(million, mean, key=KEY) is not None
