@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pretrain import prepared
-from turns import Side, Turns, by_turns, read_rows, row, table, write_rows
+from turns import Side, Turns, by_turns, has_bfloat16, read_rows, row, table, write_rows
 
 PACKAGES = ("transformers", "ctranslate2")
 LAYERS, WIDTH = 6, 384
@@ -88,13 +88,6 @@ def own_sides(peer: str) -> list[str]:
     if "bfloat16" in peer:
         return ["ours-bf16"]
     return ["ours", "ours-bf16"] if peer == "CTranslate2" and has_bfloat16() else ["ours"]
-
-
-def has_bfloat16() -> bool:
-    """Return whether this processor multiplies bfloat16."""
-    from trivium.train.measure import bfloat16_is_native
-
-    return bfloat16_is_native()
 
 
 def be(kind: str, rows: int, arguments: argparse.Namespace) -> None:

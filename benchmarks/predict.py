@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from turns import Side, Turns, by_turns, read_rows, row, table, write_rows
+from turns import Side, Turns, by_turns, has_bfloat16, read_rows, row, table, write_rows
 
 PACKAGES = ("transformers", "onnxruntime", "ctranslate2", "numpy")
 LAYERS, WIDTH, MOST_TOKENS, BATCH = 4, 256, 128, 32
@@ -88,13 +88,6 @@ def own_sides(peer: str) -> list[str]:
     if "bfloat16" in peer:
         return ["ours-bf16"]
     return ["ours", "ours-bf16"] if peer in FLOAT32_ONLY and has_bfloat16() else ["ours"]
-
-
-def has_bfloat16() -> bool:
-    """Return whether this processor multiplies bfloat16."""
-    from trivium.train.measure import bfloat16_is_native
-
-    return bfloat16_is_native()
 
 
 def be(arguments: argparse.Namespace) -> None:

@@ -158,17 +158,22 @@ def machine() -> str:
     """Return what this machine is, as far as speed depends on it."""
     import torch
 
-    from trivium.train.measure import bfloat16_is_native
-
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
     said = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
     known = {key.strip(): value.strip() for key, value in said.items()}
     processor = known.get("model name") or platform.processor() or platform.machine()
     family = f" of family {known['cpu family']}" if "cpu family" in known else ""
-    types = "bfloat16" if bfloat16_is_native() else "no bfloat16"
+    types = "bfloat16" if has_bfloat16() else "no bfloat16"
     cores = len(os.sched_getaffinity(0))
     return f"{processor}{family}, {torch.backends.cpu.get_cpu_capability()}, {types}, {cores} cores"
+
+
+def has_bfloat16() -> bool:
+    """Return whether this processor multiplies bfloat16."""
+    from trivium.train.measure import bfloat16_is_native
+
+    return bfloat16_is_native()
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
