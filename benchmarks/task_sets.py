@@ -40,10 +40,10 @@ HYBRID = (
 ROADS = {
     road.name: road
     for road in (
-        Road("encoder", "encoder-tiny", "en_mix_10m", 8000, (HYBRID,)),
+        Road("encoder", "encoder-mini", "en_mix_10m", 7000, (HYBRID,)),
         Road("decoder", "decoder-tiny", "en_mix_10m", 5000),
         Road("seq2seq", "seq2seq-tiny", "en_mix_10m", 5000),
-        Road("encoder, Chinese", "encoder-tiny", "zh_mix", 8000, (HYBRID,)),
+        Road("encoder, Chinese", "encoder-mini", "zh_mix", 5000, (HYBRID,)),
     )
 }
 AG = ("settings.columns.header=false", "settings.columns.text=1", "settings.columns.label=2")
@@ -51,7 +51,7 @@ AG_TEST = ("settings.columns.header=false", "settings.columns.text=3", "settings
 COLA = ("settings.columns.header=false", "settings.columns.text=4", "settings.columns.label=2")
 SMS = ("settings.columns.header=false", "settings.columns.text=2", "settings.columns.label=1")
 RTE = ("settings.columns.text=sentence1", "settings.columns.text_pair=sentence2")
-LONG = ("row_length=256", "epochs=6")
+LONG = ("row_length=256", "epochs=4")
 WRITE = ("row_length=256", "epochs=6", "settings.valid_outputs=0", "settings.max_target=48")
 ENGLISH = (
     Set("SST-2", "sst2", "classify", "sst2/train.tsv", "sst2/dev.tsv", "accuracy", ("settings.columns.text=sentence",)),

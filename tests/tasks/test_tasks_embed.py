@@ -120,7 +120,7 @@ def test_every_pair_is_in_one_group_of_each_epoch_with_both_its_texts_whole() ->
     embedding = embedder(row_length=32)
     pieces = {tuple(p.tokens_L): p.example for p in embedding.task.encode(examples, embedding.reading).pieces}
     seen: list[tuple[int, int]] = []
-    for step in range(rows.epoch_ends[0]):
+    for step in range(rows.epochs.ends[0]):
         batch = rows.batch(step)
         assert batch.num_rows == rows.rows and rows.rows % 2 == 0
         texts = texts_of_groups(batch, pieces, 2)
@@ -130,7 +130,7 @@ def test_every_pair_is_in_one_group_of_each_epoch_with_both_its_texts_whole() ->
             for place in np.flatnonzero(together.weights_BP[group].numpy()):
                 ends = [next(iter(shares[int(side[group, place])])) for side in together[:2]]
                 seen.append((ends[0], ends[1]))
-    assert sorted(seen) == expected and rows.epoch_ends[0] > 1
+    assert sorted(seen) == expected and rows.epochs.ends[0] > 1
     assert 0.3 < rows.share_of_real_tokens <= 1.0
 
 

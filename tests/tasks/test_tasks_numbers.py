@@ -90,7 +90,7 @@ def test_the_loss_is_that_of_each_text_alone_by_the_formula(task_name: str, floa
     rows = TrainingRows(encoded, rows=3, accumulation=1, epochs=1, key=Key(1))
     total = count = 0.0
     with torch.no_grad():
-        for step in range(rows.steps):
+        for step in range(rows.epochs.total):
             (term,) = task.loss(model, rows.batch(step), Key(0))
             total, count = total + float(term.sum), count + term.count
     assert count == pytest.approx(len(examples))
@@ -99,7 +99,7 @@ def test_the_loss_is_that_of_each_text_alone_by_the_formula(task_name: str, floa
     for example in examples:
         alone = task.encode([example], start().for_rows(48).reading())
         batches = TrainingRows(alone, rows=1, accumulation=1, epochs=1, key=Key(1))
-        for step in range(batches.steps):
+        for step in range(batches.epochs.total):
             batch = batches.batch(step)
             with torch.no_grad():
                 logits_NC = model(batch)

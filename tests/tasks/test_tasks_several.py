@@ -71,7 +71,7 @@ def test_every_step_has_rows_of_all_and_an_epoch_every_example(
     )
     assert made.rows % accumulation == 0 and made.rows <= rows
     begin = steps = 0
-    for end in made.epoch_ends:
+    for end in made.epochs.ends:
         labels = [Counter[int](), Counter[int]()]
         for step in range(begin, end):
             batch = made.batch(step)
@@ -87,7 +87,7 @@ def test_every_step_has_rows_of_all_and_an_epoch_every_example(
             # The smaller task is read again where its rows are fewer than the steps.
             assert set(times) == {1.0} or (min(times) >= 1.0 and counts[number] < 10)
         begin = end
-    assert steps == made.steps > 3 and 0.0 < made.share_of_real_tokens <= 1.0
+    assert steps == made.epochs.total > 3 and 0.0 < made.share_of_real_tokens <= 1.0
 
 
 @pytest.mark.parametrize("task", ["label", "classify"])

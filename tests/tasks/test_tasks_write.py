@@ -72,7 +72,7 @@ def test_packed_pairs_have_the_loss_that_each_has_alone(family: str, prefix: boo
         torch.testing.assert_close(mine, theirs, atol=1e-10, rtol=0)
     # The loss that is learned, and the one that is scored.
     rows = TrainingRows(encoded, rows=50, accumulation=1, epochs=1, key=Key(0))
-    assert rows.steps == 1
+    assert rows.epochs.total == 1
     batch = rows.batch(0)
     [term] = writes.loss(network, batch, Key(0))
     assert float(term.sum.detach()) == pytest.approx(float(torch.cat(right).sum()), abs=1e-8)
@@ -202,7 +202,7 @@ def test_an_epoch_asks_for_every_token_once(family: str) -> None:
     rows = TrainingRows(encoded, rows=2, accumulation=2, epochs=2, key=Key(5))
     wanted = np.bincount(np.concatenate(encoded.gold), minlength=500)
     read = sum(0 if piece.source_L is None else len(piece.source_L) for piece in encoded.pieces)
-    first, last = rows.epoch_ends
+    first, last = rows.epochs.ends
     assert first > 3
     for steps in (range(first), range(first, last)):
         batches = [rows.batch(step) for step in steps]

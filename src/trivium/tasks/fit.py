@@ -22,6 +22,7 @@ from trivium.tasks.base import Settles, Task, TaskModel
 from trivium.tasks.build import at_epochs, build_model
 from trivium.tasks.config import FinetuneConfig, TuningConfig
 from trivium.tasks.embed import Embed
+from trivium.tasks.epoch_steps import EpochSteps
 from trivium.tasks.epochs import Epoch, as_epochs, as_tensors, goodness
 from trivium.tasks.folder import TunedModel
 from trivium.tasks.metrics import Temperature
@@ -64,13 +65,8 @@ class StepRows(Protocol):
     """The batches of a fit's steps."""
 
     @property
-    def steps(self) -> int:
-        """Number of steps of all epochs."""
-        ...
-
-    @property
-    def epoch_ends(self) -> list[int]:
-        """How many steps are done when each epoch ends."""
+    def epochs(self) -> EpochSteps:
+        """The steps of the epochs."""
         ...
 
     @property
@@ -100,12 +96,12 @@ class Fitting(NamedTuple):
     @property
     def steps(self) -> int:
         """Number of steps."""
-        return min(self.rows.steps, self.config.max_steps or self.rows.steps)
+        return min(self.rows.epochs.total, self.config.max_steps or self.rows.epochs.total)
 
     @property
     def ends(self) -> list[int]:
         """How many steps are done when the model is scored: at the end of each epoch, and of the whole."""
-        return sorted({*(end for end in self.rows.epoch_ends if end < self.steps), self.steps})
+        return sorted({*(end for end in self.rows.epochs.ends if end < self.steps), self.steps})
 
 
 class Trained(NamedTuple):
@@ -236,7 +232,7 @@ def begin_fit(fitting: Fitting, checkpoint: Path | None) -> tuple[Trained, Progr
         fitting.architecture,
         config.optimiser,
         layer_decay=config.layer_decay,
-        first_steps=first_steps(config.unfreezing, fitting.rows.epoch_ends),
+        first_steps=first_steps(config.unfreezing, fitting.rows.epochs.ends),
     )
     optimiser = build_optimiser(config.optimiser, model, each)
     state = TrainState() if checkpoint is None else load_checkpoint(checkpoint, model, optimiser)

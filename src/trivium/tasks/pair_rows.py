@@ -11,6 +11,7 @@ from trivium.core.batch import Batch, Pairs
 from trivium.core.errors import ConfigError, DataError
 from trivium.core.random import Key
 from trivium.data.order import document_order
+from trivium.tasks.epoch_steps import EpochSteps
 from trivium.tasks.pieces import Encoded, Piece, Reading, pack
 
 
@@ -64,7 +65,7 @@ class PairRows:
         plans = [self._plan_sizes(epoch) for epoch in range(epochs)]
         groups_E = np.array([size.groups for size in plans])
         steps_E = -(-groups_E // (rows // group_rows))
-        self._ends_E = np.cumsum(steps_E)
+        self.epochs = EpochSteps.counted(steps_E)
         needed = int((-(-groups_E // steps_E)).max())
         self.rows = -(-needed // accumulation) * accumulation * group_rows
         self.capacity = max(size.capacity for size in plans)
@@ -72,27 +73,15 @@ class PairRows:
         self._tokens = sum(size.tokens for size in plans)
 
     @property
-    def steps(self) -> int:
-        """Number of steps of all epochs."""
-        return int(self._ends_E[-1])
-
-    @property
-    def epoch_ends(self) -> list[int]:
-        """How many steps are done when each epoch ends."""
-        return [int(end) for end in self._ends_E]
-
-    @property
     def share_of_real_tokens(self) -> float:
         """Tokens there are over places that are computed, over all epochs."""
-        return self._tokens / (self.steps * self.rows * self._reading.row_length)
+        return self._tokens / (self.epochs.total * self.rows * self._reading.row_length)
 
     def batch(self, step: int) -> Batch:
         """Return the whole batch of one step, counted from 0."""
-        epoch = int(np.searchsorted(self._ends_E, step, side="right"))
-        begin = int(self._ends_E[epoch - 1]) if epoch else 0
-        plan, steps = self._plan(epoch), int(self._ends_E[epoch]) - begin
-        first, stop = ((step - begin + more) * len(plan) // steps for more in (0, 1))
-        groups = plan[first:stop]
+        place = self.epochs.place(step)
+        plan = self._plan(place.epoch)
+        groups = plan[slice(*place.part(len(plan)))]
         chosen = [row for group in groups for row in group.rows]
         packed = pack(chosen, self._reading, num_rows=self.rows, capacity=self.capacity)
         return replace(packed.batch, pairs=self._laid_out([group.pairs for group in groups]))

@@ -16,6 +16,7 @@ from trivium.core.random import Key
 from trivium.data.order import document_order
 from trivium.data.packing import first_fit, first_fit_both
 from trivium.data.tokenizer import Tokenizer
+from trivium.tasks.epoch_steps import EpochSteps
 
 
 class Reading(NamedTuple):
@@ -306,31 +307,19 @@ class TrainingRows:
         self._packed = PackedPieces(encoded, key)
         rows_E = np.array([self._packed.num_rows(epoch) for epoch in range(epochs)])
         steps_E = -(-rows_E // rows)
-        self._ends_E = np.cumsum(steps_E)
+        self.epochs = EpochSteps.counted(steps_E)
         needed = int((-(-rows_E // steps_E)).max())
         self.rows = -(-needed // accumulation) * accumulation
         self.capacity = self._packed.capacity
 
     @property
-    def steps(self) -> int:
-        """Number of steps of all epochs."""
-        return int(self._ends_E[-1])
-
-    @property
-    def epoch_ends(self) -> list[int]:
-        """How many steps are done when each epoch ends."""
-        return [int(end) for end in self._ends_E]
-
-    @property
     def share_of_real_tokens(self) -> float:
         """Tokens there are over places that are computed, over all epochs."""
-        tokens = self._packed.num_tokens * len(self._ends_E)
-        return tokens / (self.steps * self.rows * self._packed.row_places)
+        tokens = self._packed.num_tokens * len(self.epochs.ends)
+        return tokens / (self.epochs.total * self.rows * self._packed.row_places)
 
     def batch(self, step: int) -> Batch:
         """Return the whole batch of one step, counted from 0."""
-        epoch = int(np.searchsorted(self._ends_E, step, side="right"))
-        begin = int(self._ends_E[epoch - 1]) if epoch else 0
-        steps, num_rows = int(self._ends_E[epoch]) - begin, self._packed.num_rows(epoch)
-        first, stop = ((step - begin + more) * num_rows // steps for more in (0, 1))
-        return self._packed.batch(epoch, first, stop, num_rows=self.rows)
+        place = self.epochs.place(step)
+        first, stop = place.part(self._packed.num_rows(place.epoch))
+        return self._packed.batch(place.epoch, first, stop, num_rows=self.rows)

@@ -7,6 +7,7 @@ import numpy as np
 from trivium.core.batch import MixedBatch
 from trivium.core.errors import ConfigError
 from trivium.core.random import Key
+from trivium.tasks.epoch_steps import EpochSteps
 from trivium.tasks.pieces import Encoded, PackedPieces
 
 
@@ -48,21 +49,11 @@ class SeveralRows:
         # Each task's rows are rounded up: a few steps more, until all of them fit together.
         while (needed_T := (-(-rows_ET // steps_E[:, None])).max(axis=0)).sum() > rows:
             steps_E = steps_E + 1
-        self._ends_E = np.cumsum(steps_E)
+        self.epochs = EpochSteps.counted(steps_E)
         self.rows = -(-int(needed_T.sum()) // accumulation) * accumulation
         needed_T[0] += self.rows - int(needed_T.sum())
         self._rows_of = tuple(np.split(np.arange(self.rows), np.cumsum(needed_T)[:-1]))
         self._weights = tuple(weight / sum(weights) for weight in weights)
-
-    @property
-    def steps(self) -> int:
-        """Number of steps of all epochs."""
-        return int(self._ends_E[-1])
-
-    @property
-    def epoch_ends(self) -> list[int]:
-        """How many steps are done when each epoch ends."""
-        return [int(end) for end in self._ends_E]
 
     @property
     def rows_of_each(self) -> tuple[int, ...]:
@@ -74,21 +65,17 @@ class SeveralRows:
         """Tokens there are over places that are computed, over all epochs."""
         tokens = places = 0.0
         for packed, own in zip(self._packed, self._rows_of, strict=True):
-            ends, begin = self.epoch_ends, 0
-            for epoch, end in enumerate(ends):
-                again = max(1.0, (end - begin) / packed.num_rows(epoch))
-                tokens, begin = tokens + again * packed.num_tokens, end
-            places += self.steps * len(own) * packed.row_places
+            for end in self.epochs.ends:
+                place = self.epochs.place(end - 1)
+                tokens += max(1.0, place.steps / packed.num_rows(place.epoch)) * packed.num_tokens
+            places += self.epochs.total * len(own) * packed.row_places
         return tokens / places
 
     def batch(self, step: int) -> MixedBatch:
         """Return the whole batch of one step, counted from 0."""
-        epoch = int(np.searchsorted(self._ends_E, step, side="right"))
-        begin = int(self._ends_E[epoch - 1]) if epoch else 0
-        steps = int(self._ends_E[epoch]) - begin
+        place = self.epochs.place(step)
         parts = []
         for packed, own in zip(self._packed, self._rows_of, strict=True):
-            num_rows = max(packed.num_rows(epoch), steps)
-            first, stop = ((step - begin + more) * num_rows // steps for more in (0, 1))
-            parts.append(packed.batch(epoch, first, stop, num_rows=len(own)))
+            first, stop = place.part(max(packed.num_rows(place.epoch), place.steps))
+            parts.append(packed.batch(place.epoch, first, stop, num_rows=len(own)))
         return MixedBatch(tuple(parts), self._rows_of, self.rows, self._weights)
