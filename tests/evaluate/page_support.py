@@ -67,7 +67,8 @@ def checked(text: str) -> Page:
     for name, attributes in page.elements:
         for key, value in attributes.items():
             assert not key.startswith("on"), f"<{name} {key}>"
-            assert key not in {"src", "srcset", "href", "xlink:href", "action"}, f"<{name} {key}>"
+            assert key not in {"src", "srcset", "xlink:href", "action"}, f"<{name} {key}>"
+            assert key != "href" or re.fullmatch(r"(?!/)[^:]+", value or ""), f"<{name} {key}> leaves the run's folder"
             assert key == "xmlns" or "url(" not in (value or ""), f"<{name} {key}>"
     [style] = re.findall(r"<style>(.*?)</style>", text, flags=re.DOTALL)
     assert "url(" not in style and "@import" not in style and "http" not in style

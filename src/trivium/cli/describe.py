@@ -177,7 +177,7 @@ _CALIBRATION = ("ece", "brier", "nll")
 
 
 def show_scores(title: str, metrics: dict[str, float], results: Mapping[str, Any]) -> None:
-    """Print a model's scores with the baselines below them, and how sure they and the model's answers are.
+    """Print a model's scores, a line a metric with the baselines beside it, the one it is judged by first.
 
     Args:
         title: what was scored on what.
@@ -185,21 +185,19 @@ def show_scores(title: str, metrics: dict[str, float], results: Mapping[str, Any
         results: of the run, with its baselines and intervals.
     """
     baselines: Mapping[str, Mapping[str, float | str]] = results["baselines"]
-    names = [name for name in metrics if name not in _CALIBRATION]
-    widths = [max(12, len(name) + 2) for name in names]
-    typer.echo(f"{title:<36}" + "".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True)))
-    cells = (f"{metrics[name]:>{width}.4f}" for name, width in zip(names, widths, strict=True))
-    typer.echo(f"{'  the model':<36}" + "".join(cells))
-    for baseline, values in baselines.items():
-        pairs = [(values.get(name), width) for name, width in zip(names, widths, strict=True)]
-        shown = "".join(f"{cell:>{width}.4f}" if isinstance(cell, float) else " " * width for cell, width in pairs)
+    intervals = results.get("intervals", {})
+    names = sorted(metrics, key=lambda name: (name in _CALIBRATION, name not in intervals))
+    numbers = [f"[{number}]" for number in range(1, len(baselines) + 1)]
+    typer.echo(f"{title:<36}{'the model':>12}" + "".join(f"{number:>10}" for number in numbers))
+    for name in names:
+        cells = [values.get(name) for values in baselines.values()]
+        beside = "".join(f"{cell:>10.4f}" if isinstance(cell, float) else " " * 10 for cell in cells)
+        typer.echo(f"  {name:<34}{metrics[name]:>12.4f}{beside}".rstrip())
+    for number, (baseline, values) in zip(numbers, baselines.items(), strict=True):
         remarks = [value for value in values.values() if isinstance(value, str)]
-        typer.echo(f"  {baseline:<34}{shown}{'  '.join(remarks)}".rstrip())
-    for name, interval in results.get("intervals", {}).items():
-        typer.echo(f"{name} {metrics[name]:.4f}{interval_text(interval)}")
-    known = [f"{name} {metrics[name]:.4f}" for name in _CALIBRATION if name in metrics]
-    if known:
-        typer.echo(f"calibration of its probabilities: {', '.join(known)}")
+        typer.echo(f"  {number} {': '.join([baseline, *remarks])}")
+    for name, (low, high) in intervals.items():
+        typer.echo(f"  95 % interval of the model's {name}: {low:.4f} to {high:.4f}")
 
 
 def interval_text(interval: Sequence[float] | None) -> str:

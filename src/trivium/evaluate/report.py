@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import tomli_w
 
@@ -39,12 +40,15 @@ from trivium.evaluate.page import (
     table,
 )
 from trivium.evaluate.quickstart_page import quickstart_report
-from trivium.evaluate.reliability import CALIBRATION, reliability_section
+from trivium.evaluate.reliability import reliability_section
 from trivium.evaluate.run_files import RunFiles, interval_of, lower_is_better, main_metric, metrics_of, read_run
 from trivium.evaluate.run_files import table as subtree
 from trivium.evaluate.run_words import architecture_words, article, objective_words, run_words, speed_words
+from trivium.evaluate.score_tables import best_baseline, score_table, task_table
 from trivium.evaluate.sections import FAMILY_COLOURS, LIKE, loss_chart, smoothed
 from trivium.evaluate.tuned_sections import tuned_sections
+from trivium.model.folder import TASKS
+from trivium.train.run import CONFIG
 
 __all__ = ["REPORT", "quickstart_report", "run_report", "write_report"]
 
@@ -56,7 +60,13 @@ _NO_METRIC = frozenset({"step", "loss", "tokens", "seconds", "lr", "gradient_nor
 
 
 def write_report(run: Path) -> Path:
-    """Write report.html into a run's folder, whole or not at all, and return its path; raises as `run_report` does."""
+    """Write report.html into a run's folder, whole or not at all, and return its path; raises as `run_report` does.
+
+    Of a run of several tasks each task's folder gets its own first, which the run's then leads to.
+    """
+    for task in subtree(read_run(run).results, "tasks"):
+        if (run / TASKS / task / CONFIG).is_file():
+            write_report(run / TASKS / task)
     path = run / REPORT
     write_text(path, run_report(run))
     return path
@@ -70,9 +80,13 @@ def run_report(run: Path) -> str:
         ConfigError: its config cannot be read.
     """
     files = read_run(run)
-    kind = f"a run fine-tuned on {files.task}" if files.is_tuned else "a pretraining run"
-    opening = [paragraph(_lead(files), "lead"), statements(_verdict(files)), _results(files)]
+    what = "several tasks" if subtree(files.results, "tasks") else files.task
+    kind = f"a run fine-tuned on {what}" if files.is_tuned else "a pretraining run"
     results = files.results or {}
+    pages = {task: f"{TASKS}/{quote(task, errors='replace')}/{REPORT}" for task in subtree(results, "tasks")}
+    there = {task: page for task, page in pages.items() if (run / TASKS / task / REPORT).is_file()}
+    scores = task_table(files, there) or score_table(files)
+    opening = [paragraph(_lead(files), "lead"), statements(_verdict(files)), scores]
     tuned = [reliability_section(results), *tuned_sections(results)]
     content = [_curves(files), *tuned, _history(files), _settings(files)]
     return page(
@@ -93,7 +107,9 @@ def _lead(files: RunFiles) -> str:
     who = f"{article(files.family or 'network')}{of}{like}"
     if files.is_tuned:
         begin = files.config.get("start_from") or results.get("from")
-        what = f"fine-tuned on the task \u201c{files.task}\u201d" + (f", starting from {begin}" if begin else "")
+        names = [f"\u201c{task}\u201d" for task in subtree(results, "tasks")] or [f"\u201c{files.task}\u201d"]
+        what = f"fine-tuned on the task{'s' * (len(names) > 1)} {', '.join(names)}"
+        what += f", starting from {begin}" if begin else ""
     else:
         what = f"pretrained on {objective_words(files.config)}"
     tokens, seconds = results.get("tokens", last.get("tokens")), results.get("seconds", last.get("seconds"))
@@ -118,55 +134,15 @@ def _verdict(files: RunFiles) -> list[str]:
     said = f"{metric} on {'held-out text' if not files.is_tuned else split}: {text(scores[metric])}"
     interval = interval_of(files.results, metric)
     said += "" if interval is None else f" (95 % interval {range_text(interval, text)})"
-    rivals = {
-        name: float(values[metric])
-        for name, values in subtree(files.results, "baselines").items()
-        if isinstance(values, Mapping) and is_number(values.get(metric))
-    }
-    if rivals:
-        choose = min if lower_is_better(metric) else max
-        best = choose(rivals, key=lambda name: rivals[name])
-        better = scores[metric] < rivals[best] if lower_is_better(metric) else scores[metric] > rivals[best]
-        said += f", {'better' if better else 'not better'} than the best baseline ({best}: {text(rivals[best])})"
+    if best := best_baseline(files.results, metric):
+        name, score = best
+        better = scores[metric] < score if lower_is_better(metric) else scores[metric] > score
+        said += f", {'better' if better else 'not better'} than the best baseline ({name}: {text(score)})"
     elif not files.is_tuned and metric == "loss":
         said += " nats a token"
         size = files.model.get("vocabulary_size")
         said += f"; knowing nothing gives {number_text(math.log(size))}" if is_number(size) and size > 1 else ""
     return [f"{said[0].upper()}{said[1:]}."]
-
-
-def _results(files: RunFiles) -> Markup | None:
-    """Return the scores as a table, the baselines under them."""
-    results = files.results or {}
-    splits = {split: metrics_of(subtree(results, split)) for split in ("valid", "test")}
-    if not files.is_tuned:  # a single term is the loss itself
-        splits = {split: {"loss": scores["loss"]} if len(scores) == 2 else scores for split, scores in splits.items()}
-    splits = {
-        split: {name: score for name, score in scores.items() if name not in CALIBRATION}  # has a section of its own
-        for split, scores in splits.items()
-        if scores
-    }
-    if not splits or (not files.is_tuned and sum(map(len, splits.values())) == 1):
-        return None  # nothing, or what was said above
-    shown = [(split, metric) for split, scores in splits.items() for metric in scores]
-    columns = [Column("", numeric=False), *(Column(metric.replace("_", " "), group=split) for split, metric in shown)]
-    name = files.path.resolve().name
-    scored = "test" if "test" in splits else "valid"
-    own = [_score(splits[s][m], m, interval_of(results, m) if s == scored else None) for s, m in shown]
-    rows = [[Cell(name, colour=FAMILY_COLOURS.get(files.family)), *own]]
-    for baseline, values in subtree(results, "baselines").items():
-        known = values if isinstance(values, Mapping) else {}
-        missing = [known["missing"]] if known.get("missing") else []
-        cells = [_score(known.get(m) if s == scored else None, m) for s, m in shown]
-        rows.append([Cell(baseline, notes=missing), *cells])
-    return table(columns, rows, quiet=range(1, len(rows)))
-
-
-def _score(value: object, metric: str, interval: tuple[float, float] | None = None) -> Cell:
-    if not is_number(value):
-        return Cell("")
-    notes = [] if interval is None else [f"95 %: {range_text(interval, metric_text(metric))}"]
-    return Cell(metric_text(metric)(value), value, notes)
 
 
 def _curves(files: RunFiles) -> Markup | None:

@@ -10,7 +10,7 @@ from trivium.core.errors import CheckpointError
 from trivium.evaluate.formatting import is_number
 from trivium.hub.open import is_foreign, read_foreign
 from trivium.model.folder import CONFIG as MODEL_CONFIG
-from trivium.model.folder import model_folder
+from trivium.model.folder import TASKS, model_folder
 from trivium.objectives.build import usual_objective
 from trivium.tasks.build import HEADS
 from trivium.train.log import read_log
@@ -84,8 +84,11 @@ def read_run(run: Path) -> RunFiles:
         if not isinstance(results, dict):
             raise CheckpointError(f"{run / RESULTS}: damaged: expected a table of results.")
     model = table(config, "model")
-    if not model and (run / MODEL / MODEL_CONFIG).is_file():
-        model = read_toml(run / MODEL / MODEL_CONFIG)
+    # Several tasks have a model each, whose stack is one.
+    folders = [run / MODEL, *(run / TASKS / name / MODEL for name in table(results, "tasks"))]
+    there = [folder / MODEL_CONFIG for folder in folders if (folder / MODEL_CONFIG).is_file()]
+    if not model and there:
+        model = read_toml(there[0])
     # What was warned of is no measurement.
     return RunFiles(
         run, config, [line for line in log if isinstance(line, dict) and "warning" not in line], results, model

@@ -248,8 +248,11 @@ def score_baselines(material: Material, progress: Progress) -> dict[str, Row]:
     """Return the scores of simple baselines on the test examples, on the validation examples where there are none."""
     scored = material.valid if material.test is None else material.test
     rows = baselines(material.task, material.train, material.valid, scored)
+    chosen_by = material.task.chosen_by
     for name, row in rows.items():
-        progress.line(f"{name}: " + ", ".join(f"{k} {v:.3f}" if isinstance(v, float) else v for k, v in row.items()))
+        said = [f"{chosen_by} {row[chosen_by]:.4f}"] if chosen_by in row else []
+        said += [value for value in row.values() if isinstance(value, str)]
+        progress.line(f"baseline, {name}: {', '.join(said)}")
     return rows
 
 
