@@ -63,7 +63,9 @@ def test_a_fine_tuned_run_is_shown_beside_its_baselines(tmp_path: Path) -> None:
     ):
         assert shown in text, shown
     assert "better than the best baseline (word, else shape: 64.8 %)" in text and "not better" not in text
-    assert text.index("function") < text.index("class", text.index("Class by class") + 20)  # the most frequent first
+    assert text.index("function") < text.index(
+        "class", text.index("Class by class, on test") + 30
+    )  # the most frequent first
     shares = [each["style"] for each in page.named("span") if (each.get("style") or "").startswith("--share")]
     assert "--share:0.833" in shares and "--share:1.000" in shares and len(shares) == 9
 

@@ -6,6 +6,7 @@ from typing import Any
 from trivium.evaluate.formatting import is_number, metric_text, number_text, percent_text
 from trivium.evaluate.markup import Markup
 from trivium.evaluate.page import Cell, Column, heat_cell, section, table
+from trivium.evaluate.run_files import metrics_of
 from trivium.evaluate.run_files import table as subtree
 
 _MAX_CLASSES, _MAX_MISTAKES, _MAX_TEXT = 24, 30, 400
@@ -14,7 +15,31 @@ _BY_CLASS = ("per_class", "by_label", "by_class")
 
 def tuned_sections(results: Mapping[str, Any]) -> list[Markup | None]:
     """Return the sections for what the results hold: each is None when they do not hold it."""
-    return [_by_class(results), _confusion(results), _mistakes(results)]
+    return [_balance(results), _by_class(results), _confusion(results), _mistakes(results)]
+
+
+def _balance(results: Mapping[str, Any]) -> Markup | None:
+    """Show how many answers there are of each class, the most frequent of training first."""
+    splits = {
+        name: metrics_of(found) for name, found in subtree(results, "balance").items() if isinstance(found, Mapping)
+    }
+    totals = {name: sum(counts.values()) for name, counts in splits.items() if counts}
+    classes = list(dict.fromkeys(label for name in totals for label in splits[name]))
+    if not classes:
+        return None
+    rows = []
+    for label in classes[:_MAX_CLASSES]:
+        shares = {name: splits[name].get(label, 0.0) / max(total, 1) for name, total in totals.items()}
+        cells = [
+            Cell(heat_cell(number_text(splits[name].get(label, 0)), share), notes=[percent_text(share)])
+            for name, share in shares.items()
+        ]
+        rows.append([Cell(label), *cells])
+    note = "How many answers there are of each class; the darker, the larger the share."
+    if len(classes) > _MAX_CLASSES:
+        note += f" The {_MAX_CLASSES} most frequent of {number_text(len(classes))}."
+    columns = [Column("class", numeric=False), *map(Column, totals)]
+    return section("What there is of each class", table(columns, rows), note=note)
 
 
 def _by_class(results: Mapping[str, Any]) -> Markup | None:
@@ -25,7 +50,7 @@ def _by_class(results: Mapping[str, Any]) -> Markup | None:
     columns = [Column("class", numeric=False), *(Column(name.replace("_", " ")) for name in metrics)]
     order = sorted(classes, key=lambda name: -(classes[name].get("count") or classes[name].get("support") or 0))
     rows = [[Cell(name), *(_score(classes[name].get(metric), metric) for metric in metrics)] for name in order]
-    return section("Class by class", table(columns, rows))
+    return section(f"Class by class, on {_scored(results)}", table(columns, rows))
 
 
 def _confusion(results: Mapping[str, Any]) -> Markup | None:
@@ -70,10 +95,14 @@ def _mistakes(results: Mapping[str, Any]) -> Markup | None:
         shown = text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "\u2026"
         sure = each.get("probability")
         rows.append([Cell(right), Cell(given), Cell(percent_text(sure), sure), Cell(shown)])
-    return section("Its worst mistakes", table(columns, rows))
+    return section(f"Its worst mistakes, on {_scored(results)}", table(columns, rows))
 
 
 _RIGHT, _GIVEN = ("gold", "right", "label"), ("predicted", "given", "answer")
+
+
+def _scored(results: Mapping[str, Any]) -> str:
+    return "test" if subtree(results, "test") else "valid"
 
 
 def _found(results: Mapping[str, Any], key: str) -> Any:

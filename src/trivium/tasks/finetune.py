@@ -12,6 +12,7 @@ from trivium.data.labelled import Problem, summed_up
 from trivium.model.config import Decoder
 from trivium.model.count import num_parameters
 from trivium.model.history import Made, write_history
+from trivium.tasks.balance import balance_text, class_counts
 from trivium.tasks.base import Example, Task
 from trivium.tasks.baselines import Row, baselines
 from trivium.tasks.build import at_epochs, build_task, head_kind, learned_task, usual_head
@@ -99,6 +100,7 @@ def finetune(
         require_unchanged(found, before.fingerprints or Fingerprints(), names)
         config = before
     material = read_material(config, train, valid, test, progress)
+    tell_balance(material, progress)
     fitting, held_out = _made(config, start, material, progress)
     compared = score_baselines(material, progress)
     if before is None:
@@ -244,6 +246,12 @@ def read_material(
     return Material(task, examples, others[0], others[1] if len(others) > 1 else None)
 
 
+def tell_balance(material: Material, progress: Progress, name: str = "") -> None:
+    """Say how many training examples there are, and of which classes; `name`: said before."""
+    counts = class_counts(material.task, material.train)
+    progress.line(f"{name}training: {balance_text(len(material.train), counts)}")
+
+
 def score_baselines(material: Material, progress: Progress) -> dict[str, Row]:
     """Return the scores of simple baselines on the test examples, on the validation examples where there are none."""
     scored = material.valid if material.test is None else material.test
@@ -259,7 +267,8 @@ def score_baselines(material: Material, progress: Progress) -> dict[str, Row]:
 def results_of(config: FinetuneConfig, fitted: Fitted, material: Material, progress: Progress) -> dict[str, Any]:
     """Return what is known of a trained task, its test examples answered.
 
-    Without a test file those of validation are scored again, as the last epoch did: an interval needs them all.
+    Without a test file those of validation are scored again, as the last epoch did: interval, classes and mistakes need
+    them all.
     """
     task, valid, is_tested = fitted.tuned.task, fitted.valid, material.test is not None
     examples, scorer = (material.test, task) if material.test is not None else (material.valid, at_epochs(task))
@@ -269,11 +278,14 @@ def results_of(config: FinetuneConfig, fitted: Fitted, material: Material, progr
     scores = scorer.score(fitted.tuned.model, asked)
     results: dict[str, Any] = {"task": config.task, "chosen_by": task.chosen_by, "valid": valid}
     if is_tested:
-        results |= {"test": scores.metrics, "by_label": dict(scores.by_label), "confusion": scores.confusion}
-        results["mistakes"] = [
-            {"text": task.shown(examples[each.example], each.answer), **each._asdict()} for each in scores.mistakes
-        ]
+        results["test"] = scores.metrics
+    splits = {"train": material.train, "valid": material.valid, "test": material.test}
+    mistakes = [{"text": task.shown(examples[each.example], each.answer), **each._asdict()} for each in scores.mistakes]
     return results | {
+        "by_label": dict(scores.by_label),
+        "confusion": scores.confusion,
+        "mistakes": mistakes,
+        "balance": {split: class_counts(task, found) for split, found in splits.items() if found is not None},
         **_sureness(fitted, scores),
         "coverage": min(metrics["coverage"] for metrics in (valid, results.get("test", valid))),
         "seed": config.seed,

@@ -27,6 +27,7 @@ from trivium.tasks.finetune import (
     results_of,
     score_baselines,
     settled,
+    tell_balance,
     train_in,
 )
 from trivium.tasks.fingerprints import fingerprints, require_unchanged
@@ -146,6 +147,7 @@ def _learned(start: Start, config: SeveralConfig, progress: Progress) -> _Learne
         test = None if part.test is None else Path(part.test)
         own = alone_config(config, part)
         material = read_material(own, Path(part.train), Path(part.valid), test, progress)
+        tell_balance(material, progress, f"{part.name}, ")
         train, valid = encoded(material, start.reading(material.task.readout), progress, f"{part.name}, ")
         parts.append(Part(part.name, material.task, part.weight, train, valid))
         materials.append(material)
