@@ -162,7 +162,7 @@ def flop_a_step(config: Any, data: Any) -> int:
         (batch,) = micro_batches(material.batches(100)(step), 1)
         with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: added}) as counter:
             terms = material.objective.loss(network, batch, Key(0))
-            sum(term.sum / max(term.count, 1.0) for term in terms).backward()  # type: ignore[union-attr]
+            sum(term.sum for term in terms).backward()  # type: ignore[union-attr]
         counts.append(counter.get_total_flops())
     return round(mean(counts))
 

@@ -61,18 +61,19 @@ def test_every_choice_there_is_was_drawn() -> None:
 
 
 def usual_terms(config: ModelConfig, network: nn.Module) -> tuple[Term, ...]:
-    """The terms of the family's usual objective on a few packed rows."""
+    """The terms of the family's usual objective on a few packed rows, as means."""
     balanced = has_experts(config)
     objective = build_objective(usual_objective(config), VOCABULARY._replace(balanced=balanced))
     batch = objective.make(random_rows([[15, 1, 20, 13], [49], [30, 12]], 48, seed=2), Key(1))
     terms = objective.loss(network, batch, Key(0))
-    assert {term.name: term.count for term in terms} == objective.counts(batch)
+    counts = objective.counts(batch)
+    assert {term.name for term in terms} == set(counts)
     assert len(terms) == 1 + balanced
-    return terms
+    return tuple(term._replace(sum=term.sum / counts[term.name]) for term in terms)
 
 
 def backward(terms: tuple[Term, ...]) -> float:
-    loss = sum((term.weight * term.sum / term.count for term in terms), start=torch.zeros(()))
+    loss = sum((term.weight * term.sum for term in terms), start=torch.zeros(()))
     loss.backward()
     return float(loss.detach())
 

@@ -59,7 +59,7 @@ def test_texts_are_means_of_documents_that_are_long_enough() -> None:
         expected += float((scores.logsumexp(-1) - scores.diagonal()).sum().detach())
         texts += len(means)
     (term,) = learned.loss(network, batch, Key(0))
-    assert texts == term.count == 6.0
+    assert texts == learned.counts(batch)["contrastive"] == 6.0
     assert float(term.sum.detach()) == pytest.approx(expected, rel=1e-5)
 
 

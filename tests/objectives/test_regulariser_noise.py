@@ -203,7 +203,7 @@ def test_a_loss_that_reads_no_embeddings_cannot_be_attacked() -> None:
     @dataclass(frozen=True)
     class Blind(Losing):
         def loss(self, network: nn.Module, batch: Batch, key: Key) -> tuple[Term, ...]:
-            return (Term("blind", sum(p.sum() for p in network.parameters()), 1.0),)  # type: ignore[arg-type]
+            return (Term("blind", sum(p.sum() for p in network.parameters())),)  # type: ignore[arg-type]
 
     network = network_of("encoder")
     learned = regularised((FgmConfig(),), Blind(), name="blind", network=network, hidden_size=SIZE)

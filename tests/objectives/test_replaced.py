@@ -71,12 +71,13 @@ def test_the_losses_are_those_of_the_paper() -> None:
                 probability = float(torch.sigmoid(scores_BL[b, place].detach()))
                 detected -= float(np.log(probability if is_replaced else 1.0 - probability))
                 used += 1
-    assert masked.count == float((batch.weights_BN > 0).sum()) > 10
+    counts = learned.counts(batch)
+    assert counts["masked"] == float((batch.weights_BN > 0).sum()) > 10
     assert float(masked.sum.detach()) == pytest.approx(generated, rel=1e-9)
-    assert (replaced.count, replaced.weight) == (float(used), 50.0)
+    assert (counts["replaced"], replaced.weight) == (float(used), 50.0)
     assert float(replaced.sum.detach()) == pytest.approx(detected, rel=1e-9)
     changed = tokens_BL != original_BL
-    assert 5 < int(changed.sum()) <= int(masked.count)
+    assert 5 < int(changed.sum()) <= int(counts["masked"])
 
 
 def test_draws_follow_the_generator() -> None:

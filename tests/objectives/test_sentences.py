@@ -129,7 +129,7 @@ def test_the_loss_is_the_cross_entropy_of_both() -> None:
         logits_C = both.pooler.projection(pooled_D)
         expected += float(functional.cross_entropy(logits_C[None], asked.labels_BN[b, slot][None]).detach())
         count += 1
-    assert (following.name, following.count, following.weight) == ("next", float(count), 1.0)
+    assert (following.name, learned.counts(batch)["next"], following.weight) == ("next", float(count), 1.0)
     assert float(following.sum.detach()) == pytest.approx(expected, rel=1e-4)
     alone = build_objective(MaskedConfig(), VOCABULARY).loss(both.network, batch, Key(0))
     assert float(masked.sum.detach()) == pytest.approx(float(alone[0].sum.detach()), rel=1e-6)

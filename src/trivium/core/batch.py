@@ -197,9 +197,11 @@ def read_again(batch: Batch, begin: int) -> Batch:
 
 
 class Term(NamedTuple):
-    """One term of a loss, as a sum and never as a mean, so that accumulation, ranks and uneven masks agree."""
+    """One term of a loss, as a sum and never as a mean, so that accumulation, ranks and uneven masks agree.
+
+    What it is divided by is known before anything is computed, see `Learned.counts`.
+    """
 
     name: str
     sum: Tensor
-    count: float  # type: ignore[assignment]  # shadows tuple.count, which a term has no use for
     weight: float = 1.0

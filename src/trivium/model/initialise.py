@@ -99,14 +99,21 @@ def _draw(module: nn.Module, name: str, parameter: Tensor, config: ModelConfig, 
     else:
         match config.initialisation:
             case NormalInit(std=std):
-                parameter.normal_(0.0, std, generator=generator)
+                _normal(parameter, std, generator)
             case T5Init(factor=factor):
                 embeds = isinstance(module, nn.Embedding | LearnedPositions)
-                parameter.normal_(
-                    0.0, factor if embeds else factor / math.sqrt(config.hidden_size), generator=generator
-                )
+                _normal(parameter, factor if embeds else factor / math.sqrt(config.hidden_size), generator)
             case _:
                 assert_never(config.initialisation)
+
+
+def _normal(tensor: Tensor, std: float, generator: torch.Generator) -> None:
+    """Draw from N(0, std) on the processor, wherever the tensor is: equal keys give equal weights on all devices."""
+    if tensor.device == generator.device:
+        tensor.normal_(0.0, std, generator=generator)
+    else:
+        drawn = torch.empty(tensor.shape, dtype=tensor.dtype, device=generator.device)
+        tensor.copy_(drawn.normal_(0.0, std, generator=generator))
 
 
 def _draw_branch(module: nn.Module, config: ModelConfig, branches: int, generator: torch.Generator) -> None:
@@ -119,17 +126,17 @@ def _draw_branch(module: nn.Module, config: ModelConfig, branches: int, generato
                 case "equal":
                     pass
                 case "scaled":
-                    writes.weight.normal_(0.0, std / math.sqrt(branches), generator=generator)
+                    _normal(writes.weight, std / math.sqrt(branches), generator)
                 case "zero":
                     writes.weight.zero_()
                 case _:
                     assert_never(residual)
         case T5Init(factor=factor):
-            writes.weight.normal_(0.0, factor / math.sqrt(writes.in_features), generator=generator)
+            _normal(writes.weight, factor / math.sqrt(writes.in_features), generator)
             query = _query_rows(module)
             if query is not None:
                 head_size = module.head_size if isinstance(module, SelfAttention | CrossAttention) else 1
-                query.normal_(0.0, factor / math.sqrt(config.hidden_size * head_size), generator=generator)
+                _normal(query, factor / math.sqrt(config.hidden_size * head_size), generator)
         case _:
             assert_never(config.initialisation)
 
@@ -141,8 +148,8 @@ def _draw_spans(head: SpanHead, ratio: float, generator: torch.Generator) -> Non
     its first three epochs where so drawn, and most of them after one as drawn here (docs/decisions/nested-spans.md).
     """
     for linear in (head.first, head.last, head.of_first, head.of_last):
-        linear.weight.normal_(0.0, 1.0 / math.sqrt(linear.in_features), generator=generator)
-    head.both.weight.normal_(0.0, 1.0 / head.both.in_features, generator=generator)  # it is summed over twice
+        _normal(linear.weight, 1.0 / math.sqrt(linear.in_features), generator)
+    _normal(head.both.weight, 1.0 / head.both.in_features, generator)  # it is summed over twice
     for linear in (head.first, head.last):  # of the base width, as the others are
         linear.weight.mul_(math.sqrt(ratio))
 

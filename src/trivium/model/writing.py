@@ -95,7 +95,7 @@ def begin(
     position_BL = torch.arange(longest, dtype=torch.int32, device=device).expand(rows, longest)
     length_B = torch.tensor([len(prompt) for prompt in prompts], device=device)
     batch = reading(tokens_BL, read(document_BL, position_BL))
-    looked_at = network.encode(replace(batch, source=source))
+    looked_at = network.encode(replace(batch, source=None if source is None else source.to(device)))
     hidden_BLD = network.write(batch, looked_at, cache)
     one_B1 = torch.zeros(rows, 1, dtype=torch.int32, device=device)
     return Writing(

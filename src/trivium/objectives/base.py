@@ -160,7 +160,7 @@ def token_terms_from(name: str, network: Network, hidden_ND: Tensor, batch: Batc
     """Return what `token_terms` does, of hidden states of the labelled places that are computed already."""
     weights_N = batch.weights_BN.reshape(-1)
     nats = network.head.summed_nats(hidden_ND, batch.labels_BN.reshape(-1), weights_N)
-    return Term(name, nats, float(weights_N.sum())), *balance_terms(tally, batch)
+    return Term(name, nats), *balance_terms(tally, batch)
 
 
 def predicted_tokens(name: str, network: Network, batch: Batch) -> Predicted:
@@ -182,7 +182,7 @@ def balance_terms(tally: Tally, batch: Batch) -> tuple[Term, ...]:
     """Return the load balance that the layers have left, of a network that has experts."""
     if not tally.balance:
         return ()
-    return (Term(BALANCE, torch.stack(tally.balance).sum(), float(len(batch.tokens_BL))),)
+    return (Term(BALANCE, torch.stack(tally.balance).sum()),)
 
 
 def label_term(name: str, logits_NV: Tensor, batch: Batch) -> Term:
@@ -193,7 +193,7 @@ def label_term(name: str, logits_NV: Tensor, batch: Batch) -> Term:
 def labelled(name: str, values_N: Tensor, batch: Batch, weight: float = 1.0) -> Term:
     """Return a term that sums a number of each labelled place, places that are not used left out."""
     weights_N = batch.weights_BN.reshape(-1)
-    return Term(name, torch.dot(values_N, weights_N.to(values_N.dtype)), float(weights_N.sum()), weight)
+    return Term(name, torch.dot(values_N, weights_N.to(values_N.dtype)), weight)
 
 
 def token_counts(name: str, batch: Batch, *, balanced: bool) -> dict[str, float]:

@@ -94,7 +94,7 @@ class Contrastive:
             asked.weights_BN.reshape(-1, self.config.group_rows * asked.places_BN.shape[1]),
             self.config.temperature,
         )
-        return (Term("contrastive", nats, float(asked.weights_BN.sum())),)
+        return (Term("contrastive", nats),)
 
     def exported(self, network: nn.Module) -> Network:
         """Return the network itself; its head has learned nothing."""

@@ -61,13 +61,15 @@ class Teacher:
         self.config = saved.config
         self.tokenizer = saved.tokenizer
         self._network = saved.network.eval().requires_grad_(False)
-        self._copies: dict[torch.dtype, Network] = {torch.float32: self._network}
+        self._copies: dict[tuple[torch.dtype, torch.device], Network] = {}
 
-    def network(self, dtype: torch.dtype) -> Network:
-        """Return the network in this type."""
-        if dtype not in self._copies:
-            self._copies[dtype] = deepcopy(self._network).to(dtype)
-        return self._copies[dtype]
+    def network(self, like: Tensor) -> Network:
+        """Return the network in the type of these states, where they are."""
+        asked = (like.dtype, like.device)
+        if asked not in self._copies:
+            is_as_loaded = asked == (torch.float32, torch.device("cpu"))
+            self._copies[asked] = self._network if is_as_loaded else deepcopy(self._network).to(like)
+        return self._copies[asked]
 
 
 def open_teacher(path: Path, expected: str | None) -> Teacher:
@@ -145,7 +147,7 @@ class Distil:
         hidden_ND = labelled_states(student.network, batch, tally)
         logits_NV, own = predicted_from(self.name, student.network, hidden_ND, batch, tally)
         terms = [term._replace(weight=term.weight * self.weights.labels) for term in own]
-        theirs_NV, theirs_ND = self._asked(batch, hidden_ND.dtype)
+        theirs_NV, theirs_ND = self._asked(batch, hidden_ND)
         if self.weights.logits:
             nats_N = divergence(logits_NV, theirs_NV, self.weights.temperature)
             terms.append(labelled("teacher", nats_N, batch, self.weights.logits))
@@ -168,9 +170,9 @@ class Distil:
         return ("teacher",) * bool(self.weights.logits) + ("hidden",) * bool(self.weights.hidden)
 
     @torch.no_grad()
-    def _asked(self, batch: Batch, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def _asked(self, batch: Batch, like: Tensor) -> tuple[Tensor, Tensor]:
         """Return the teacher's logits_NV and hidden_ND at the labelled places."""
-        teacher = self.teacher.network(dtype)
+        teacher = self.teacher.network(like)
         hidden_ND = labelled_states(teacher, replace(batch, noise_BLD=None))
         return vocabulary_logits(teacher, hidden_ND), hidden_ND
 

@@ -138,7 +138,7 @@ class Replaced:
             logits_BL, replaced_BL.to(logits_BL.dtype), reduction="none"
         )
         used_BL = batch.layout.document_BL >= 0
-        detected = Term("replaced", (nats_BL * used_BL).sum(), float(used_BL.sum()), self.config.weight)
+        detected = Term("replaced", (nats_BL * used_BL).sum(), self.config.weight)
         balance = balance_terms(tally, batch)
         return *generated.terms, *balance, detected
 

@@ -156,7 +156,7 @@ class Sentences:
         logits_NC = logits_NC if logits_NC.dtype == torch.float64 else logits_NC.float()
         nats_N = functional.cross_entropy(logits_NC, asked.labels_BN.reshape(-1), reduction="none")
         weights_N = asked.weights_BN.reshape(-1).to(nats_N.dtype)
-        return Term(self.config.question, torch.dot(nats_N, weights_N), float(weights_N.sum()))
+        return Term(self.config.question, torch.dot(nats_N, weights_N))
 
     def exported(self, network: nn.Module) -> Network:
         """Return the network without the head over pairs."""

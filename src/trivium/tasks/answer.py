@@ -101,7 +101,7 @@ class Answer:
     def loss(self, network: nn.Module, batch: Batch, key: Key) -> tuple[Term, ...]:
         """Return the cross-entropy of starts and ends, each among the candidates of its window."""
         nats = boundary_nats(class_logits(network, batch), batch)
-        return (Term(self.name, nats, self.counts(batch)[self.name]),)
+        return (Term(self.name, nats),)
 
     def answered(
         self, network: nn.Module, examples: Sequence[AnswerExample], encoded: Encoded

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from trivium.core.batch import Batch
 from trivium.tasks.answer_windows import ENDS, STARTS, Asked
-from trivium.tasks.base import class_logits
+from trivium.tasks.base import read_logits
 from trivium.tasks.pieces import Encoded, Piece, Reading
 from trivium.tasks.read_batches import PLACES, read_batches
 from trivium.tasks.settings import AnswerSettings
@@ -158,8 +158,7 @@ def _read(
     was_training = network.training
     network.eval()
     for chosen, (batch, *_) in read_batches(pieces, reading, places=places):
-        with torch.inference_mode():
-            logits_BNC = class_logits(network, batch).double().view(len(chosen), -1, 2).numpy()
+        logits_BNC = read_logits(network, batch).view(len(chosen), -1, 2).numpy()
         for piece, logits_NC in zip(chosen, logits_BNC, strict=True):
             yield piece, logits_NC[: len(piece.places_N)]
     network.train(was_training)

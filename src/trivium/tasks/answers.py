@@ -7,10 +7,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import nn
 
-from trivium.tasks.base import class_logits
+from trivium.tasks.base import read_logits
 from trivium.tasks.metrics import Calibration, Confusion
 from trivium.tasks.metrics.bootstrap import share
 from trivium.tasks.metrics.likely import counted_interval
@@ -153,9 +152,8 @@ def _added_up(
     was_training = network.training
     network.eval()
     for _, (batch, example_BN, answer_BN) in read_batches(pieces, encoded.reading, places=places):
-        with torch.inference_mode():
-            outputs_NC = class_logits(network, batch).double()
-            numbers_NC = (outputs_NC.log_softmax(-1) if logarithms else outputs_NC).numpy()
+        outputs_NC = read_logits(network, batch)
+        numbers_NC = (outputs_NC.log_softmax(-1) if logarithms else outputs_NC).numpy()
         used_N = example_BN.reshape(-1) >= 0
         place_N = begin_E[example_BN.reshape(-1)[used_N] - first] + answer_BN.reshape(-1)[used_N]
         np.add.at(sums_AC, place_N, numbers_NC[used_N])

@@ -27,6 +27,7 @@ from trivium.data.tokenizer import Tokenizer
 from trivium.model.biaffine import SpanHead
 from trivium.model.chain import LabelChain
 from trivium.model.config import DEFAULT_READOUT, Decoder, Encoder, EncoderDecoder, ModelConfig, ReadoutConfig
+from trivium.model.device import device_of
 from trivium.model.heads import LanguageModel, Network, Readout, SequenceToSequence, TwoStacks
 from trivium.model.stack import Stack
 from trivium.objectives.base import Predicted, label_term
@@ -241,6 +242,12 @@ def class_logits(network: nn.Module, batch: Batch) -> Tensor:
     """Return logits_NC of the labelled places, in float32 or better."""
     logits_NC: Tensor = network(batch)
     return logits_NC if logits_NC.dtype == torch.float64 else logits_NC.float()
+
+
+def read_logits(network: nn.Module, batch: Batch) -> Tensor:
+    """Return the logits_NC of a batch that is only read, in float64, on the processor, wherever the network is."""
+    with torch.inference_mode():
+        return class_logits(network, batch.to(device_of(network))).double().cpu()
 
 
 def class_numbers(labels: Sequence[str], names: Sequence[str]) -> np.ndarray:

@@ -13,6 +13,7 @@ from trivium.model.parts import Probability
 from trivium.objectives.regularisers.config import Regularisers
 from trivium.tasks.settings import task_settings
 from trivium.train.config import AveragingConfig
+from trivium.train.device import DeviceName
 from trivium.train.optimiser_config import AdamWConfig, OptimiserConfig, Precision
 from trivium.train.pace_config import LayerDecay, Unfreezing
 from trivium.train.schedule_config import LinearSchedule, ScheduleConfig
@@ -55,6 +56,7 @@ class TuningConfig(Config):
     readout: ReadoutConfig | None = None
     dropout: Probability = 0.1  # before the head's projection
     precision: Precision = "auto"
+    device: DeviceName = "auto"  # a GPU where there is one
     max_gradient_norm: PositiveFloat = 1.0
     max_skipped: NonNegativeInt = 10
     layer_decay: LayerDecay = 1.0

@@ -139,7 +139,7 @@ class Embed:
         else:
             nats_GP = partner_nats(cosine_GTT, pairs, self.settings.temperature)
         weights_GP = pairs.weights_BP.to(nats_GP.dtype)
-        return (Term(self.name, (nats_GP * weights_GP).sum(), float(weights_GP.sum())),)
+        return (Term(self.name, (nats_GP * weights_GP).sum()),)
 
     def _scored(self, cosine_GP: Tensor, pairs: Pairs) -> Tensor:
         """Return what each pair has to learn; that of an order belongs to all pairs of a group alike."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from trivium.core.config import parse, read_toml, write_toml
 from trivium.core.errors import ConfigError, Interrupted
@@ -16,7 +16,7 @@ from trivium.tasks.balance import balance_text, class_counts
 from trivium.tasks.base import Example, Task
 from trivium.tasks.baselines import Row, baselines
 from trivium.tasks.build import at_epochs, build_task, head_kind, learned_task, usual_head
-from trivium.tasks.config import FinetuneConfig, Fingerprints
+from trivium.tasks.config import FinetuneConfig, Fingerprints, TuningConfig
 from trivium.tasks.fingerprints import Source, fingerprints, require_unchanged
 from trivium.tasks.fit import (
     Fitted,
@@ -42,9 +42,11 @@ from trivium.train.resume import newest_whole, require_same
 from trivium.train.signals import stop_signals
 from trivium.train.track import Tracker, followed
 
+C = TypeVar("C", bound=TuningConfig)
+
 CONFIG, LOG, RESULTS = "config.toml", "log.jsonl", "results.json"
 # Settings that are written when a run begins: the fingerprints say whether they are the same.
-_GIVEN = ("start_from", "train", "valid", "test", "fingerprints", "steps", "history")
+_GIVEN = ("start_from", "train", "valid", "test", "fingerprints", "steps", "history", "device")
 
 
 class Material(NamedTuple):
@@ -98,7 +100,7 @@ def finetune(
         config = settled(config, start).model_copy(update=given)
     else:
         require_unchanged(found, before.fingerprints or Fingerprints(), names)
-        config = before
+        config = on_device(before, config)
     material = read_material(config, train, valid, test, progress)
     tell_balance(material, progress)
     fitting, held_out = _made(config, start, material, progress)
@@ -117,6 +119,11 @@ def finetune(
     for line in _said(config, results, best):
         progress.line(line)
     return results
+
+
+def on_device(before: C, asked: C) -> C:
+    """Return a run as it began, to go on where it is asked to compute; where nothing is asked, as before."""
+    return before if asked.device == "auto" else before.model_copy(update={"device": asked.device})
 
 
 def settled(config: FinetuneConfig, start: Start) -> FinetuneConfig:

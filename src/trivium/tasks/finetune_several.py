@@ -23,6 +23,7 @@ from trivium.tasks.finetune import (
     calibrated,
     checkpoint_every,
     encoded,
+    on_device,
     read_material,
     results_of,
     score_baselines,
@@ -42,7 +43,7 @@ from trivium.train.signals import stop_signals
 from trivium.train.track import Tracker, followed
 
 # Settings that are written when a run begins: the fingerprints say whether they are the same.
-_GIVEN = ("start_from", "steps", "history", "tasks")
+_GIVEN = ("start_from", "steps", "history", "tasks", "device")
 _GIVEN_OF_ONE = ("train", "valid", "test", "fingerprints")
 
 
@@ -92,7 +93,7 @@ def finetune_several(
         for now, part, then in zip(found, config.tasks, before.tasks, strict=True):
             names = {"start_from": start.name, "train": part.train, "valid": part.valid, "test": part.test}
             require_unchanged(now, then.fingerprints or Fingerprints(), names)
-        config = before
+        config = on_device(before, config)
     learned = _learned(start, config, progress)
     if before is None:
         every = config.checkpoint_steps or checkpoint_every(learned.fitting)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from time import perf_counter
 from types import MappingProxyType
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from torch import Tensor, nn
 
@@ -34,6 +34,7 @@ from trivium.tasks.temperature import tempered
 from trivium.train.averaging import Kept, kept_weights
 from trivium.train.begin import AVERAGE
 from trivium.train.checkpoint import load_checkpoint, save_checkpoint, tensors_beside
+from trivium.train.device import open_device, settled_device
 from trivium.train.log import Log
 from trivium.train.loop import StepReport, require_finite, skips_in_a_row, train_steps
 from trivium.train.measure import settled_optimiser, settled_precision
@@ -215,9 +216,10 @@ def _rows(task: Task, train: Encoded, config: FinetuneConfig, key: Key) -> Train
 
 
 def settled_types(config: C) -> C:
-    """Return the settings with the types to compute in decided."""
-    changed = {"precision": settled_precision(config.precision), "optimiser": settled_optimiser(config.optimiser)}
-    return config.model_copy(update=changed)
+    """Return the settings with the device to compute on, and the types to compute in, decided."""
+    device = settled_device(config.device)
+    changed: dict[str, Any] = {"device": device, "precision": settled_precision(config.precision, device)}
+    return config.model_copy(update=changed | {"optimiser": settled_optimiser(config.optimiser, device)})
 
 
 def begin_fit(fitting: Fitting, checkpoint: Path | None) -> tuple[Trained, Progressed]:
@@ -226,7 +228,7 @@ def begin_fit(fitting: Fitting, checkpoint: Path | None) -> tuple[Trained, Progr
     Raises:
         CheckpointError: the checkpoint is of another model.
     """
-    config, model = fitting.config, fitting.model
+    config, model = fitting.config, fitting.model.to(open_device(fitting.config.device))
     each = paces(
         model,
         fitting.architecture,

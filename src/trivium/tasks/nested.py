@@ -128,7 +128,7 @@ class Nested:
     def loss(self, network: nn.Module, batch: Batch, key: Key) -> tuple[Term, ...]:
         """Return the cross-entropy of the spans' classes."""
         nats = span_nats(class_logits(network, batch), span_classes(batch))
-        return (Term(self.name, nats, self.counts(batch)[self.name]),)
+        return (Term(self.name, nats),)
 
     def answered(
         self, network: nn.Module, examples: Sequence[NestedExample], encoded: Encoded

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trivium.core.batch import Batch
-from trivium.tasks.base import class_logits
+from trivium.tasks.base import read_logits
 from trivium.tasks.nested_windows import ELSEWHERE
 from trivium.tasks.pieces import Encoded, Piece
 from trivium.tasks.read_batches import read_batches
@@ -59,8 +59,7 @@ def _judged(network: nn.Module, encoded: Encoded, pieces: list[Piece], first: in
     was_training = network.training
     network.eval()
     for _, (batch, example_BN, answer_BN) in read_batches(pieces, encoded.reading):
-        with torch.inference_mode():
-            log_JC, right_J, place_J, width_J = _candidates(network, batch)
+        log_JC, right_J, place_J, width_J = _candidates(network, batch)
         example_J = example_BN.reshape(-1)[place_J] - first
         np.add.at(nats_E, example_J, -log_JC[np.arange(len(right_J)), right_J])
         np.add.at(looked_at_E, example_J, 1)
@@ -84,7 +83,7 @@ def _candidates(network: nn.Module, batch: Batch) -> tuple[np.ndarray, ...]:
     """Return of the candidates of a batch the classes' log-probabilities, right class, place of first word, width."""
     classes_NW = span_classes(batch)
     place_J, width_J = torch.nonzero(classes_NW != ELSEWHERE, as_tuple=True)
-    log_JC = class_logits(network, batch)[place_J, width_J].double().log_softmax(-1)
+    log_JC = read_logits(network, batch)[place_J, width_J].log_softmax(-1)
     return tuple(each.numpy() for each in (log_JC, classes_NW[place_J, width_J], place_J, width_J))
 
 

@@ -131,7 +131,7 @@ class Spans:
         same_BN = (document_BN == document_BN.roll(1, dims=1)) & used_BN & used_BN.roll(1, dims=1)
         same_BN[:, 0] = False
         nats = chain.nats(logits_NC.view(*used_BN.shape, -1), batch.labels_BN, same_BN, used_BN)
-        return Predicted(logits_NC, (Term(self.name, nats, float(used_BN.sum())),))
+        return Predicted(logits_NC, (Term(self.name, nats),))
 
     def answered(
         self, network: nn.Module, examples: Sequence[LabelExample], encoded: Encoded

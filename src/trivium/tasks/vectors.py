@@ -4,11 +4,10 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 import numpy as np
-import torch
 from torch import nn
 
 from trivium.data.frame import Framed
-from trivium.tasks.base import class_logits
+from trivium.tasks.base import read_logits
 from trivium.tasks.pieces import Piece, Reading
 from trivium.tasks.read_batches import PLACES, read_batches
 
@@ -73,8 +72,7 @@ def _read(network: nn.Module, pieces: list[Piece], reading: Reading, places: int
     was_training = network.training
     network.eval()
     for _, (batch, example_BN, _) in read_batches(pieces, reading, places=places):
-        with torch.inference_mode():
-            vectors_ND = class_logits(network, batch).double().numpy()
+        vectors_ND = read_logits(network, batch).numpy()
         if not len(sums_SD):
             sums_SD = np.zeros((pieces[-1].example - first + 1, vectors_ND.shape[1]))
         used_N = example_BN.reshape(-1) >= 0

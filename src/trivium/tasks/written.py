@@ -8,6 +8,7 @@ import torch
 from trivium.core.layout import TokenLayout
 from trivium.core.random import Key
 from trivium.model.decoding import Decoding
+from trivium.model.device import device_of
 from trivium.model.generate import decode
 from trivium.model.heads import Network, labelled_states
 from trivium.model.packed import packed
@@ -98,6 +99,7 @@ def target_nats(network: Network, encoded: Encoded, *, rows: int = ROWS) -> tupl
     for start in range(0, len(filled), rows):
         chosen = [[pieces[number] for number in row] for row in filled[start : start + rows]]
         batch = pack(chosen, reading, num_rows=len(chosen), capacity=capacity, length=length).batch
+        batch = batch.to(device_of(network))
         hidden_ND = labelled_states(network, batch)
         nats += float(network.head.summed_nats(hidden_ND, batch.labels_BN.flatten(), batch.weights_BN.flatten()))
     network.train(was_training)

@@ -89,7 +89,9 @@ class CheckpointWriter:
         if is_sharded(tensors[WEIGHTS]):
             _write_parts(self._run, tensors, state, self._num_kept, self._ranks)
         elif self._ranks.first:
-            copied = {name: {key: tensor.clone() for key, tensor in own.items()} for name, own in tensors.items()}
+            copied = {
+                name: {key: tensor.to("cpu", copy=True) for key, tensor in own.items()} for name, own in tensors.items()
+            }
             self._pending = self._pool.submit(_write, self._run, copied, state, self._num_kept)
 
     def wait(self) -> None:

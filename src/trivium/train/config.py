@@ -13,6 +13,7 @@ from trivium.model.parts import Probability
 from trivium.model.presets import preset, small_init
 from trivium.objectives.build import ObjectiveConfig, usual_objective
 from trivium.objectives.regularisers.config import Regularisers
+from trivium.train.device import DeviceName
 from trivium.train.optimiser_config import OPTIMISERS, AdamWConfig, Decay, OptimiserConfig, Precision, usual_lr
 from trivium.train.pace_config import LayerDecay, UnfreezeBySteps
 from trivium.train.schedule_config import LinearSchedule, ScheduleConfig
@@ -59,10 +60,10 @@ class TrainConfig(Config):
 
     `layer_decay` and `unfreezing` (which stays None) are for runs that begin with a model. `stages` come before `rows`
     and `data.row_length`, which are those of the rest of the run, and of validation. `rows` are those of all ranks
-    together. `parallel`: what each of several ranks keeps: all weights (ddp), or a part of them and of the optimiser's
-    state (fsdp). `recompute`: blocks forget what they computed and compute it again for the gradient. Of updates that
-    are not finite `max_skipped` in a row are borne; then the run goes back to the last checkpoint and passes over the
-    batches since, up to `max_rollbacks` times, or ends.
+    together. `device` auto is a GPU where there is one. `parallel`: what each of several ranks keeps: all weights
+    (ddp), or a part of them and of the optimiser's state (fsdp). `recompute`: blocks forget what they computed and
+    compute it again for the gradient. Of updates that are not finite `max_skipped` in a row are borne; then the run
+    goes back to the last checkpoint and passes over the batches since, up to `max_rollbacks` times, or ends.
     """
 
     steps: PositiveInt | None = None
@@ -70,6 +71,7 @@ class TrainConfig(Config):
     stages: tuple[Stage, ...] = ()
     accumulation: PositiveInt = 1
     precision: Precision = "auto"
+    device: DeviceName = "auto"
     max_gradient_norm: PositiveFloat = 1.0
     layer_decay: LayerDecay = 1.0
     unfreezing: UnfreezeBySteps | None = None

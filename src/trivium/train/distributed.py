@@ -68,9 +68,9 @@ class Ranks:
             try:
                 box[0] = work()
             except Exception as error:
-                distributed.broadcast_object_list([None, str(error)], src=0)
+                distributed.broadcast_object_list([None, str(error)], src=0, device=_CPU)
                 raise
-        distributed.broadcast_object_list(box, src=0)
+        distributed.broadcast_object_list(box, src=0, device=_CPU)
         if box[1] is not None:
             raise SaidElsewhere(box[1])
         value: T = box[0]
@@ -79,7 +79,7 @@ class Ranks:
     def wait(self) -> None:
         """Return when all ranks have come here."""
         if self.count > 1:
-            distributed.barrier()
+            distributed.all_reduce(torch.zeros(1))  # a barrier would choose the device by itself
 
     def add_up(self, parameters: Sequence[Tensor]) -> None:
         """Replace the gradients of each parameter by their sum over all ranks; where no rank has one, there is none."""
@@ -101,6 +101,7 @@ class Ranks:
 
 
 ALONE = Ranks()
+_CPU = torch.device("cpu")
 
 
 def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:
@@ -144,7 +145,8 @@ def joined() -> Iterator[Ranks]:
         return
     if not distributed.is_available():
         raise ConfigError("several processes were started, and this PyTorch has no torch.distributed; start one.")
-    distributed.init_process_group("gloo")
+    # What the ranks tell each other lies on the processor, gradients where the run computes.
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield Ranks(distributed.get_rank(), count)
     finally:

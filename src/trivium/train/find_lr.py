@@ -11,8 +11,9 @@ from trivium.core.random import Key
 from trivium.data.loader import ahead
 from trivium.data.shards import PreparedData
 from trivium.train.config import RunConfig
+from trivium.train.device import settled_device
 from trivium.train.loop import StepReport, train_steps
-from trivium.train.material import Start, draw, fit_to_data, make_material
+from trivium.train.material import Start, draw, fit_to_data, make_material, trained_network
 from trivium.train.measure import settled_optimiser, settled_precision
 from trivium.train.optimisers import build_optimiser
 from trivium.train.paces import run_paces
@@ -85,14 +86,15 @@ def _losses(
     """Yield each learning rate with the loss before its update, until the loss is no longer finite."""
     config = fit_to_data(config, data)
     material = make_material(config, data, start)
-    network = material.objective.network(config.model)
+    network = trained_network(config, material)
     draw(network, config, material, progress)
     # Every layer takes part from the first step on.
     config = config.model_copy(update={"train": config.train.model_copy(update={"unfreezing": None})})
+    device = settled_device(config.train.device)
     reports: Iterator[StepReport] = train_steps(
-        TrainedWeights(network, settled_precision(config.train.precision)),
+        TrainedWeights(network, settled_precision(config.train.precision, device)),
         material.learned,
-        build_optimiser(settled_optimiser(config.optimiser), network, run_paces(config, network)),
+        build_optimiser(settled_optimiser(config.optimiser, device), network, run_paces(config, network)),
         ahead(material.batches(len(rates)), 0, len(rates), depth=config.train.prefetch),
         start=0,
         lr=lambda step: rates[step],

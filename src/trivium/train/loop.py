@@ -6,6 +6,7 @@ from time import perf_counter
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from trivium.core.batch import AnyBatch
 from trivium.core.errors import DivergedError
@@ -156,19 +157,20 @@ def _accumulate(
     Args:
         counts: of the whole step's terms; a term that the step does not have (count 0) has no gradient either.
     """
-    sums = dict.fromkeys(counts, 0.0)
-    loss = 0.0
+    sums: dict[str, list[Tensor]] = {name: [] for name in counts}
+    losses: list[Tensor] = []
     for number, micro in enumerate(micro_batches(ranks.own(batch), accumulation)):
         torch.manual_seed(key.child("dropout", step, ranks.rank, number).integer())
-        terms = terms_of(weights.compute, learned, micro, key.child("loss", step))
+        terms = terms_of(weights.compute, learned, micro.to(weights.device), key.child("loss", step))
         total = torch.stack([term.weight * term.sum / (counts[term.name] or 1.0) for term in terms]).sum()
         watch.lap("forward")
         weights.backward(total)
-        loss += float(total.detach())
+        losses.append(total.detach())
         for term in terms:
-            sums[term.name] += float(term.sum.detach())
+            sums[term.name].append(term.sum.detach())
         watch.lap("backward")
-    return loss, sums
+    # Asked for when all is under way: a GPU would be waited for at each.
+    return sum(map(float, losses)), {name: sum(map(float, each), 0.0) for name, each in sums.items()}
 
 
 def _of_all_ranks(

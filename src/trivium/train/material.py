@@ -24,6 +24,7 @@ from trivium.objectives.build import DistilConfig, Vocabulary, build_objective
 from trivium.objectives.distil import Distil, teacher_hash
 from trivium.objectives.regularisers.build import regularised
 from trivium.train.config import RunConfig, Stage
+from trivium.train.device import open_device
 from trivium.train.distributed import Ranks
 from trivium.train.sharded import is_sharding, require_shardable
 
@@ -75,8 +76,9 @@ class Material(NamedTuple):
 
 
 def trained_network(config: RunConfig, material: Material) -> nn.Module:
-    """Build what is trained, as the run trains it."""
-    network = material.objective.network(config.model)
+    """Build what is trained, as the run trains it and where."""
+    with open_device(config.train.device):
+        network = material.objective.network(config.model)
     if config.train.recompute:
         recompute_blocks(network)
     return network

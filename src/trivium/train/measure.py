@@ -12,6 +12,7 @@ from trivium.model.folder import unique_tensors
 from trivium.model.initialise import initialise
 from trivium.train.averaging import kept_weights
 from trivium.train.config import RunConfig
+from trivium.train.device import DeviceName
 from trivium.train.loop import train_steps
 from trivium.train.material import Material, trained_network
 from trivium.train.mixout import trained_weights
@@ -61,20 +62,22 @@ def seconds_a_step(
     return mean(times)
 
 
-def settled_precision(precision: Precision) -> Precision:
-    """Return the type to compute in; auto is bfloat16 where this processor multiplies it in hardware."""
+def settled_precision(precision: Precision, device: DeviceName = "cpu") -> Precision:
+    """Return the type to compute in; auto is bfloat16 where this device multiplies it in hardware."""
     if precision == "auto":
-        return "bfloat16" if bfloat16_is_native() else "float32"
+        return "bfloat16" if bfloat16_is_native(device) else "float32"
     return precision
 
 
-def settled_optimiser(config: OptimiserConfig) -> OptimiserConfig:
+def settled_optimiser(config: OptimiserConfig, device: DeviceName = "cpu") -> OptimiserConfig:
     """Return the optimiser with the type it computes in decided."""
     if isinstance(config, MuonConfig | NorMuonConfig):
-        return config.model_copy(update={"precision": settled_precision(config.precision)})
+        return config.model_copy(update={"precision": settled_precision(config.precision, device)})
     return config
 
 
-def bfloat16_is_native() -> bool:
-    """Return whether this processor multiplies bfloat16 matrices in hardware (elsewhere it is slower than float32)."""
+def bfloat16_is_native(device: DeviceName = "cpu") -> bool:
+    """Return whether this device multiplies bfloat16 matrices in hardware (elsewhere it is slower than float32)."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

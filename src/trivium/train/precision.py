@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from trivium.core.batch import AnyBatch, Term
 from trivium.core.random import Key
+from trivium.model.device import device_of
 from trivium.objectives.base import Learned
 from trivium.train.distributed import Ranks
 from trivium.train.optimiser_config import Precision
@@ -34,6 +35,11 @@ class TrainedWeights:
             for master, copy in zip(self.master.parameters(), self.compute.parameters(), strict=True)
             if master.requires_grad and copy is not master
         ]
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are."""
+        return device_of(self.master)
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of one micro-batch to the float32 ones."""

@@ -6,7 +6,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
-import torch
 from torch import nn
 
 from trivium.core.config import parse, read_toml, write_toml
@@ -168,7 +167,7 @@ def _steps(
     steps, log_steps = train.steps or 0, train.log_steps or 1
     validate_steps, checkpoint_steps = train.validate_steps or steps, train.checkpoint_steps or steps
     course = course_of(run.config, run.material, run.normal)
-    peak = partial(matmul_peak, train.precision, torch.device("cpu"))
+    peak = partial(matmul_peak, train.precision, begun.weights.device)
     meter = Meter(lambda reached: peak(above=reached), anew=run.material.changes(steps))
     began, before = perf_counter(), state.seconds
     run.progress.start("pretrain", steps, "steps")

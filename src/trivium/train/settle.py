@@ -14,8 +14,9 @@ from trivium.data.shards import PreparedData
 from trivium.model.history import with_name
 from trivium.model.initialise import initialise
 from trivium.train.config import RunConfig
+from trivium.train.device import settled_device
 from trivium.train.distributed import ALONE, Ranks
-from trivium.train.material import Material, Start, fit_to_data, make_material, require_ranks
+from trivium.train.material import Material, Start, fit_to_data, make_material, require_ranks, trained_network
 from trivium.train.measure import seconds_a_step, settled_optimiser, settled_precision
 from trivium.train.precision import TrainedWeights
 from trivium.train.preflight.look import look
@@ -24,7 +25,7 @@ from trivium.train.validate import HeldOut, held_out_loss
 
 DEFAULT_STEPS = 1000
 # How a step is computed and not what: the batches stay the same, and the losses but for rounding and dropout's draws.
-_FREE = ("prefetch", "accumulation", "parallel", "recompute")
+_FREE = ("prefetch", "accumulation", "parallel", "recompute", "device")
 
 
 def ready(
@@ -97,15 +98,17 @@ def require_alike(config: RunConfig, start: Start | None, data: PreparedData) ->
 
 def settle(config: RunConfig, material: Material, seconds: float | None, begun: float, progress: Progress) -> RunConfig:
     """Return the run with its number of steps and its intervals decided."""
-    train = config.train.model_copy(update={"precision": settled_precision(config.train.precision)})
-    config = config.model_copy(update={"train": train, "optimiser": settled_optimiser(config.optimiser)})
+    device = settled_device(config.train.device)
+    types = {"device": device, "precision": settled_precision(config.train.precision, device)}
+    train = config.train.model_copy(update=types)
+    config = config.model_copy(update={"train": train, "optimiser": settled_optimiser(config.optimiser, device)})
     steps = train.steps or DEFAULT_STEPS
     if seconds is not None:
         step_seconds = sum(
             share * seconds_a_step(config, material, batch, budget_seconds=share * seconds)
             for share, batch in material.parts_alone()
         )
-        network = material.objective.network(config.model)
+        network = trained_network(config, material)
         initialise(network, config.model, Key(config.seed))
         validating = perf_counter()
         held_out(config, material, TrainedWeights(network, train.precision).compute)

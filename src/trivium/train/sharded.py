@@ -30,7 +30,7 @@ class ShardedWeights(TrainedWeights):
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-        mesh = init_device_mesh("cpu", (ranks.count,))
+        mesh = init_device_mesh(next(network.parameters()).device.type, (ranks.count,))
         narrow = torch.bfloat16 if precision == "bfloat16" else None
         policy = MixedPrecisionPolicy(param_dtype=narrow, reduce_dtype=torch.float32, cast_forward_inputs=False)
         whole = Whole(network)

@@ -15,8 +15,10 @@ class FusedAdamW(Optimiser):
     def update(self, group: Group, parameters: list[Tensor], gradients: list[Tensor]) -> None:
         """Update some parameters of one group in place."""
         means, squares = self.kept(parameters, "exp_avg"), self.kept(parameters, "exp_avg_sq")
-        self.count_step(parameters)
-        steps = [self.state[parameter]["step"] for parameter in parameters]
+        counts, device = self.count_step(parameters), parameters[0].device
+        # Counted on the processor, and read where the parameters are.
+        step_of = {count: torch.tensor(float(count), device=device) for count in set(counts)}
+        steps = [step_of[count] for count in counts]
         beta1, beta2 = group["betas"]
         torch._fused_adamw_(
             parameters,

@@ -24,7 +24,7 @@ def load_optimiser_tensors(
     tensors: Mapping[str, Tensor],
     source: str,
     *,
-    of: Callable[[Tensor, Tensor], Tensor] = lambda parameter, value: value.clone(),
+    of: Callable[[Tensor, Tensor], Tensor] = lambda parameter, value: _beside(parameter, value),
 ) -> None:
     """Give the optimiser what `optimiser_tensors` returned; raise CheckpointError when it is of another model.
 
@@ -47,6 +47,11 @@ def load_optimiser_tensors(
                 f"{source}: optimiser state for `{name}` should be of shape {tuple(shape)}, found {tuple(value.shape)}."
             )
         optimiser.state[parameters[name]][what] = of(parameters[name], value)
+
+
+def _beside(parameter: Tensor, value: Tensor) -> Tensor:
+    """Return a copy where the parameter is; counts of steps stay on the processor."""
+    return value.to(parameter.device, copy=True) if value.ndim else value.clone()
 
 
 def _fits(found: torch.Size, shape: torch.Size) -> bool:

@@ -13,6 +13,7 @@ from torch import nn
 
 from trivium.model.folder import unique_tensors
 from trivium.train.config import RunConfig
+from trivium.train.device import CPU
 from trivium.train.findings import Finding, config_error
 from trivium.train.material import Material
 from trivium.train.optimiser_config import AdafactorConfig, LionConfig, OptimiserConfig
@@ -24,7 +25,8 @@ class Machine(NamedTuple):
     """What there is.
 
     Args:
-        memory: bytes that a process can still have, what it holds already not counted in; None = not known.
+        memory: bytes that a process can still have where the run computes, what it holds already not counted in;
+            None = not known.
         disk: bytes free where the run's folder will be.
     """
 
@@ -32,10 +34,11 @@ class Machine(NamedTuple):
     disk: int
 
 
-def this_machine(out: Path) -> Machine:
-    """Return what this machine has now, for a run in the folder `out`."""
+def this_machine(out: Path, device: torch.device = CPU) -> Machine:
+    """Return what this machine has now, for a run in the folder `out` on a device."""
     there = next((path for path in (out, *out.absolute().parents) if path.exists()), Path())
-    return Machine(_available(), shutil.disk_usage(there).free)
+    memory = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _available()
+    return Machine(memory, shutil.disk_usage(there).free)
 
 
 def _available() -> int | None:
@@ -124,19 +127,26 @@ def footprint_findings(machine: Machine, *, memory: int, disk: int) -> Iterator[
         )
 
 
-def resident_bytes() -> int | None:
-    """Return the memory that the process holds now; None where the system does not say."""
+def held_bytes(device: torch.device) -> int | None:
+    """Return the memory of a device that the process holds now; None where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
     return _line(_STATUS, "VmRSS")
 
 
-def forget_peak() -> None:
+def forget_peak(device: torch.device) -> None:
     """Let the process's peak begin anew, where the system allows it."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
     with suppress(OSError):
         _CLEAR.write_text("5")
 
 
-def peak_bytes() -> int | None:
-    """Return the most memory that the process has held; None where the system does not say."""
+def peak_bytes(device: torch.device) -> int | None:
+    """Return the most memory of a device that the process has held; None where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     found = _line(_STATUS, "VmHWM")
     if found is not None or os.name != "posix":
         return found

@@ -14,6 +14,7 @@ from trivium.core.progress import Progress
 from trivium.data.shards import PreparedData
 from trivium.objectives.build import is_nats_a_token
 from trivium.train.config import RunConfig
+from trivium.train.device import open_device
 from trivium.train.distributed import ALONE, Ranks
 from trivium.train.findings import Finding, config_error, first_error
 from trivium.train.material import Material
@@ -22,8 +23,8 @@ from trivium.train.preflight.footprint import (
     Sizes,
     disk_bytes,
     footprint_findings,
+    held_bytes,
     in_bytes,
-    resident_bytes,
     sizes_of,
     sketch,
     this_machine,
@@ -90,13 +91,15 @@ def preflight(
     """
     # The run's numbers must not depend on whether it was looked at.
     with torch.random.fork_rng(devices=[]):
-        return _preflight(config, data, material, out, seconds, machine or this_machine(out))
+        return _preflight(
+            config, data, material, out, seconds, machine or this_machine(out, open_device(config.train.device))
+        )
 
 
 def _preflight(
     config: RunConfig, data: PreparedData, material: Material, out: Path, seconds: float, machine: Machine
 ) -> Preflight:
-    begun, held = perf_counter(), resident_bytes()
+    begun, held = perf_counter(), held_bytes(open_device(config.train.device))
     network = sketch(config, material)
     sizes = sizes_of(config, network)
     findings = [*plan_findings(config, material, network)]
@@ -133,7 +136,7 @@ def look(
     Of several ranks one looks: at micro-batches of the rows that each of them has. What memory a rank needs that keeps
     but parts of the weights is not known here, and no run is refused for it.
     """
-    machine = this_machine(out)
+    machine = this_machine(out, open_device(config.train.device))
     if is_sharding(config, ranks):
         machine = machine._replace(memory=None)
     shared = config.train.model_copy(update={"accumulation": config.train.accumulation * ranks.count})
@@ -248,8 +251,9 @@ def _memory(found: Rehearsal, sizes: Sizes, config: RunConfig, held: int | None)
     """Return how much the process will hold at most: in a step, while a checkpoint is written beside it."""
     base = held or 0
     state = sizes.state if found.state_bytes is None else found.state_bytes
-    # All that a checkpoint holds is copied; then each file is put together in memory, twice over.
-    writing = sizes.weights + state + sizes.averages + 2 * max(state, sizes.weights)
+    # All that a checkpoint holds is copied; then each file is put together in memory, twice over: not in a GPU's.
+    copies = sizes.weights + state + sizes.averages + 2 * max(state, sizes.weights)
+    writing = 0 if config.train.device == "cuda" else copies
     if found.peak is not None:
         return found.peak + writing
     rows = config.train.rows // config.train.accumulation

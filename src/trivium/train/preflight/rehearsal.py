@@ -18,13 +18,14 @@ from trivium.data.loader import ahead, micro_batches
 from trivium.model.folder import unique_tensors
 from trivium.train.averaging import kept_weights
 from trivium.train.config import RunConfig
+from trivium.train.device import open_device
 from trivium.train.loop import StepReport, skips_in_a_row, train_steps
 from trivium.train.material import Material, draw, trained_network
 from trivium.train.mixout import trained_weights
 from trivium.train.optimisers import Optimiser, build_optimiser, optimiser_tensors
 from trivium.train.paces import run_paces
 from trivium.train.precision import TrainedWeights
-from trivium.train.preflight.footprint import Sizes, forget_peak, peak_bytes, resident_bytes
+from trivium.train.preflight.footprint import Sizes, forget_peak, held_bytes, peak_bytes
 from trivium.train.validate import held_out_loss
 
 # Enough for any learning rate near a good one to show; fewer tell nothing.
@@ -86,7 +87,8 @@ def rehearse(
         return Rehearsal(not_tried="weights, gradients and optimiser do not fit the memory")
     if parameters > _DRAWN_A_SECOND * 0.3 * (seconds - (perf_counter() - begun)):
         return Rehearsal(not_tried=f"{parameters:,} parameters are too many to be drawn and tried in {seconds:.0f} s")
-    forget_peak()
+    device = open_device(config.train.device)
+    forget_peak(device)
     network = trained_network(config, material)
     draw(network, config, material, Silent())
     key = Key(config.seed).child("preflight")
@@ -97,9 +99,9 @@ def rehearse(
     micro = micro_batches(whole, config.train.accumulation)[0]
     least = material.objective.rows_together
     some = micro.rows(0, least)
-    held = resident_bytes()
+    held = held_bytes(device)
     found = _pass(weights, material, some, key)  # the first is slow: libraries make themselves ready
-    peak = peak_bytes()
+    peak = peak_bytes(device)
     row_bytes = None if held is None or peak is None else max(0, peak - held - sizes.weights) / least
     found = found._replace(row_bytes=row_bytes, num_parameters=sum(1 for _ in network.parameters()))
     if memory is not None and row_bytes is not None and sizes.training + row_bytes * micro.num_rows > memory:
@@ -113,7 +115,7 @@ def rehearse(
         timed = perf_counter()
         fuller = _pass(weights, material, micro.rows(0, rows), key)
         row_seconds = min(row_seconds, (perf_counter() - timed) / rows)
-        highest = peak_bytes()
+        highest = peak_bytes(device)
         if rows > least and peak is not None and highest is not None:
             row_bytes = max(0, highest - peak) / (rows - least)
         found = fuller._replace(row_bytes=row_bytes, first_peak=peak, num_parameters=found.num_parameters)
@@ -134,7 +136,7 @@ def _pass(weights: TrainedWeights, material: Material, batch: AnyBatch, key: Key
     counts = material.learned.counts(batch)
     torch.manual_seed(key.integer())
     weights.compute.train()
-    terms = material.learned.loss(weights.compute, batch, key)
+    terms = material.learned.loss(weights.compute, batch.to(weights.device), key)
     total = torch.stack([term.weight * term.sum / (counts[term.name] or 1.0) for term in terms]).sum()
     if total.requires_grad:
         weights.backward(total)
@@ -205,7 +207,7 @@ def _speed(
     return found._replace(
         step_seconds=mean(warm),
         validation_seconds=perf_counter() - begun,
-        peak=peak_bytes(),
+        peak=peak_bytes(weights.device),
         state_bytes=state,
     )
 
