@@ -17,7 +17,8 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from pretrain import KEPT_LARGE, VOCABULARY, precision, prepared
+from pretrain import KEPT_LARGE, prepared
+from pretrain_peers import VOCABULARY, precision
 from turns import Side, Turns, by_turns, read_rows, row, table, write_rows
 
 PACKAGES = ("transformers", "datasets", "accelerate", "numpy")

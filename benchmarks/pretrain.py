@@ -8,7 +8,9 @@ same architecture with AdamW and the same rows a step. `Trainer as shipped` is w
 SDPA, texts joined and cut to rows, dropout 0.1, the system's allocator, GNU OpenMP's own waiting. `tuned` has no
 dropout, the allocator's large blocks kept, plain attention where that is faster, and bfloat16 where the processor
 multiplies it. Ours is what `trivium pretrain` sets up, with the same dropout as the peer of the row. What is counted
-is real tokens: places that hold text, not padding. The peak is a product of 1,024 x 1,024 matrices, by turns with both.
+is real tokens: places that hold text, not padding. The peak is a product of 1,024 x 1,024 matrices, by turns with both
+(8,192 on a GPU). Where PyTorch sees a GPU, the two works of `gpu-` are measured instead of the others: Trainer with its
+fused AdamW and, tuned, bfloat16; nanoGPT compiled, in bfloat16.
 """
 
 import argparse
@@ -16,28 +18,15 @@ import lzma
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from pretrain_peers import VOCABULARY, Work, device, nanogpt, precision, trainer
 from turns import Side, Turns, by_turns, read_rows, row, table, write_rows
 
-VOCABULARY = 8192
 PACKAGES = ("transformers", "datasets", "accelerate", "numpy")
 KEPT_LARGE = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
-
-
-class Work(NamedTuple):
-    """What both sides do."""
-
-    objective: str
-    layers: int
-    width: int
-    rows: int
-    length: int
-    lines: bool = False  # the peer pads each text instead of joining them
-    slow: bool = False  # fewer steps a turn
 
 
 class Peer(NamedTuple):
@@ -63,6 +52,8 @@ WORKS = {
     "clm-6x384-12x64": Work("causal", 6, 384, 12, 64),
     "clm-6x384-32x256": Work("causal", 6, 384, 32, 256, slow=True),
     "span-4x256-128": Work("spans", 4, 256, 32, 128),
+    "gpu-mlm-12x768-512": Work("masked", 12, 768, 64, 512, gpu=True),  # the shape of BERT-base
+    "gpu-clm-12x768-1024": Work("causal", 12, 768, 32, 1024, gpu=True),  # of GPT-2
 }
 SHIPPED = Peer("Trainer as shipped", "trainer", dropout=0.1)
 TUNED = Peer("Trainer tuned", "trainer", dropout=0.0, tuned=True)
@@ -87,7 +78,7 @@ def main() -> None:
         return
     prepared(arguments.texts, arguments.data)
     for name, work in WORKS.items():
-        if arguments.only and name not in arguments.only:
+        if (arguments.only and name not in arguments.only) or work.gpu != (device() == "cuda"):
             continue
         there = {each["peer"] for each in read_rows("pretrain") if each["work"] == name}
         peers = [peer for peer in peers_of(work, arguments.nanogpt) if arguments.again or peer.name not in there]
@@ -196,13 +187,15 @@ def peak(steps: int) -> None:
     """Multiply large square matrices, in the type that the others compute in; a unit is an operation."""
     import torch
 
-    size, products = 1024, 20
+    size, products = (1024, 20) if device() == "cpu" else (8192, 20)
     dtype = torch.bfloat16 if precision() == "bfloat16" else torch.float32
-    matrix = torch.ones(size, size, dtype=dtype)
+    matrix = torch.ones(size, size, dtype=dtype, device=device())
     result, turns = torch.empty_like(matrix), Turns(steps)
     while True:
         for _ in range(products):
             torch.mm(matrix, matrix, out=result)
+        if matrix.is_cuda:
+            torch.cuda.synchronize()
         turns.tick(products * 2 * size**3)
 
 
@@ -239,183 +232,6 @@ def with_dropout(tree: Any, dropout: float) -> Any:
     return [with_dropout(value, dropout) for value in tree] if isinstance(tree, list | tuple) else tree
 
 
-def trainer(work: Work, dropout: float, tuned: bool, steps: int, folder: Path) -> None:
-    """Train as run_mlm and run_clm do, or tuned."""
-    import torch
-    from datasets import Dataset
-    from transformers import PreTrainedTokenizerFast, Trainer, TrainerCallback, TrainingArguments
-
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_file=str(folder / "data" / "tokenizer.json"),
-        pad_token="[PAD]",
-        mask_token="[MASK]",
-        cls_token="[CLS]",
-    )
-    collate = collator(work, tokenizer)
-    counted = {"tokens": 0}
-
-    def counting(examples: list[dict[str, Any]]) -> Any:
-        counted["tokens"] += sum(len(example["input_ids"]) for example in examples)
-        return collate(examples)
-
-    class ByTurns(TrainerCallback):  # type: ignore[misc]
-        """Counts the tokens of the step, and waits where the turn is over."""
-
-        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            self.turns, self.before = Turns(steps), counted["tokens"]
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            now = counted["tokens"]
-            loss = state.log_history[-1].get("loss", 0.0) if state.log_history else 0.0
-            self.turns.tick(now - self.before, loss=float(loss))
-            self.before = now
-
-    rows = Dataset.from_dict({"input_ids": list(blocks(work, folder))})
-    asked = TrainingArguments(
-        output_dir=str(folder / "trainer"),
-        per_device_train_batch_size=work.rows,
-        max_steps=1_000_000,
-        learning_rate=1e-4,
-        logging_steps=steps,
-        save_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-        bf16=tuned and precision() == "bfloat16",
-        use_cpu=not torch.cuda.is_available(),
-    )
-    network = peer_network(work, dropout, tuned)
-    Trainer(model=network, args=asked, train_dataset=rows, data_collator=counting, callbacks=[ByTurns()]).train()
-
-
-def peer_network(work: Work, dropout: float, tuned: bool) -> Any:
-    """Return transformers' network of the work's architecture."""
-    from transformers import (
-        BertConfig,
-        BertForMaskedLM,
-        GPT2Config,
-        GPT2LMHeadModel,
-        T5Config,
-        T5ForConditionalGeneration,
-    )
-
-    heads = work.width // 64
-    attention = "eager" if tuned and precision() == "bfloat16" else "sdpa"
-    if work.objective == "masked":
-        config = BertConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=work.width,
-            num_hidden_layers=work.layers,
-            num_attention_heads=heads,
-            intermediate_size=4 * work.width,
-            hidden_dropout_prob=dropout,
-            attention_probs_dropout_prob=dropout,
-        )
-        return BertForMaskedLM._from_config(config, attn_implementation=attention)
-    if work.objective == "causal":
-        drops = {"resid_pdrop": dropout, "embd_pdrop": dropout, "attn_pdrop": dropout}
-        config = GPT2Config(vocab_size=VOCABULARY, n_embd=work.width, n_layer=work.layers, n_head=heads, **drops)
-        return GPT2LMHeadModel._from_config(config, attn_implementation=attention)
-    config = T5Config(
-        vocab_size=VOCABULARY,
-        d_model=work.width,
-        d_kv=64,
-        d_ff=4 * work.width,
-        num_layers=work.layers,
-        num_heads=heads,
-        dropout_rate=dropout,
-        decoder_start_token_id=0,
-    )
-    return T5ForConditionalGeneration(config)
-
-
-def collator(work: Work, tokenizer: Any) -> Callable[[list[dict[str, Any]]], Any]:
-    """Return what makes a batch of the peer's examples."""
-    from transformers import DataCollatorForLanguageModeling
-
-    if work.objective == "spans":
-        return spans_collator(work)
-    collate: Callable[[list[dict[str, Any]]], Any] = DataCollatorForLanguageModeling(
-        tokenizer, mlm=work.objective == "masked", mlm_probability=0.15
-    )
-    return collate
-
-
-def spans_collator(work: Work) -> Callable[[list[dict[str, Any]]], Any]:
-    """Return T5's span corruption of full rows: 15 % of the tokens in spans of 3 on average, each named by a mark."""
-    import numpy as np
-    import torch
-
-    rng = np.random.default_rng(0)
-    hidden = round(0.15 * work.length)
-    spans = round(hidden / 3)
-
-    def parts(total: int) -> Any:
-        """Return `spans` random lengths of at least 1 that add up to the total."""
-        cuts = np.sort(rng.choice(total - 1, spans - 1, replace=False)) + 1
-        return np.diff(np.concatenate([[0], cuts, [total]]))
-
-    def corrupted(ids: list[int]) -> tuple[list[int], list[int]]:
-        read: list[int] = []
-        written: list[int] = []
-        place = 0
-        for number, (kept, gone) in enumerate(zip(parts(len(ids) - hidden), parts(hidden), strict=True)):
-            mark = VOCABULARY - 1 - number
-            read += [*ids[place : place + kept], mark]
-            written += [mark, *ids[place + kept : place + kept + gone]]
-            place += kept + gone
-        return read, written
-
-    def collate(examples: list[dict[str, Any]]) -> dict[str, Any]:
-        read, written = zip(*(corrupted(example["input_ids"]) for example in examples), strict=True)
-        return {"input_ids": torch.tensor(read), "labels": torch.tensor(written)}
-
-    return collate
-
-
-def nanogpt(work: Work, steps: int, folder: Path, checkout: Path) -> None:
-    """Train as nanoGPT's train.py does on a CPU: its model, optimiser, batches and clipping; not compiled."""
-    import numpy as np
-    import torch
-
-    sys.path.insert(0, str(checkout))
-    from model import GPT, GPTConfig  # type: ignore[import-not-found]
-
-    shape = {"n_layer": work.layers, "n_head": work.width // 64, "n_embd": work.width}
-    network = GPT(GPTConfig(block_size=work.length, vocab_size=VOCABULARY, dropout=0.0, bias=False, **shape))
-    optimiser = network.configure_optimizers(0.1, 1e-4, (0.9, 0.95), "cpu")
-    tokens = np.concatenate(list(documents(folder))).astype(np.int64)
-    turns = Turns(steps)
-    while True:
-        starts = torch.randint(len(tokens) - work.length - 1, (work.rows,)).tolist()
-        given = torch.stack([torch.from_numpy(tokens[start : start + work.length]) for start in starts])
-        wanted = torch.stack([torch.from_numpy(tokens[start + 1 : start + 1 + work.length]) for start in starts])
-        _, loss = network(given, wanted)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        turns.tick(given.numel(), loss=float(loss))
-
-
-def blocks(work: Work, folder: Path) -> Iterator[list[int]]:
-    """Yield the peer's examples: all texts joined and cut to rows, or each text cut to a row's length."""
-    import numpy as np
-
-    if work.lines:
-        yield from (ids[: work.length].tolist() for ids in documents(folder))
-        return
-    tokens = np.concatenate(list(documents(folder)))
-    for start in range(0, len(tokens) - work.length + 1, work.length):
-        yield tokens[start : start + work.length].tolist()
-
-
-def documents(folder: Path) -> Iterator[Any]:
-    """Yield the ids of each text."""
-    from trivium.data.shards import PreparedData
-
-    yield from PreparedData.open(folder / "data").split("train").documents()
-
-
 def prepared(texts: Path, folder: Path) -> None:
     """Make the prepared text that is not there yet."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -425,13 +241,6 @@ def prepared(texts: Path, folder: Path) -> None:
             text.write_bytes(packed.read())
         asked = ["--vocabulary-size", str(VOCABULARY), "--out", str(folder / "data"), "--quiet"]
         subprocess.run([sys.executable, "-m", "trivium", "prepare", str(text), *asked], check=True, env=os.environ)
-
-
-def precision() -> str:
-    """Return the type that this processor multiplies fastest."""
-    from trivium.train.measure import settled_precision
-
-    return settled_precision("auto")
 
 
 if __name__ == "__main__":
