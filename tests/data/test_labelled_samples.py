@@ -1,6 +1,7 @@
 """The examples that are written are read, each by the reader that the README beside them names."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -8,12 +9,16 @@ import pytest
 import trivium.data.labelled as labelled
 from trivium.core.errors import ConfigError
 from trivium.data.labelled.samples import write_examples
+from trivium.tasks.build import build_task
+from trivium.tasks.config import finetune_config
+
+ROW = re.compile(r"^\| (\S+) \| .* \| `(--.*)` \| (`.*`) \|$", re.MULTILINE)
 
 
 def rows_of(readme):
     """Return file and call of each row of the README's table."""
-    rows = re.findall(r"^\| (\S+) \| .* \| (`.*`) \|$", readme.read_text(encoding="utf-8"), re.MULTILINE)
-    return [(name, call.replace("\\|", "|")) for name, calls in rows for call in re.findall(r"`(.*?)`", calls)]
+    rows = ROW.findall(readme.read_text(encoding="utf-8"))
+    return [(name, call.replace("\\|", "|")) for name, _, calls in rows for call in re.findall(r"`(.*?)`", calls)]
 
 
 def test_every_sample_is_read_as_its_readme_says(tmp_path):
@@ -29,6 +34,20 @@ def test_every_sample_is_read_as_its_readme_says(tmp_path):
         assert isinstance(found, list) or found.problems == []
         assert re.search(r"[一-鿿]", str(examples)), name
         assert re.search(r"[a-z]{3}", str(examples)), name
+
+
+def test_every_sample_is_read_with_the_options_that_its_readme_gives(tmp_path):
+    readme, *files = write_examples(tmp_path / "examples")
+    rows = ROW.findall(readme.read_text(encoding="utf-8"))
+    assert len(rows) == len(files)
+    for name, options, _ in rows:
+        asked = shlex.split(options.replace("\\|", "|"))
+        assert asked[0] == "--task" and set(asked[2::2]) <= {"--set"}, name
+        config = finetune_config(asked[1], asked[3::2])
+        task = build_task(asked[1], settings=config.settings)
+        found = task.read(readme.parent / name.rstrip("/"), min_classes=1)
+        assert found.examples and not found.problems, name
+        task.learned(found.examples)
 
 
 def test_the_forms_of_spans_say_the_same(tmp_path):
