@@ -1,11 +1,13 @@
 """Recipes: overrides, unknown keys, and TOML that gives the same value back."""
 
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+from pydantic import Field
 
 from support import family_of
-from trivium.core.config import override, parse, read_toml, write_toml
+from trivium.core.config import Config, override, parse, read_toml, write_toml
 from trivium.core.errors import ConfigError
 from trivium.core.ramp import Ramp
 from trivium.model.config import ModelConfig
@@ -187,3 +189,12 @@ def test_buckets_that_reach_no_farther_than_the_exact_ones_are_refused() -> None
 def test_the_default_scale_is_none_and_survives_toml() -> None:
     assert AttentionConfig(num_heads=2, num_key_value_heads=2, head_size=4).scale is None
     assert "scale" not in write_toml(AttentionConfig(num_heads=2, num_key_value_heads=2, head_size=4))
+
+
+def test_a_list_whose_item_is_wrong_is_not_also_called_too_short() -> None:
+    class Listed(Config):
+        parts: Annotated[tuple[AttentionConfig, ...], Field(min_length=1)]
+
+    assert message(parse, Listed, {"parts": []}, "x").startswith("x: `parts`: ")
+    wrong = message(parse, Listed, {"parts": [{"num_heads": -1, "num_key_value_heads": 1, "head_size": 8}]}, "x")
+    assert wrong.startswith("x: `parts.0.num_heads`: ") and "And 1 more" not in wrong

@@ -88,6 +88,8 @@ def _one_line(error: ValidationError, tree: Mapping[str, Any]) -> str:
     errors = error.errors(include_url=False)
     # Of a value that may be a number or a table, a table is no mistaken number, nor the other way round.
     meant = [each for each in errors if not _of_another_branch(each)] or errors
+    # A list whose items are all wrong is not also too short.
+    meant = [each for each in meant if each["type"] != "too_short" or len(meant) == 1]
     first = max(meant, key=lambda each: len(_own_path(each, tree)))
     path = ".".join(_own_path(first, tree))
     message = _message(first, path) + (f" And {len(meant) - 1} more." if len(meant) > 1 else "")
