@@ -54,8 +54,18 @@ ROADS = {
 }
 AG = ("settings.columns.header=false", "settings.columns.text=1", "settings.columns.label=2")
 AG_TEST = ("settings.columns.header=false", "settings.columns.text=3", "settings.columns.label=1")
-COLA = ("settings.columns.header=false", "settings.columns.text=4", "settings.columns.label=2")
-SMS = ("settings.columns.header=false", "settings.columns.text=2", "settings.columns.label=1")
+COLA = (
+    "settings.columns.header=false",
+    "settings.columns.text=4",
+    "settings.columns.label=2",
+    "settings.chosen_by=matthews",
+)
+SMS = (
+    "settings.columns.header=false",
+    "settings.columns.text=2",
+    "settings.columns.label=1",
+    "settings.chosen_by=macro_f1",
+)
 RTE = ("settings.columns.text=sentence1", "settings.columns.text_pair=sentence2")
 LONG = ("row_length=256", "epochs=3")
 WRITE = ("row_length=256", "epochs=6", "settings.valid_outputs=0", "settings.max_target=48")

@@ -2,15 +2,25 @@
 
 import tracemalloc
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
 import scipy.stats
+from sklearn.metrics import f1_score, matthews_corrcoef
 
 from trivium.core.random import Key
-from trivium.tasks.metrics import RankCorrelation, Relations
+from trivium.tasks.metrics import Confusion, RankCorrelation, Relations
 from trivium.tasks.metrics.bootstrap import Interval, Metric, f1, interval, mean, share
-from trivium.tasks.metrics.likely import correlation_interval, counted_interval, rank_interval, row_interval, told
+from trivium.tasks.metrics.likely import (
+    METRICS,
+    confusion_interval,
+    correlation_interval,
+    counted_interval,
+    rank_interval,
+    row_interval,
+    told,
+)
 from trivium.tasks.metrics.relations import macro_f1, micro_f1
 
 KEY = Key(3)
@@ -135,3 +145,31 @@ def test_of_many_examples_there_is_an_interval_about_the_score_in_little_memory(
     assert row_interval(million, mean, key=KEY) is not None
     assert tracemalloc.get_traced_memory()[1] < 64 * len(million)
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_scores_of_a_confusion_have_the_interval_of_scikit_learns_scores_of_examples(name: str) -> None:
+    rng = np.random.default_rng(11)
+    right = rng.choice(4, 400, p=[0.7, 0.2, 0.08, 0.02])
+    given = np.where(rng.random(400) < 0.6, right, rng.integers(0, 4, 400))
+    theirs = {"matthews": matthews_corrcoef, "macro_f1": partial(f1_score, average="macro")}[name]
+    counted = Confusion("abcdx")  # a class that does not occur
+    counted.add(right, given)
+    hits, sides = np.diagonal(counted.counts_CC), (counted.counts_CC.sum(axis=1), counted.counts_CC.sum(axis=0))
+    assert METRICS[name](hits[None], sides[0][None], sides[1][None])[0] == pytest.approx(
+        theirs(right, given), abs=1e-12
+    )
+    assert counted.metrics()[name] == pytest.approx(theirs(right, given), abs=1e-12)
+    draws = rng.integers(0, 400, (2000, 400))
+    wanted = np.quantile([theirs(right[draw], given[draw]) for draw in draws], [0.025, 0.975])
+    found = confusion_interval(counted.counts_CC, METRICS[name], key=KEY)
+    assert close(found, (float(wanted[0]), float(wanted[1])), part=0.12)
+    assert found == confusion_interval(counted.counts_CC, METRICS[name], key=Key(3))
+
+
+def test_a_confusion_of_nothing_or_of_one_class_has_an_interval_where_it_can() -> None:
+    assert confusion_interval(np.zeros((2, 2), dtype=np.int64), METRICS["macro_f1"], key=KEY) is None
+    one = np.array([[5, 0], [0, 0]])
+    assert confusion_interval(one, METRICS["macro_f1"], key=KEY) == (1.0, 1.0)
+    assert confusion_interval(one, METRICS["matthews"], key=KEY) == (0.0, 0.0)
+    assert confusion_interval(np.array([[0, 3], [2, 0]]), METRICS["macro_f1"], key=KEY) == (0.0, 0.0)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from task_support import FAMILIES, WRITER, classify_examples, label_examples, start, tokenizer
+from task_support import FAMILIES, WRITER, classify_examples, label_examples, start, task_files, tokenizer
 
 from support import equal, parameters_of, tiny
 from trivium.core.errors import ConfigError, DivergedError
@@ -18,6 +18,7 @@ from trivium.model.roles import layer_depths
 from trivium.tasks.answers import score_classes
 from trivium.tasks.build import build_model, build_task, empty_model, learned_task
 from trivium.tasks.config import FinetuneConfig, finetune_config
+from trivium.tasks.finetune import finetune
 from trivium.tasks.fit import Fitted, fit
 from trivium.tasks.start import Start
 from trivium.train.log import Log, read_log
@@ -184,3 +185,19 @@ def test_layers_join_in_epoch_by_epoch_and_lower_ones_move_less() -> None:
     far = moved("max_steps=1", "layer_decay=0.5", "optimiser.weight_decay=0.0")
     # The first update of AdamW is the learning rate.
     assert [far[0] / far[depth] for depth in (1, 2, 3)] == pytest.approx([2.0, 4.0, 8.0], rel=1e-3)
+
+
+@pytest.mark.parametrize("metric", ["macro_f1", "matthews"])
+def test_a_classifiers_best_epoch_may_be_that_of_another_metric(tmp_path: Path, metric: str) -> None:
+    files = task_files(tmp_path, "classify")
+    config = finetune_config("classify", ["epochs=3", f"settings.chosen_by={metric}", "precision=float32"])
+    results = finetune(
+        start(), config, train=files["train"], valid=files["valid"], test=files["test"], out=tmp_path / "r"
+    )
+    assert results["chosen_by"] == metric and list(results["intervals"]) == [metric]
+    low, high = results["intervals"][metric]
+    assert low <= results["test"][metric] <= high
+    log = [json.loads(line) for line in (tmp_path / "r" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    epochs = {line["step"]: line for line in log if line.get("split") == "validation"}
+    best = max(epochs.values(), key=lambda line: (line[metric], -line["loss"]))
+    assert results["best_step"] == best["step"]

@@ -12,10 +12,11 @@ from torch import nn
 from trivium.tasks.base import read_logits
 from trivium.tasks.metrics import Calibration, Confusion
 from trivium.tasks.metrics.bootstrap import share
-from trivium.tasks.metrics.likely import counted_interval
+from trivium.tasks.metrics.likely import METRICS, Likely, confusion_interval, counted_interval
 from trivium.tasks.pieces import Encoded, Piece
 from trivium.tasks.read_batches import PLACES, read_batches
 from trivium.tasks.scores import Mistake, Scores, WorstMistakes
+from trivium.tasks.settings import ChosenBy
 
 _EXAMPLES = 512  # read at a time: what bounds memory
 _MOST_SHOWN = 200  # classes, of which a table of what is taken for what is kept
@@ -61,13 +62,28 @@ def answers(
         yield from (Answers(mean_AC[a:b], windows_A[a:b]) for a, b in pairwise(edges))
 
 
-def score_classes(network: nn.Module, labels: tuple[str, ...], encoded: Encoded, *, places: int = PLACES) -> Scores:
-    """Return how good answers are that are one class each; `coverage` is the share of answers that were given."""
+def score_classes(
+    network: nn.Module,
+    labels: tuple[str, ...],
+    encoded: Encoded,
+    *,
+    chosen_by: ChosenBy = "accuracy",
+    places: int = PLACES,
+) -> Scores:
+    """Return how good answers are that are one class each; `coverage` is the share of answers that were given.
+
+    Args:
+        network: see `answers`.
+        labels: the classes.
+        encoded: the examples; of other metrics than accuracy, each of one answer.
+        chosen_by: the metric that has an interval.
+        places: read at once, see `read_batches`.
+    """
     found = ClassScores(labels)
     answered = class_answers(network, encoded, num_classes=len(labels), places=places)
     for number, (gold_A, answer) in enumerate(zip(encoded.gold, answered, strict=True)):
         found.add(number, gold_A, answer.outputs_AC.argmax(axis=1), answer)
-    return found.scores(encoded)
+    return found.scores(encoded, chosen_by)
 
 
 class ClassScores:
@@ -108,23 +124,27 @@ class ClassScores:
             named = self.labels[right_A[wrong]], self.labels[given_A[wrong]]
             self._worst.add(Mistake(sure, example, int(done[wrong]), *named))
 
-    def scores(self, encoded: Encoded) -> Scores:
+    def scores(self, encoded: Encoded, chosen_by: ChosenBy = "accuracy") -> Scores:
         """Return what was counted; `coverage` is the share of the examples' answers that were given.
 
-        Accuracy is likely to be within an interval over examples, of which the answers of one are not independent.
+        Accuracy is likely to be within an interval over examples, of which the answers of one are not independent; the
+        interval of another metric is that of examples of one answer each.
         """
         self._calibrate()
         shares = {"loss": self._nats / max(1, self._given), "coverage": self._given / max(1, encoded.num_answers)}
         shown = None
         if len(self.labels) <= _MOST_SHOWN:
             shown = {"labels": list(self.labels), "counts": self._confusion.counts_CC.tolist()}
+        likely: Likely = partial(counted_interval, self._counts, share)
+        if chosen_by != "accuracy":
+            likely = partial(confusion_interval, self._confusion.counts_CC, METRICS[chosen_by])
         return Scores(
             self._confusion.metrics() | shares | self._calibration.metrics(),
             self._confusion.by_label(),
             shown,
             self._worst.worst_first(),
             self._calibration.bins(),
-            partial(counted_interval, self._counts, share),
+            likely,
         )
 
     def _calibrate(self) -> None:

@@ -17,7 +17,7 @@ from trivium.tasks.answers import class_answers, score_classes
 from trivium.tasks.base import TaskReader, Unlabelled, check_known, class_numbers, classes_of, predicted_classes
 from trivium.tasks.pieces import Encoded, Piece, Reading
 from trivium.tasks.scores import Scores
-from trivium.tasks.settings import TEXT_SETTINGS, TextSettings
+from trivium.tasks.settings import CLASSIFY_SETTINGS, ClassifySettings
 from trivium.tasks.texts import one_or_two, pooled, printed_texts, shown_texts, text_windows
 
 
@@ -34,21 +34,25 @@ class Classify:
     Args:
         labels: the classes.
         readout: the head, and what stands for a text.
-        settings: which columns are read.
+        settings: which columns are read, and which metric says which epoch is best.
     """
 
     labels: tuple[str, ...]
     readout: ReadoutConfig = DEFAULT_READOUT
-    settings: TextSettings = TEXT_SETTINGS
+    settings: ClassifySettings = CLASSIFY_SETTINGS
     name: ClassVar[str] = "classify"
     is_chained: ClassVar[bool] = False
-    chosen_by: ClassVar[str] = "accuracy"
     num_places: ClassVar[int] = 1
 
     @property
     def num_outputs(self) -> int:
         """Number of classes."""
         return len(self.labels)
+
+    @property
+    def chosen_by(self) -> str:
+        """The metric of the best epoch."""
+        return self.settings.chosen_by
 
     def read(self, path: Path, *, min_classes: int) -> Labelled[ClassifyExample]:
         """Read texts and their classes."""
@@ -102,7 +106,7 @@ class Classify:
 
     def score(self, network: nn.Module, encoded: Encoded) -> Scores:
         """Return how good the answers to labelled examples are."""
-        return score_classes(network, self.labels, encoded)
+        return score_classes(network, self.labels, encoded, chosen_by=self.settings.chosen_by)
 
     def shown(self, example: ClassifyExample, answer: int) -> str:
         """Return the text, and its pair."""

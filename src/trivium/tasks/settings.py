@@ -11,12 +11,22 @@ from trivium.data.labelled import ClassifyColumns, Scheme, TokenColumns
 from trivium.tasks.write_config import WriteConfig
 
 Overlaps = Literal["none", "nested", "crossing"]
+ChosenBy = Literal["accuracy", "macro_f1", "matthews"]
 
 
 class TextSettings(Config):
     """Of tasks that read whole texts."""
 
     columns: ClassifyColumns = ClassifyColumns()
+
+
+class ClassifySettings(TextSettings):
+    """Of the task that gives each text a class.
+
+    `chosen_by` is the metric of the best epoch: where one class is most of the examples, accuracy hardly sees the rest.
+    """
+
+    chosen_by: ChosenBy = "accuracy"
 
 
 class WordSettings(Config):
@@ -90,11 +100,13 @@ class EmbedSettings(Config):
     loss: Literal["cosent", "cosine"] = "cosent"
 
 
-TEXT_SETTINGS, WORD_SETTINGS, SPAN_SETTINGS = TextSettings(), WordSettings(), SpanSettings()
+TEXT_SETTINGS, CLASSIFY_SETTINGS = TextSettings(), ClassifySettings()
+WORD_SETTINGS, SPAN_SETTINGS = WordSettings(), SpanSettings()
 NESTED_SETTINGS, RELATE_SETTINGS = NestedSettings(), RelateSettings()
 ANSWER_SETTINGS, EMBED_SETTINGS = AnswerSettings(), EmbedSettings()
 TaskSettings = (
     TextSettings
+    | ClassifySettings
     | WordSettings
     | SpanSettings
     | NestedSettings
@@ -105,7 +117,7 @@ TaskSettings = (
 )
 
 _SETTINGS: Mapping[str, type[TaskSettings]] = {
-    "classify": TextSettings,
+    "classify": ClassifySettings,
     "multi_label": TextSettings,
     "regress": TextSettings,
     "label": WordSettings,

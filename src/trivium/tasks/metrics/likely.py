@@ -1,6 +1,6 @@
 """Intervals fast enough to stand beside every score: equal examples are drawn together, many in blocks."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -43,6 +43,59 @@ def counted_interval(counts: Mapping[tuple[float, ...], int], metric: Metric, *,
     rows, times, total = rows[order], times[order], int(times.sum())
     drawn = key.child("bootstrap").numpy().multinomial(total, times / total, SAMPLES)
     return percentiles(metric(drawn @ rows, total), LEVEL)
+
+
+# hits_SC, right_SC and given_SC, how often each class is given rightly, is right, and is given -> scores_S
+ClassMetric = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+def macro_f1(hits_SC: np.ndarray, right_SC: np.ndarray, given_SC: np.ndarray) -> np.ndarray:
+    """Return the mean F1 of the classes that occur, as `Confusion.macro_f1`."""
+    both_SC = right_SC + given_SC
+    occurs_S = np.maximum((both_SC > 0).sum(axis=1), 1)
+    mean_S: np.ndarray = (2.0 * hits_SC / np.maximum(both_SC, 1)).sum(axis=1) / occurs_S
+    return mean_S
+
+
+def matthews(hits_SC: np.ndarray, right_SC: np.ndarray, given_SC: np.ndarray) -> np.ndarray:
+    """Return Matthews' correlation, as `Confusion.matthews`."""
+    right, given = (side.astype(np.float64) for side in (right_SC, given_SC))
+    total_S, hits_S = right.sum(axis=1), hits_SC.sum(axis=1, dtype=np.float64)
+    spread_S = np.sqrt((total_S**2 - (given**2).sum(axis=1)) * (total_S**2 - (right**2).sum(axis=1)))
+    apart_S = hits_S * total_S - (right * given).sum(axis=1)
+    correlation_S: np.ndarray = np.divide(apart_S, spread_S, out=np.zeros_like(apart_S), where=spread_S > 0)
+    return correlation_S
+
+
+METRICS: Mapping[str, ClassMetric] = {"macro_f1": macro_f1, "matthews": matthews}
+
+
+def confusion_interval(counts_CC: np.ndarray, metric: ClassMetric, *, key: Key) -> Interval | None:
+    """Return the interval of a score from how often each class was given for each right one, of examples of one answer.
+
+    Args:
+        counts_CC: integer [right, given].
+        metric: the score.
+        key: what the draws are keyed by.
+    """
+    total = int(counts_CC.sum())
+    if not total:
+        return None
+    right_K, given_K = np.nonzero(counts_CC)
+    drawn_SK = key.child("bootstrap").numpy().multinomial(total, counts_CC[right_K, given_K] / total, SAMPLES)
+    is_hit_K, classes = right_K == given_K, len(counts_CC)
+    parts = [(drawn_SK[:, is_hit_K], right_K[is_hit_K]), (drawn_SK, right_K), (drawn_SK, given_K)]
+    return percentiles(metric(*(_by_class(drawn, class_K, classes) for drawn, class_K in parts)), LEVEL)
+
+
+def _by_class(drawn_SK: np.ndarray, class_K: np.ndarray, classes: int) -> np.ndarray:
+    """Return the sums of the columns of each class, [samples, classes]."""
+    sums_SC = np.zeros((len(drawn_SK), classes), dtype=np.int64)
+    if len(class_K):
+        order_K = np.argsort(class_K, kind="stable")
+        there, begins = np.unique(class_K[order_K], return_index=True)
+        sums_SC[:, there] = np.add.reduceat(drawn_SK[:, order_K], begins, axis=1)
+    return sums_SC
 
 
 def row_interval(rows: np.ndarray, metric: Metric, *, key: Key) -> Interval | None:
