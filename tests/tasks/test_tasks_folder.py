@@ -217,7 +217,7 @@ def _no_file(files: dict[str, Path]) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (_unknown_label, r"valid\.jsonl: example 8: the label `hihg` is not in the training file.*`high`"),
+        (_unknown_label, r"valid\.jsonl: example 8: the label `hihg` is not one of the training examples.*`high`"),
         (_one_class, "at least 2 classes"),
         (_no_file, r"test\.jsonl: no such file"),
     ],

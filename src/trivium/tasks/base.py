@@ -272,8 +272,8 @@ def check_known(labels: Iterable[str], known: Collection[str], where: str) -> No
     for label in labels:
         if label not in known:
             raise DataError(
-                f"{where}: the label `{label}` is not in the training file, "
-                f"so it cannot be learned.{nearest(label, list(known))}"
+                f"{where}: the label `{label}` is not one of the training examples', "
+                f"so the model cannot give it.{nearest(label, list(known))}"
             )
 
 
