@@ -77,10 +77,10 @@ def make_data(folder: Path, num_tokens: int) -> None:
         while written < num_tokens:
             length = int(rng.integers(2, 2 * MEAN_LENGTH))
             start = int(rng.integers(0, len(pool) - length))
-            writer.add("train", pool[start : start + length], bits[:length], 4 * length)
+            writer.add("train", pool[start : start + length], bits[:length], np.array([length]), 4 * length)
             written, documents = written + length + 2, documents + 1
         for _ in range(200):
-            writer.add("validation", pool[:300], bits[:300], 1200)
+            writer.add("validation", pool[:300], bits[:300], np.array([300]), 1200)
         ledger = Ledger(
             documents_in=documents, bytes_in=written, kept_documents=documents, kept_bytes=written, dropped={}
         )

@@ -1,14 +1,18 @@
 """Readers: every byte is a document's or is said to be dropped, and what cannot be read is one clear line."""
 
 import gzip
+import io
 import json
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trivium.core.errors import ConfigError, DataError
+from trivium.data import readers
 from trivium.data.file_bytes import Document, Dropped
 from trivium.data.readers import Boundary, find_files, read_documents, text_bytes
 
@@ -162,3 +166,35 @@ def test_encodings(tmp_path: Path) -> None:
     for encoding in ("utf-16", "utf9"):
         with pytest.raises(ConfigError, match=f"--encoding {encoding}"):
             list(read_documents([file], encoding=encoding))
+
+
+@given(
+    lines=st.lists(
+        st.sampled_from([b"a", b"bc d", b" e", b"f\r", b"", b" ", b"\t\x0b", b"\r", b"\x0c", b"\xe4\xb8\xad"])
+    ),
+    end=st.sampled_from([b"", b"\n"]),
+    block=st.integers(1, 7),
+)
+def test_documents_between_blank_lines_are_those_of_the_lines_in_blocks_of_any_size(
+    lines: list[bytes], end: bytes, block: int
+) -> None:
+    content = b"\n".join(lines) + end
+    expected, separators = by_lines(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(readers, "_BLOCK", block)
+        pieces = list(readers._pieces(io.BufferedReader(io.BytesIO(content)), "blank-line"))
+    assert [body for body, _ in pieces if body is not None] == expected
+    assert sum(size for _, size in pieces) == separators
+
+
+def by_lines(content: bytes) -> tuple[list[bytes], int]:
+    """The definition: lines that are not blank, put together until a blank one comes."""
+    documents: list[list[bytes]] = [[]]
+    for line in io.BytesIO(content):
+        if line.isspace():
+            documents.append([])
+        else:
+            documents[-1].append(line)
+    wholes = [b"".join(each) for each in documents if each]
+    bodies = [whole[:-1].removesuffix(b"\r") if whole.endswith(b"\n") else whole for whole in wholes]
+    return bodies, len(content) - sum(map(len, bodies))

@@ -33,7 +33,7 @@ def make(folder: Path, tokenizer: Tokenizer, *, max_shard_tokens: int = 200, see
     with DataWriter(folder, tokenizer, max_shard_tokens=max_shard_tokens) as writer:
         for split, count in (("validation", 7), ("train", 60)):
             for tokens, bits in documents(count, seed):
-                writer.add(split, tokens, bits, 2 * len(tokens))
+                writer.add(split, tokens, bits, np.array([len(tokens)]), 2 * len(tokens))
         writer.finish(ledger=LEDGER, lossless=True, boundary="line")
     return PreparedData.open(folder)
 
@@ -68,7 +68,7 @@ def test_large_vocabularies_take_four_bytes(tmp_path: Path) -> None:
         folder = tmp_path / str(vocabulary_size)
         writer = ShardWriter(folder, vocabulary_size=vocabulary_size)
         tokens = np.array([0, 300, vocabulary_size - 1])
-        writer.add(tokens, np.zeros(3, dtype=np.uint8), 9)
+        writer.add(tokens, np.zeros(3, dtype=np.uint8), np.array([3]), 9)
         split = Split("train", folder, writer.close(), vocabulary_size)
         assert split.read(0, 0, 3)[0].tolist() == tokens.tolist()
         assert split.read(0, 0, 3)[0].dtype == np.dtype(dtype)
@@ -78,9 +78,9 @@ def test_large_vocabularies_take_four_bytes(tmp_path: Path) -> None:
 def test_the_writer_holds_no_documents_and_refuses_uneven_ones(tmp_path: Path) -> None:
     writer = ShardWriter(tmp_path / "train", vocabulary_size=1000, max_shard_tokens=10)
     with pytest.raises(ValueError, match="differ in length"):
-        writer.add(np.zeros(3), np.zeros(2, dtype=np.uint8), 1)
+        writer.add(np.zeros(3), np.zeros(2, dtype=np.uint8), np.array([3]), 1)
     for _ in range(4):
-        writer.add(np.zeros(5), np.zeros(5, dtype=np.uint8), 1)
+        writer.add(np.zeros(5), np.zeros(5, dtype=np.uint8), np.array([5]), 1)
     assert [shard.documents for shard in writer.close().shards] == [2, 2]
 
 

@@ -69,7 +69,13 @@ def prepared(
     with new_folder(folder) as partial, DataWriter(partial, made) as writer:
         for split, documents in (("train", train), ("validation", validation)):
             for text, spans in zip(documents, made.encode_batch(documents), strict=True):
-                writer.add(split, spans.ids, token_bits(text, spans.starts, spans.ends), len(text.encode()))
+                writer.add(
+                    split,
+                    spans.ids,
+                    token_bits(text, spans.starts, spans.ends),
+                    np.array([len(spans.ids)]),
+                    len(text.encode()),
+                )
         size = sum(len(text.encode()) for text in [*train, *validation])
         number = len(train) + len(validation)
         ledger = Ledger(documents_in=number, bytes_in=size, kept_documents=number, kept_bytes=size, dropped={})

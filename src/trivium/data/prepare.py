@@ -28,16 +28,16 @@ from trivium.data.readers import (
 from trivium.data.sample import Sample
 from trivium.data.shards import DEFAULT_SHARD_TOKENS, SPLITS, DataWriter, PreparedData
 from trivium.data.tables import require_columns
-from trivium.data.tokenizer import Tokenizer, TokenSpans
+from trivium.data.tokenizer import TokenBatch, Tokenizer
 from trivium.data.tokenizer_training import KINDS, TokenizerKind, check_vocabulary_size
 from trivium.data.words import token_bits
 
 Report = Callable[[str, float, float], None]
 
 _TRAIN, _VALIDATION, _TEST, _DUPLICATE = 0, 1, 2, 3  # the first three as in SPLITS
-_UNDECIDED = -1
+_UNDECIDED, _NOWHERE = -1, -2
 _CHECKED_CHARACTERS = 1_000_000
-_BATCH_CHARACTERS, _BATCH_DOCUMENTS = 1_000_000, 4096
+_BATCH_CHARACTERS, _BATCH_DOCUMENTS = 1_000_000, 1 << 14
 _REPORT_BYTES = 1 << 20
 
 
@@ -80,6 +80,25 @@ class _Item(NamedTuple):
     text: str
     num_bytes: int
     split: int
+
+
+class _Batch(NamedTuple):
+    """Documents that are kept, one list a column; their splits are decided."""
+
+    texts: list[str]
+    num_bytes: list[int]
+    splits: list[int]
+
+    @classmethod
+    def empty(cls) -> Self:
+        """Return a batch to add to."""
+        return cls([], [], [])
+
+    def add(self, text: str, num_bytes: int, split: int) -> None:
+        """Add a document."""
+        self.texts.append(text)
+        self.num_bytes.append(num_bytes)
+        self.splits.append(split)
 
 
 _Stream = Callable[[], Iterator[_Item | Dropped]]
@@ -298,14 +317,20 @@ def _write(
     kept_documents = kept_bytes = 0
     total = float(max(survey.bytes_in, 1))
     report("write", 0.0, total)
-    for items, spans in _tokenised(tokenizer, _batches(stream, survey, plan, dropped)):
-        for item, span, bits in zip(items, spans, _bits(items, spans), strict=True):
-            if len(span.ids) == 0:
-                dropped.add("no tokens", 1, item.num_bytes)
+    for batch, tokens in _tokenised(tokenizer, _batches(stream, survey, plan, dropped)):
+        bits = _bits(batch.texts, tokens)
+        bytes_in, bytes_written = np.array(batch.num_bytes), np.array([len(text.encode()) for text in batch.texts])
+        split_N = np.where(tokens.counts > 0, batch.splits, _NOWHERE)
+        for split in np.unique(split_N).tolist():
+            mine = split_N == split
+            if split == _NOWHERE:
+                dropped.add("no tokens", int(mine.sum()), int(bytes_in[mine].sum()))
                 continue
-            writer.add(SPLITS[item.split], span.ids, bits, len(item.text.encode()))
-            kept_documents += 1
-            kept_bytes += item.num_bytes
+            of_mine_T = np.repeat(mine, tokens.counts)
+            chosen = tokens.ids[of_mine_T], bits[of_mine_T], tokens.counts[mine]
+            writer.add(SPLITS[split], *chosen, int(bytes_written[mine].sum()))
+            kept_documents += int(mine.sum())
+            kept_bytes += int(bytes_in[mine].sum())
         report("write", min(float(kept_bytes + sum(dropped.num_bytes.values())), total), total)
     report("write", total, total)
     ledger = Ledger(
@@ -338,9 +363,9 @@ class _Tally:
         }
 
 
-def _batches(stream: _Stream, survey: _Survey, plan: np.ndarray, dropped: _Tally) -> Iterator[list[_Item]]:
+def _batches(stream: _Stream, survey: _Survey, plan: np.ndarray, dropped: _Tally) -> Iterator[_Batch]:
     """Yield the documents to keep, with their splits, in batches of bounded size."""
-    batch: list[_Item] = []
+    batch = _Batch.empty()
     characters = number = 0
     for item in stream():
         if isinstance(item, Dropped):
@@ -353,23 +378,23 @@ def _batches(stream: _Stream, survey: _Survey, plan: np.ndarray, dropped: _Tally
         if split == _DUPLICATE:
             dropped.add("duplicate", 1, item.num_bytes)
             continue
-        batch.append(item._replace(split=split))
+        batch.add(item.text, item.num_bytes, split)
         characters += len(item.text)
-        if characters >= _BATCH_CHARACTERS or len(batch) >= _BATCH_DOCUMENTS:
+        if characters >= _BATCH_CHARACTERS or len(batch.texts) >= _BATCH_DOCUMENTS:
             yield batch
-            batch, characters = [], 0
+            batch, characters = _Batch.empty(), 0
     if number != len(survey):
         raise DataError("the text changed while it was being read; run again when nothing writes to it.")
-    if batch:
+    if batch.texts:
         yield batch
 
 
-def _tokenised(tokenizer: Tokenizer, batches: Iterable[list[_Item]]) -> Iterator[tuple[list[_Item], list[TokenSpans]]]:
+def _tokenised(tokenizer: Tokenizer, batches: Iterable[_Batch]) -> Iterator[tuple[_Batch, TokenBatch]]:
     """Yield each batch with its tokens; the next one is tokenised meanwhile, in native code beside this thread."""
     with ThreadPoolExecutor(1) as worker:
-        waiting: tuple[list[_Item], Future[list[TokenSpans]]] | None = None
+        waiting: tuple[_Batch, Future[TokenBatch]] | None = None
         for batch in batches:
-            following = batch, worker.submit(tokenizer.encode_batch, [item.text for item in batch])
+            following = batch, worker.submit(tokenizer.encode_together, batch.texts)
             if waiting is not None:
                 yield waiting[0], waiting[1].result()
             waiting = following
@@ -377,11 +402,9 @@ def _tokenised(tokenizer: Tokenizer, batches: Iterable[list[_Item]]) -> Iterator
             yield waiting[0], waiting[1].result()
 
 
-def _bits(items: list[_Item], spans: list[TokenSpans]) -> list[np.ndarray]:
-    """Return the bits of each document's tokens, found in one go: a blank line parts them as the text's ends do."""
+def _bits(texts: list[str], tokens: TokenBatch) -> np.ndarray:
+    """Return the bits of all documents' tokens, found in one go: a blank line parts them as the text's ends do."""
     gap = "\n\n"
-    shifts = np.cumsum([0] + [len(item.text) + len(gap) for item in items[:-1]])
-    starts = np.concatenate([span.starts + shift for span, shift in zip(spans, shifts, strict=True)])
-    ends = np.concatenate([span.ends + shift for span, shift in zip(spans, shifts, strict=True)])
-    bits = token_bits(gap.join(item.text for item in items), starts, ends)
-    return np.split(bits, np.cumsum([len(span.ids) for span in spans])[:-1])
+    shifts = np.cumsum([0] + [len(text) + len(gap) for text in texts[:-1]])
+    shift_T = np.repeat(shifts, tokens.counts)
+    return token_bits(gap.join(texts), tokens.starts + shift_T, tokens.ends + shift_T)

@@ -70,8 +70,8 @@ def _longest_space(text: str) -> int:
     return max((match.end() - match.start() for match in _SPACE.finditer(text)), default=0)
 
 
-def encode_all(encoding: tiktoken.Encoding, texts: Sequence[str]) -> list[np.ndarray]:
-    """Return the ids of each text, int32 [tokens], on all cores.
+def encode_all(encoding: tiktoken.Encoding, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ids of all texts, one after another, int32, and how many each has, int64, on all cores.
 
     Many texts are given at once, with a special token between them: it parts them as their ends do, and a thread that
     asked for text after text would wait for Python's lock at each.
@@ -84,22 +84,24 @@ def encode_all(encoding: tiktoken.Encoding, texts: Sequence[str]) -> list[np.nda
     cuts = np.searchsorted(ends, [whole * part // workers for part in range(1, workers)]).tolist()
     shares = [texts[first:last] for first, last in pairwise((0, *cuts, len(texts)))]
     with ThreadPoolExecutor(workers) as pool:
-        return [ids for found in pool.map(lambda some: _encode_some(encoding, some), shares) for ids in found]
+        ids, counts = zip(*pool.map(lambda some: _encode_some(encoding, some), shares), strict=True)
+    return np.concatenate(ids), np.concatenate(counts)
 
 
 def _num_cores() -> int:
     return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 16)
 
 
-def _encode_some(encoding: tiktoken.Encoding, texts: Sequence[str]) -> list[np.ndarray]:
+def _encode_some(encoding: tiktoken.Encoding, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     if not texts:
-        return []
+        return np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64)
     ids = encoding.encode_to_numpy(_BETWEEN.join(texts), allowed_special={_BETWEEN}, disallowed_special=())
-    parts = np.flatnonzero(ids == encoding.max_token_value)
+    is_between = ids == encoding.max_token_value
+    parts = np.flatnonzero(is_between)
     if len(parts) != len(texts) - 1:  # a text holds what stands between them
-        return [encoding.encode_to_numpy(text, disallowed_special=()).view(np.int32) for text in texts]
-    bounds = pairwise((-1, *parts.tolist(), len(ids)))
-    return [ids[before + 1 : after].view(np.int32) for before, after in bounds]
+        alone = [encoding.encode_to_numpy(text, disallowed_special=()).view(np.int32) for text in texts]
+        return np.concatenate(alone), np.array([len(each) for each in alone], dtype=np.int64)
+    return ids[~is_between].view(np.int32), np.diff(np.concatenate(([-1], parts, [len(ids)]))) - 1
 
 
 def _pattern(step: Any) -> str | None:

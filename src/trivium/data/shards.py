@@ -54,27 +54,35 @@ class ShardWriter:
         self._open: tuple[_HashedFile, ...] = ()
         self._tokens = self._documents = 0
 
-    def add(self, tokens: np.ndarray, bits: np.ndarray, num_bytes: int) -> None:
-        """Write one document.
+    def add(self, tokens: np.ndarray, bits: np.ndarray, counts: np.ndarray, num_bytes: int) -> None:
+        """Write some documents.
 
         Args:
-            tokens: integer [tokens], as they are to be read again (bos and eos included).
+            tokens: integer [tokens], as they are to be read again (bos and eos included), one document after another.
             bits: uint8 [tokens], see `words.token_bits`.
-            num_bytes: of its text in UTF-8.
+            counts: integer [documents], how many tokens each has.
+            num_bytes: of all their text in UTF-8.
         """
-        if len(tokens) != len(bits):
-            raise ValueError(f"tokens and bits differ in length: {len(tokens)}, {len(bits)}.")
-        if not self._open:
-            self._begin()
-        self._tokens += len(tokens)
-        self._documents += 1
+        ends = np.cumsum(counts)
+        if not len(tokens) == len(bits) == (ends[-1] if len(ends) else 0):
+            raise ValueError(f"tokens and bits differ in length: {len(tokens)}, {len(bits)}, {counts.sum()}.")
         self._num_bytes += num_bytes
-        token_file, bit_file, offset_file = self._open
-        token_file.write(tokens.astype(self._dtype))
-        bit_file.write(bits.astype(np.uint8))
-        offset_file.write(np.array([self._tokens], dtype="<i8"))
-        if self._tokens >= self._max_shard_tokens:
-            self._end()
+        first = begin = 0
+        while first < len(ends):
+            if not self._open:
+                self._begin()
+            # Up to the document that fills the shard.
+            last = int(np.searchsorted(ends, begin + self._max_shard_tokens - self._tokens)) + 1
+            here, end = ends[first:last], int(ends[min(last, len(ends)) - 1])
+            token_file, bit_file, offset_file = self._open
+            token_file.write(tokens[begin:end].astype(self._dtype))
+            bit_file.write(bits[begin:end].astype(np.uint8))
+            offset_file.write((here - begin + self._tokens).astype("<i8"))
+            self._tokens += end - begin
+            self._documents += len(here)
+            first, begin = first + len(here), end
+            if self._tokens >= self._max_shard_tokens:
+                self._end()
 
     def close(self) -> SplitEntry:
         """Finish the last shard and return what was written."""
@@ -128,16 +136,17 @@ class DataWriter:
         for writer in self._writers.values():
             writer.abandon()
 
-    def add(self, split: str, tokens: np.ndarray, bits: np.ndarray, num_bytes: int) -> None:
-        """Write one document between bos and eos.
+    def add(self, split: str, tokens: np.ndarray, bits: np.ndarray, counts: np.ndarray, num_bytes: int) -> None:
+        """Write some documents, each between bos and eos.
 
         Bos and eos carry the word bit, so that no word reaches over a document's end, and not the sentence bit.
 
         Args:
             split: "train", "validation" or "test".
-            tokens: integer [tokens], its ids without bos and eos.
+            tokens: integer [tokens], the ids without bos and eos, one document after another.
             bits: uint8 [tokens], see `words.token_bits`.
-            num_bytes: of its text in UTF-8.
+            counts: integer [documents], how many tokens each has.
+            num_bytes: of all their text in UTF-8.
         """
         if split not in self._writers:
             self._writers[split] = ShardWriter(
@@ -145,11 +154,13 @@ class DataWriter:
                 vocabulary_size=self._tokenizer.vocabulary_size,
                 max_shard_tokens=self._max_shard_tokens,
             )
-        special = self._tokenizer.special
-        whole_tokens, whole_bits = np.empty(len(tokens) + 2, dtype=np.int64), np.empty(len(tokens) + 2, dtype=np.uint8)
-        whole_tokens[0], whole_tokens[1:-1], whole_tokens[-1] = special.bos, tokens, special.eos
-        whole_bits[0], whole_bits[1:-1], whole_bits[-1] = WORD_BIT, bits, WORD_BIT
-        self._writers[split].add(whole_tokens, whole_bits, num_bytes)
+        special, size = self._tokenizer.special, len(tokens) + 2 * len(counts)
+        whole_tokens, whole_bits = np.empty(size, dtype=np.int64), np.full(size, WORD_BIT, dtype=np.uint8)
+        ends = np.cumsum(counts + 2)
+        whole_tokens[ends - counts - 2], whole_tokens[ends - 1] = special.bos, special.eos
+        own = np.arange(len(tokens)) + np.repeat(2 * np.arange(len(counts)) + 1, counts)
+        whole_tokens[own], whole_bits[own] = tokens, bits
+        self._writers[split].add(whole_tokens, whole_bits, counts + 2, num_bytes)
 
     def finish(
         self, *, ledger: Ledger, lossless: bool, boundary: str, vocabulary_requested: int | None = None
