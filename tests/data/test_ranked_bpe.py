@@ -67,7 +67,8 @@ def same(library: tokenizers.Tokenizer, fast: tiktoken.Encoding, texts: list[str
 
 
 def test_every_character_there_is_is_cut_alike(own: Tokenizer) -> None:
-    characters = [chr(point) for point in range(sys.maxunicode + 1) if not 0xD800 <= point < 0xE000]
+    points = [point for point in range(sys.maxunicode + 1) if not 0xD800 <= point < 0xE000]
+    characters = [chr(point) for point in points if chr(point) != _BETWEEN]
     alone = ["".join(characters[first : first + 5000]) for first in range(0, len(characters), 5000)]
     among = ["a ".join(characters[first : first + 5000]) for first in range(0, 0x20000, 5000)]
     assert own._ranked is not None
@@ -169,9 +170,16 @@ def test_unbounded_space_goes_the_slow_way_and_comes_back(own: Tokenizer) -> Non
 
 def test_a_text_that_holds_what_stands_between_texts_is_cut_as_any_other(own: Tokenizer) -> None:
     assert own._ranked is not None
-    same(own._plain, own._ranked, ["the cat", f"sat {_BETWEEN} on", _BETWEEN, "", "the mat."])
+    for text in (f"sat {_BETWEEN} on", _BETWEEN, f"a  {_BETWEEN}"):
+        assert not can_encode(["the cat", text])
+        (_, spans) = own.encode_batch(["the cat", text])
+        assert spans.ids.tolist() == own.encode(text) and own.decode(spans.ids) == text
     same(own._plain, own._ranked, ["", "", ""])
     same(own._plain, own._ranked, ["a " * length for length in (0, 1, 2, 5000, 0, 3)])
+    # What follows a text's end says nothing about its end.
+    ends = ["the", " ", "  ", "\n", " \n ", "a  ", "a\t ", ".", "!?", ". ", "'", "'s", "12", "\u3000 ", ".\n"]
+    same(own._plain, own._ranked, [one for one in ends for _ in ends] + ends * len(ends))
+    same(own._plain, own._ranked, [each for one in ends for other in ends for each in (one, other)])
 
 
 def test_a_tokenizer_file_keeps_it(own: Tokenizer, tmp_path: Path) -> None:

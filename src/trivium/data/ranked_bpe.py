@@ -15,7 +15,7 @@ from trivium.data.tokenizer_training import PIECES
 
 # What the library cuts by where its byte-level step does that itself, which is GPT-2's.
 _GPT2_PIECES = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_BETWEEN = "\ufdd0\ufdd1\ufdd0"  # texts; no characters, and so in no text that is one
+_BETWEEN = "\ufdd0"  # texts; no character, and so in no text that is one
 # tiktoken's regular expressions give up at a million, and end the process' thread.
 _MOST_SPACE = 500_000
 _SPACE = re.compile(r"\s+")
@@ -57,13 +57,16 @@ def ranked_bpe(
         return None
     if any([token.id for token in library.model.tokenize(name)] != [number] for name, number in ordinary.items()):
         return None
-    between = {_BETWEEN: max(len(pieces), *ranks.values()) + 1}
-    return tiktoken.Encoding("byte-level BPE", pat_str=pattern, mergeable_ranks=ranks, special_tokens=between)
+    # As an ordinary token of a piece of its own: for special ones tiktoken searches the text a second time.
+    ranks[_BETWEEN.encode()] = max(len(pieces), *ranks.values()) + 1
+    return tiktoken.Encoding("byte-level BPE", pat_str=_parting(pattern), mergeable_ranks=ranks, special_tokens={})
 
 
 def can_encode(texts: Sequence[str]) -> bool:
-    """Return whether tiktoken bears these texts."""
-    return not any(len(text) > _MOST_SPACE and _longest_space(text) >= _MOST_SPACE for text in texts)
+    """Return whether tiktoken bears these texts: not endless white space, nor what stands between texts."""
+    return not any(
+        _BETWEEN in text or (len(text) > _MOST_SPACE and _longest_space(text) >= _MOST_SPACE) for text in texts
+    )
 
 
 def _longest_space(text: str) -> int:
@@ -73,8 +76,8 @@ def _longest_space(text: str) -> int:
 def encode_all(encoding: tiktoken.Encoding, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return the ids of all texts, one after another, int32, and how many each has, int64, on all cores.
 
-    Many texts are given at once, with a special token between them: it parts them as their ends do, and a thread that
-    asked for text after text would wait for Python's lock at each.
+    Many texts are given at once, with a token between them that parts them as their ends do: a thread that asked for
+    text after text would wait for Python's lock at each.
     """
     ends = np.cumsum([len(text) for text in texts])
     whole = int(ends[-1]) if len(texts) else 0
@@ -95,13 +98,20 @@ def _num_cores() -> int:
 def _encode_some(encoding: tiktoken.Encoding, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     if not texts:
         return np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64)
-    ids = encoding.encode_to_numpy(_BETWEEN.join(texts), allowed_special={_BETWEEN}, disallowed_special=())
+    ids = encoding.encode_to_numpy(_BETWEEN.join(texts), disallowed_special=())
     is_between = ids == encoding.max_token_value
     parts = np.flatnonzero(is_between)
-    if len(parts) != len(texts) - 1:  # a text holds what stands between them
-        alone = [encoding.encode_to_numpy(text, disallowed_special=()).view(np.int32) for text in texts]
-        return np.concatenate(alone), np.array([len(each) for each in alone], dtype=np.int64)
     return ids[~is_between].view(np.int32), np.diff(np.concatenate(([-1], parts, [len(ids)]))) - 1
+
+
+def _parting(pattern: str) -> str:
+    """Return a pattern that cuts as this one does, and at what stands between texts as at their ends.
+
+    It is a piece wherever one begins; within pieces only runs of signs could hold it, and white space look at it.
+    """
+    signs, before_more = r"[^\s\p{L}\p{N}]", r"(?!\S)"
+    apart = pattern.replace(signs, f"{signs[:-1]}{_BETWEEN}]").replace(before_more, rf"(?![^\s{_BETWEEN}])")
+    return f"{_BETWEEN}|{apart}"
 
 
 def _pattern(step: Any) -> str | None:
