@@ -4,7 +4,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-TRAIN, VALID, TEST, WRITTEN = 4000, 500, 8000, 200  # examples at most
+VALID = 500  # examples at most
+TRAIN, TEST = {"answer": 2000}, {"answer": 1200, "write": 200}  # the same where a task takes long; else:
+MOST_TRAIN, MOST_TEST = 4000, 8000
 
 
 class Road(NamedTuple):
@@ -67,7 +69,7 @@ SMS = (
     "settings.chosen_by=macro_f1",
 )
 RTE = ("settings.columns.text=sentence1", "settings.columns.text_pair=sentence2")
-LONG = ("row_length=256", "epochs=3")
+LONG = ("row_length=256", "epochs=2")
 WRITE = ("row_length=256", "epochs=6", "settings.valid_outputs=0", "settings.max_target=48")
 ENGLISH = (
     Set("SST-2", "sst2", "classify", "sst2/train.tsv", "sst2/dev.tsv", "accuracy", ("settings.columns.text=sentence",)),
@@ -198,11 +200,12 @@ def examples_of(each: Set, work: Path) -> tuple[Sequence[Any], Sequence[Any], Se
         found, _ = task.read(work / each.archive / path, min_classes=1)
         return shuffled(found)
 
-    most = WRITTEN if each.task == "write" else TEST
+    most_train, most_test = TRAIN.get(each.task, MOST_TRAIN), TEST.get(each.task, MOST_TEST)
     found = read(each.train, each.settings)
     # What is learned from leaves a tenth for the choice of the epoch, where a set brings no file for that.
     held = 0 if each.valid else min(VALID, len(found) // 10)
-    train, rest = found[: min(TRAIN, len(found) - held)], found[min(TRAIN, len(found) - held) :]
+    cut = min(most_train, len(found) - held)
+    train, rest = found[:cut], found[cut:]
     valid = rest[:held] if each.valid is None else read(each.valid, each.settings)[:VALID]
     test = read(each.test, each.test_settings or each.settings) if each.test else rest[held:]
     if each.numbered:
@@ -210,7 +213,7 @@ def examples_of(each: Set, work: Path) -> tuple[Sequence[Any], Sequence[Any], Se
     if each.drops_seen:
         seen = {example.text.strip() for example in (found if each.test else (*train, *valid))}
         test = [example for example in test if example.text.strip() not in seen]
-    return train, valid, test[:most]
+    return train, valid, test[:most_test]
 
 
 def shuffled(examples: Iterable[Any]) -> list[Any]:
