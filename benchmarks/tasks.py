@@ -4,8 +4,9 @@
     python benchmarks/tasks.py --table [--picture docs/pictures/tasks.svg]
 
 FOLDER holds the packed sets and the two texts for pretraining. One model a road is pretrained first, on one core for
-less than 30 minutes. Every cell then fine-tunes one network on at most 4,000 examples of one set and is scored once on
-its test file, by the model of the best epoch of a validation file that is of neither. It is written to
+less than 30 minutes. Every cell then fine-tunes one network on at most 4,000 examples of one set (2,000 questions) and
+is scored once on its test file (at most 1,200 questions, 200 texts that are written), by the model of the best epoch of
+a validation file that is of neither. It is written to
 benchmarks/results/tasks.json as soon as it is there: when it is stopped, the same command goes on.
 """
 
@@ -245,26 +246,38 @@ def spread(values: Sequence[float]) -> str:
     return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
 
 
+def one_decimal(value: float | None) -> str:
+    """Return how a score is written beside its mark."""
+    return "" if value is None else f"{value:.1f}"
+
+
 def picture(rows: Sequence[dict[str, Any]]) -> str:
     """Return all cells as an SVG that stands alone."""
+    from trivium.evaluate.axes import TEXT_SIZE
     from trivium.evaluate.charts import CHART_STYLE, Interval, interval_chart
     from trivium.evaluate.page import DARK, LIGHT
 
     intervals = []
-    for (road, work), starts in cells_of(rows).items():
-        group, colour = f"{work} · {road}", list(ROADS).index(road) % 3
-        for start, own in starts.items():
-            scores = [100 * row["score"] for row in own]
-            if scores:
-                sd = stdev(scores) if len(scores) > 1 else None
-                mark = "filled" if start == "pretrained" else "hollow"
-                name = "pretrained" if start == "pretrained" else "random weights"
-                intervals.append(Interval(group, name, mean(scores), sd, scores, colour, mark))
-        name, value = best_baseline(next(row for own in starts.values() for row in own))
-        intervals.append(Interval(group, name, 100 * value, None, (), None, "line"))
-    chart = interval_chart(intervals, title="Tasks on real data", x_label="score on the test file, times 100")
+    by_set: dict[str, list[tuple[str, str]]] = {}
+    cells = cells_of(rows)
+    for road, work in cells:
+        by_set.setdefault(work, []).append((road, work))
+    for work, found in by_set.items():
+        for cell in found:
+            road, colour = cell[0].partition(",")[0], list(ROADS).index(cell[0]) % 3
+            for start, own in cells[cell].items():
+                scores = [100 * row["score"] for row in own]
+                if scores:
+                    sd = stdev(scores) if len(scores) > 1 else None
+                    name = f"{road}, {'pretrained' if start == 'pretrained' else 'random weights'}"
+                    mark = "filled" if start == "pretrained" else "hollow"
+                    intervals.append(Interval(work, name, mean(scores), sd, scores, colour, mark))
+        name, value = best_baseline(next(row for own in cells[found[0]].values() for row in own))
+        intervals.append(Interval(work, name.partition(" of ")[0], 100 * value, None, (), None, "line"))
+    what = "score on the test file, times 100"
+    chart = interval_chart(intervals, title="Tasks on real data", x_label=what, text=one_decimal)
     style = f"svg{{{LIGHT}}}@media(prefers-color-scheme:dark){{svg{{{DARK}}}}}".replace("\n", "") + CHART_STYLE
-    font = '.chart{background:var(--card);font-family:system-ui,"Noto Sans",sans-serif}'
+    font = f'.chart{{background:var(--card);font:{TEXT_SIZE}px system-ui,"Noto Sans",sans-serif}}'
     head, _, rest = str(chart).partition(">")
     return f"{head}><style>{style}{font}</style>{rest}\n"
 
