@@ -81,6 +81,7 @@ def trainer(work: Work, dropout: float, tuned: bool, steps: int, folder: Path) -
         disable_tqdm=True,
         bf16=tuned and precision() == "bfloat16",
         use_cpu=not torch.cuda.is_available(),
+        dataloader_num_workers=2 if tuned and torch.cuda.is_available() else 0,
     )
     network = peer_network(work, dropout, tuned)
     Trainer(model=network, args=asked, train_dataset=rows, data_collator=counting, callbacks=[ByTurns()]).train()
@@ -186,18 +187,31 @@ def nanogpt(work: Work, steps: int, folder: Path, checkout: Path) -> None:
     autocast = torch.autocast(device(), torch.bfloat16, enabled=device() == "cuda")
     compute = torch.compile(network) if device() == "cuda" else network
     tokens = np.concatenate(list(documents(folder))).astype(np.int64)
-    turns = Turns(steps)
-    while True:
+    on_gpu = device() == "cuda"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+
+    def batch() -> tuple[Any, Any]:
         starts = torch.randint(len(tokens) - work.length - 1, (work.rows,)).tolist()
         given = torch.stack([torch.from_numpy(tokens[start : start + work.length]) for start in starts])
         wanted = torch.stack([torch.from_numpy(tokens[start + 1 : start + 1 + work.length]) for start in starts])
+        if not on_gpu:
+            return given, wanted
+        return tuple(part.pin_memory().to(device(), non_blocking=True) for part in (given, wanted))
+
+    turns, step, said = Turns(steps), 0, 0.0
+    given, wanted = batch()
+    while True:
         with autocast:
-            _, loss = compute(given.to(device()), wanted.to(device()))
+            _, loss = compute(given, wanted)
+        given, wanted = batch()  # while the GPU computes
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
-        turns.tick(given.numel(), loss=float(loss))
+        step += 1
+        if not on_gpu or step % 10 == 0:  # as it logs: each time a GPU is waited for
+            said = float(loss)
+        turns.tick(given.numel(), loss=said)
 
 
 def blocks(work: Work, folder: Path) -> Iterator[list[int]]:

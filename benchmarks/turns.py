@@ -64,6 +64,7 @@ class Turns:
         self._units += units
         if self._ticks < self._steps:
             return
+        _finish_gpu()
         seconds, spent = perf_counter() - self._begun, process_time() - self._spent
         turn = Turn(self._units, seconds, spent, peak_bytes(), said, self._begun_bytes)
         print(f"\n{_TURN}{json.dumps(turn._asdict())}", flush=True)
@@ -154,6 +155,13 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def _finish_gpu() -> None:
+    """Return when a GPU has done what this side has asked of it; the other side's turn is its own."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 def machine() -> str:
     """Return what this machine is, as far as speed depends on it."""
     import torch
@@ -166,7 +174,8 @@ def machine() -> str:
     family = f" of family {known['cpu family']}" if "cpu family" in known else ""
     types = "bfloat16" if has_bfloat16() else "no bfloat16"
     cores = len(os.sched_getaffinity(0))
-    return f"{processor}{family}, {torch.backends.cpu.get_cpu_capability()}, {types}, {cores} cores"
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{processor}{family}, {torch.backends.cpu.get_cpu_capability()}, {types}, {cores} cores{gpu}"
 
 
 def has_bfloat16() -> bool:

@@ -195,6 +195,10 @@ def test_a_list_whose_item_is_wrong_is_not_also_called_too_short() -> None:
     class Listed(Config):
         parts: Annotated[tuple[AttentionConfig, ...], Field(min_length=1)]
 
+        others: Annotated[tuple[int, ...], Field(min_length=1)] = (1,)
+
     assert message(parse, Listed, {"parts": []}, "x").startswith("x: `parts`: ")
+    both = message(parse, Listed, {"parts": [], "others": []}, "x")
+    assert both.startswith("x: `parts`: ") and both.endswith("And 1 more.")
     wrong = message(parse, Listed, {"parts": [{"num_heads": -1, "num_key_value_heads": 1, "head_size": 8}]}, "x")
     assert wrong.startswith("x: `parts.0.num_heads`: ") and "And 1 more" not in wrong

@@ -177,7 +177,7 @@ _CALIBRATION = ("ece", "brier", "nll")
 
 
 def show_scores(title: str, metrics: dict[str, float], results: Mapping[str, Any]) -> None:
-    """Print a model's scores, a line a metric with the baselines beside it, the one it is judged by first.
+    """Print a model's scores, a line a metric with the baselines beside it, the one that it was chosen by first.
 
     Args:
         title: what was scored on what.
@@ -186,13 +186,13 @@ def show_scores(title: str, metrics: dict[str, float], results: Mapping[str, Any
     """
     baselines: Mapping[str, Mapping[str, float | str]] = results["baselines"]
     intervals = results.get("intervals", {})
-    names = sorted(metrics, key=lambda name: (name in _CALIBRATION, name not in intervals))
-    numbers = [f"[{number}]" for number in range(1, len(baselines) + 1)]
-    typer.echo(f"{title:<36}{'the model':>12}" + "".join(f"{number:>10}" for number in numbers))
+    names = sorted(metrics, key=lambda name: (name in _CALIBRATION, name != results.get("chosen_by")))
+    numbers, wide = [f"[{number}]" for number in range(1, len(baselines) + 1)], max(36, len(title) + 2)
+    typer.echo(f"{title:<{wide}}{'the model':>12}" + "".join(f"{number:>10}" for number in numbers))
     for name in names:
         cells = [values.get(name) for values in baselines.values()]
         beside = "".join(f"{cell:>10.4f}" if isinstance(cell, float) else " " * 10 for cell in cells)
-        typer.echo(f"  {name:<34}{metrics[name]:>12.4f}{beside}".rstrip())
+        typer.echo(f"  {name:<{wide - 2}}{metrics[name]:>12.4f}{beside}".rstrip())
     for number, (baseline, values) in zip(numbers, baselines.items(), strict=True):
         remarks = [value for value in values.values() if isinstance(value, str)]
         typer.echo(f"  {number} {': '.join([baseline, *remarks])}")

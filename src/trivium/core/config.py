@@ -89,11 +89,16 @@ def _one_line(error: ValidationError, tree: Mapping[str, Any]) -> str:
     # Of a value that may be a number or a table, a table is no mistaken number, nor the other way round.
     meant = [each for each in errors if not _of_another_branch(each)] or errors
     # A list whose items are all wrong is not also too short.
-    meant = [each for each in meant if each["type"] != "too_short" or len(meant) == 1]
+    inner = [tuple(each["loc"]) for each in meant]
+    meant = [each for each in meant if each["type"] != "too_short" or not _has_inside(tuple(each["loc"]), inner)]
     first = max(meant, key=lambda each: len(_own_path(each, tree)))
     path = ".".join(_own_path(first, tree))
     message = _message(first, path) + (f" And {len(meant) - 1} more." if len(meant) > 1 else "")
     return f"`{path}`: {message}" if path else message
+
+
+def _has_inside(place: tuple[int | str, ...], places: list[tuple[int | str, ...]]) -> bool:
+    return any(len(other) > len(place) and other[: len(place)] == place for other in places)
 
 
 def _of_another_branch(error: Mapping[str, Any]) -> bool:

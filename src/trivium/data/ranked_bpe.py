@@ -57,9 +57,12 @@ def ranked_bpe(
         return None
     if any([token.id for token in library.model.tokenize(name)] != [number] for name, number in ordinary.items()):
         return None
-    # As an ordinary token of a piece of its own: for special ones tiktoken searches the text a second time.
-    ranks[_BETWEEN.encode()] = max(len(pieces), *ranks.values()) + 1
-    return tiktoken.Encoding("byte-level BPE", pat_str=_parting(pattern), mergeable_ranks=ranks, special_tokens={})
+    # As an ordinary token of a piece of its own: where special ones are allowed tiktoken searches the text a second
+    # time. One that never occurs it must have: of none at all it makes a pattern that it finds at every character.
+    between = max(len(pieces), *ranks.values()) + 1
+    ranks[_BETWEEN.encode()] = between
+    never = {2 * _BETWEEN: between + 1}
+    return tiktoken.Encoding("byte-level BPE", pat_str=_parting(pattern), mergeable_ranks=ranks, special_tokens=never)
 
 
 def can_encode(texts: Sequence[str]) -> bool:
@@ -99,7 +102,7 @@ def _encode_some(encoding: tiktoken.Encoding, texts: Sequence[str]) -> tuple[np.
     if not texts:
         return np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64)
     ids = encoding.encode_to_numpy(_BETWEEN.join(texts), disallowed_special=())
-    is_between = ids == encoding.max_token_value
+    is_between = ids == encoding.max_token_value - 1
     parts = np.flatnonzero(is_between)
     return ids[~is_between].view(np.int32), np.diff(np.concatenate(([-1], parts, [len(ids)]))) - 1
 

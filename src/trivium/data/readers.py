@@ -35,7 +35,7 @@ def read_documents(
     """Yield the documents of files, folders and globs, and after each file what of it was dropped.
 
     Over a file, the bytes of the documents and of what was dropped are the (decompressed) file's bytes exactly.
-    One document is held at a time.
+    One document is held at a time, and a block of about a megabyte or as long as the document.
 
     Args:
         paths: text files; JSON lines (.jsonl, .ndjson, .json); tables (.csv, .tsv) whose first line names the columns;

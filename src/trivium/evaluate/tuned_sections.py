@@ -79,7 +79,7 @@ def _confusion(results: Mapping[str, Any]) -> Markup | None:
     note = "Rows are the right classes, columns what was given; the darker, the larger the share of the row."
     if len(labels) > len(order):
         note += f" The {len(order)} most frequent of {len(labels)} classes."
-    return section("What it takes for what", table(columns, rows), note=note)
+    return section(f"What it takes for what, on {_scored(results)}", table(columns, rows), note=note)
 
 
 def _mistakes(results: Mapping[str, Any]) -> Markup | None:

@@ -63,7 +63,9 @@ def _reference(query: Tensor, key: Tensor, value: Tensor, view: View, scoring: S
 
 
 def _dense(query: Tensor, key: Tensor, value: Tensor, view: View, scoring: Scoring) -> Tensor:
-    """The faster of the two below on a CPU, see docs/performance.md."""
+    """The faster of the two below on a CPU, see docs/performance.md; on a GPU the fused one, where it can do it."""
+    if query.is_cuda:
+        return (_sdpa if scoring.soft_cap is None else _matmul)(query, key, value, view, scoring)
     bias = view.bias(scoring.window, query.dtype)
     # PyTorch fuses neither dropout nor a bias that learns, and in bfloat16 its fused kernel is the slower one.
     fused = query.dtype == torch.float32 and not scoring.dropout and scoring.soft_cap is None

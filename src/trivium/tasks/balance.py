@@ -23,7 +23,7 @@ def class_counts(task: Task, examples: Sequence[Any]) -> dict[str, int]:
 
 
 def balance_text(num_examples: int, counts: Mapping[str, int]) -> str:
-    """Return the classes in a line: 4,000 examples; positive 2,215 (55 %), negative 1,785 (45 %)."""
+    """Return the classes in a line: 4,000 examples; positive 2,215 (55%), negative 1,785 (45%)."""
     whole, shown = sum(counts.values()), list(counts.items())
     parts = [f"{label} {count:,} ({count / whole:.0%})" for label, count in shown[:_SHOWN]]
     if len(shown) > _SHOWN:

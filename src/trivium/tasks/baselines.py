@@ -94,10 +94,15 @@ def classify_baselines(
     right = [task.gold(example) for example in test]
     commonest = _commonest(example.label for example in train)
     rows: dict[str, Row] = {"majority": _row(task.labels, right, [[commonest]] * len(test))}
-    labels = [example.label for example in train], [example.label for example in valid]
+    labels = [example.label for example in train]
     terms = [_terms(each) for each in (train, valid, test)]
+
+    def score(given: list[str]) -> float:
+        return float(_row(task.labels, [task.gold(each) for each in valid], [[each] for each in given])[task.chosen_by])
+
     try:
-        rows[TFIDF] = _row(task.labels, right, [[label] for label in _tfidf(terms[0], terms[1], terms[2], *labels)])
+        given = _tfidf(terms[0], terms[1], terms[2], labels, score)
+        rows[TFIDF] = _row(task.labels, right, [[label] for label in given])
     except MissingExtra as missing:
         rows[TFIDF] = {"missing": str(missing)}
     return rows
@@ -110,12 +115,16 @@ def relate_baselines(
     test: Sequence[RelationExample],
 ) -> dict[str, Row]:
     """Return the metrics of the most frequent relation, and of logistic regression on TF-IDF of `relation_terms`."""
-    labels = [example.relation for example in train], [example.relation for example in valid]
+    labels, valid_labels = ([example.relation for example in each] for each in (train, valid))
     right = [example.relation for example in test]
-    rows: dict[str, Row] = {"majority": _relation_row(task, right, [_commonest(labels[0])] * len(test))}
+    rows: dict[str, Row] = {"majority": _relation_row(task, right, [_commonest(labels)] * len(test))}
     terms = [[relation_terms(example) for example in each] for each in (train, valid, test)]
+
+    def score(given: list[str]) -> float:
+        return float(_relation_row(task, valid_labels, given)[task.chosen_by])
+
     try:
-        rows[TFIDF] = _relation_row(task, right, _tfidf(terms[0], terms[1], terms[2], *labels))
+        rows[TFIDF] = _relation_row(task, right, _tfidf(terms[0], terms[1], terms[2], labels, score))
     except MissingExtra as missing:
         rows[TFIDF] = {"missing": str(missing)}
     return rows
@@ -257,28 +266,23 @@ def _tfidf(
     valid: Sequence[Sequence[str]],
     test: Sequence[Sequence[str]],
     train_labels: Sequence[str],
-    valid_labels: Sequence[str],
+    score: Callable[[list[str]], float],
 ) -> list[str]:
     """Return the class that logistic regression gives each test example; its penalty is chosen on `valid`.
 
     Args:
         train, valid, test: the terms of each example.
-        train_labels, valid_labels: the classes of each example.
+        train_labels: the classes of the examples to learn from.
+        score: how good classes given to the `valid` examples are, the higher the better.
     """
     if len(set(train_labels)) < 2:
         return [train_labels[0]] * len(test)
     features, valid_features, test_features = _features(train, valid, test)
     from sklearn.linear_model import LogisticRegression
 
-    best = (-1.0, None)
-    for strength in _STRENGTHS:
-        model = LogisticRegression(C=strength, max_iter=1000).fit(features, train_labels)
-        accuracy = float(np.mean(model.predict(valid_features) == np.array(valid_labels)))
-        if accuracy > best[0]:
-            best = (accuracy, model)
-    if best[1] is None:
-        return []
-    return [str(label) for label in best[1].predict(test_features)]
+    models = [LogisticRegression(C=strength, max_iter=1000).fit(features, train_labels) for strength in _STRENGTHS]
+    best = max(models, key=lambda model: score(model.predict(valid_features).tolist()))
+    return [str(label) for label in best.predict(test_features)]
 
 
 def _features(*splits: Sequence[Sequence[str]]) -> list[Any]:

@@ -263,9 +263,10 @@ def score_baselines(material: Material, progress: Progress) -> dict[str, Row]:
     """Return the scores of simple baselines on the test examples, on the validation examples where there are none."""
     scored = material.valid if material.test is None else material.test
     rows = baselines(material.task, material.train, material.valid, scored)
-    chosen_by = material.task.chosen_by
     for name, row in rows.items():
-        said = [f"{chosen_by} {row[chosen_by]:.4f}"] if chosen_by in row else []
+        known = [metric for metric, value in row.items() if isinstance(value, float)]
+        shown = [each for each in (material.task.chosen_by, *known) if each in known][:1]
+        said = [f"{metric} {row[metric]:.4f}" for metric in shown]
         said += [value for value in row.values() if isinstance(value, str)]
         progress.line(f"baseline, {name}: {', '.join(said)}")
     return rows

@@ -170,7 +170,9 @@ def _accumulate(
             sums[term.name].append(term.sum.detach())
         watch.lap("backward")
     # Asked for when all is under way: a GPU would be waited for at each.
-    return sum(map(float, losses)), {name: sum(map(float, each), 0.0) for name, each in sums.items()}
+    found = sum(map(float, losses)), {name: sum(map(float, each), 0.0) for name, each in sums.items()}
+    watch.lap("backward")
+    return found
 
 
 def _of_all_ranks(

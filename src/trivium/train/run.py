@@ -27,7 +27,7 @@ from trivium.train.config import RunConfig
 from trivium.train.distributed import ALONE, Ranks
 from trivium.train.log import Log
 from trivium.train.loop import StepReport, require_finite, skips_in_a_row, train_steps
-from trivium.train.material import Material, Start, fit_to_data, make_material, require_ranks
+from trivium.train.material import Material, Start, fit_to_data, make_material, require_ranks, trained_network
 from trivium.train.plateau import course_of, warn
 from trivium.train.profile import profiled
 from trivium.train.roofline import Meter, matmul_peak
@@ -239,7 +239,7 @@ def _words(run: _Run, report: StepReport, state: TrainState) -> str:
 def _finish(run: _Run, network: nn.Module, state: TrainState) -> dict[str, Any]:
     """Write `model/` and `results.json`."""
     if is_sharded(unique_tensors(network)):
-        network = gathered(network, run.material.objective.network(run.config.model))
+        network = gathered(network, trained_network(run.config, run.material))
     return run.ranks.told(lambda: _write_results(run, network, state))
 
 

@@ -12,6 +12,7 @@ from trivium.tasks.metrics.regression import RankCorrelation
 SAMPLES, LEVEL = 1000, 0.95
 _MOST_DIFFERENT = 4096  # rows whose numbers are drawn at once: a binomial a row and sample
 _BLOCKS = 8192
+_MOST_CELLS = 1 << 20  # numbers that are drawn at once: 8 MB
 _MOST_RANKED = 20_000_000  # numbers put in order, of all samples together
 _FEWEST_SAMPLES = 200
 
@@ -82,10 +83,15 @@ def confusion_interval(counts_CC: np.ndarray, metric: ClassMetric, *, key: Key) 
     if not total:
         return None
     right_K, given_K = np.nonzero(counts_CC)
-    drawn_SK = key.child("bootstrap").numpy().multinomial(total, counts_CC[right_K, given_K] / total, SAMPLES)
-    is_hit_K, classes = right_K == given_K, len(counts_CC)
-    parts = [(drawn_SK[:, is_hit_K], right_K[is_hit_K]), (drawn_SK, right_K), (drawn_SK, given_K)]
-    return percentiles(metric(*(_by_class(drawn, class_K, classes) for drawn, class_K in parts)), LEVEL)
+    is_hit_K, classes, rng = right_K == given_K, len(counts_CC), key.child("bootstrap").numpy()
+    at_once = max(1, _MOST_CELLS // max(len(right_K), classes))
+    scores = []
+    for done in range(0, SAMPLES, at_once):
+        some = min(at_once, SAMPLES - done)
+        drawn_SK = rng.multinomial(total, counts_CC[right_K, given_K] / total, some)
+        parts = [(drawn_SK[:, is_hit_K], right_K[is_hit_K]), (drawn_SK, right_K), (drawn_SK, given_K)]
+        scores.append(metric(*(_by_class(drawn, class_K, classes) for drawn, class_K in parts)))
+    return percentiles(np.concatenate(scores), LEVEL)
 
 
 def _by_class(drawn_SK: np.ndarray, class_K: np.ndarray, classes: int) -> np.ndarray:

@@ -37,8 +37,13 @@ class Machine(NamedTuple):
 def this_machine(out: Path, device: torch.device = CPU) -> Machine:
     """Return what this machine has now, for a run in the folder `out` on a device."""
     there = next((path for path in (out, *out.absolute().parents) if path.exists()), Path())
-    memory = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _available()
+    memory = _available_on(device) if device.type == "cuda" else _available()
     return Machine(memory, shutil.disk_usage(there).free)
+
+
+def _available_on(gpu: torch.device) -> int:
+    """Return the memory of a GPU that the process may still fill: what PyTorch keeps for itself is free too."""
+    return torch.cuda.mem_get_info(gpu)[0] + torch.cuda.memory_reserved(gpu) - torch.cuda.memory_allocated(gpu)
 
 
 def _available() -> int | None:
