@@ -198,6 +198,11 @@ class Tokenizer:
             for i in map(int, ids)
         ]
 
+    @cached_property
+    def adds_nothing(self) -> bool:
+        """Whether the tokens of any text are its bytes and nothing more, no space before it either."""
+        return self._byte_level and b"".join(self._pieces[number] for number in self.encode("a")) == b"a"
+
     def is_lossless(self, texts: Iterable[str]) -> bool:
         """Return whether each text comes back exactly as it was from its ids."""
         return all(self.decode(self.encode(text)) == text for text in texts)

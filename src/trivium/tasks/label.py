@@ -23,6 +23,7 @@ from trivium.tasks.base import TaskReader, Unlabelled, check_known, class_number
 from trivium.tasks.pieces import Encoded, Piece, Reading, best_windows, window_starts
 from trivium.tasks.scores import Scores
 from trivium.tasks.settings import WORD_SETTINGS, WordSettings
+from trivium.tasks.words_apart import encode_apart
 
 _AROUND = 8  # words that are shown on each side of one
 
@@ -86,7 +87,7 @@ class Label:
     def encode(self, examples: Sequence[LabelExample], reading: Reading, *, known: bool = True) -> Encoded:
         """Return examples as pieces; UNSCORED words are context only."""
         texts, starts = zip(*map(text_of, examples), strict=True) if examples else ((), ())
-        encodings = reading.tokenizer.encode_batch(texts)
+        encodings = encode_apart(reading.tokenizer, texts, starts, [example.tokens for example in examples])
         pieces: list[Piece] = []
         gold: list[np.ndarray] = []
         for number, (example, start_W, spans) in enumerate(zip(examples, starts, encodings, strict=True)):

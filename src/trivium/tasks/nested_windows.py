@@ -9,6 +9,7 @@ from trivium.data.labelled import NestedExample, Problem, summed_up, text_of
 from trivium.data.labelled.checks import shown
 from trivium.tasks.label import align
 from trivium.tasks.pieces import Encoded, Piece, Reading, window_starts
+from trivium.tasks.words_apart import encode_apart
 
 ELSEWHERE = -1  # the class of a candidate that a window does not look at, or that is none
 
@@ -47,7 +48,7 @@ def encode_spans(
         known: whether the spans are; else there are no right ones.
     """
     texts, starts = zip(*map(text_of, examples), strict=True) if examples else ((), ())
-    encodings = reading.tokenizer.encode_batch(texts)
+    encodings = encode_apart(reading.tokenizer, texts, starts, [example.tokens for example in examples])
     pieces: list[Piece] = []
     gold: list[np.ndarray] = []
     problems: list[Problem] = []
