@@ -1,11 +1,13 @@
 """trivium watch: runs as they go, in the terminal."""
 
 import json
+import signal
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -112,20 +114,31 @@ def rows(run: "RunNow", width: int) -> list[tuple[str, str, str]]:
 
 
 def _watch(followed: "Sequence[Followed]") -> None:
-    """Draw the runs again and again, until all are finished."""
+    """Draw the runs again and again, until all are finished or Ctrl-C comes."""
     from rich.console import Console, Group
     from rich.live import Live
 
     console = Console()
-    with Live(console=console, auto_refresh=False) as live:
-        while True:
+    with _interrupted() as stopped, Live(console=console, auto_refresh=False) as live:
+        while not stopped.is_set():
             followed, seen = _look(followed)
             room = console.height // len(seen) - _LINES_AROUND
             panels = (_panel(run, console.width, max(room, _LEAST_ROWS), console.encoding) for run in seen)
             live.update(Group(*panels), refresh=True)
             if all(run.state == "finished" for run in seen):
                 return
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            stopped.wait(_SECONDS_BETWEEN_LOOKS)
+
+
+@contextmanager
+def _interrupted() -> Iterator[Event]:
+    """Set the event when Ctrl-C comes: as an exception, raised where Python cleans up, it would be passed over."""
+    stopped = Event()
+    before = signal.signal(signal.SIGINT, lambda number, frame: stopped.set())
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _look(followed: "Sequence[Followed]") -> tuple[list["Followed"], list["RunNow"]]:
