@@ -1,10 +1,8 @@
 """Raw text to a prepared folder: two passes in bounded memory, and a ledger that adds up."""
 
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from hashlib import blake2b
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple, Self, cast
@@ -25,20 +23,16 @@ from trivium.data.readers import (
     text_bytes,
     without_surrogates,
 )
-from trivium.data.sample import Sample
 from trivium.data.shards import DEFAULT_SHARD_TOKENS, SPLITS, DataWriter, PreparedData
+from trivium.data.survey import DUPLICATE, TRAIN, Assigned, Report, Stream, Survey
 from trivium.data.tables import require_columns
 from trivium.data.tokenizer import TokenBatch, Tokenizer
 from trivium.data.tokenizer_training import KINDS, TokenizerKind, check_vocabulary_size
 from trivium.data.words import token_bits
 
-Report = Callable[[str, float, float], None]
-
-_TRAIN, _VALIDATION, _TEST, _DUPLICATE = 0, 1, 2, 3  # the first three as in SPLITS
-_UNDECIDED, _NOWHERE = -1, -2
+_NOWHERE = -2
 _CHECKED_CHARACTERS = 1_000_000
 _BATCH_CHARACTERS, _BATCH_DOCUMENTS = 1_000_000, 1 << 14
-_REPORT_BYTES = 1 << 20
 
 
 class PrepareOptions(Config):
@@ -74,14 +68,6 @@ class PrepareOptions(Config):
         return self
 
 
-class _Assigned(NamedTuple):
-    """A document whose split is decided already: a place in SPLITS."""
-
-    text: str
-    num_bytes: int
-    split: int
-
-
 class _Batch(NamedTuple):
     """Documents that are kept, one list a column; their splits are decided."""
 
@@ -99,9 +85,6 @@ class _Batch(NamedTuple):
         self.texts.append(text)
         self.num_bytes.append(num_bytes)
         self.splits.append(split)
-
-
-_Stream = Callable[[], Iterator[Document | _Assigned | Dropped]]
 
 
 def prepare(
@@ -160,7 +143,7 @@ def prepare_texts(
         ConfigError, DataError: see `prepare`; a split of another name; no text to train on.
     """
 
-    def stream() -> Iterator[Document | _Assigned | Dropped]:
+    def stream() -> Iterator[Document | Assigned | Dropped]:
         for text, split in texts():
             if split is not None and split not in SPLITS:
                 raise DataError(f"split {split!r}: not known.{nearest(split, list(SPLITS))}")
@@ -171,13 +154,13 @@ def prepare_texts(
             elif split is None:
                 yield Document(mended, "", num_bytes)
             else:
-                yield _Assigned(mended, num_bytes, SPLITS.index(split))
+                yield Assigned(mended, num_bytes, SPLITS.index(split))
 
     return _prepare(stream, out, options, "given", 0.0, report, tokenizer)
 
 
 def _prepare(
-    stream: _Stream,
+    stream: Stream,
     out: Path,
     options: PrepareOptions,
     boundary: str,
@@ -189,10 +172,10 @@ def _prepare(
     refuse_existing(out)
     requested = options.vocabulary_size if tokenizer is None and options.tokenizer in KINDS else None
     tokenizer = tokenizer or _given_tokenizer(options)
-    survey = _Survey(options.sample_bytes if tokenizer is None else _CHECKED_CHARACTERS)
+    survey = Survey(options.sample_bytes if tokenizer is None else _CHECKED_CHARACTERS)
     survey.read(stream, total, report)
-    plan = survey.plan(options)
-    sample = survey.sample.texts(survey.digests(plan, _TRAIN))
+    plan = survey.plan((options.validation_share, options.test_share), options.boundary)
+    sample = survey.sample.texts(survey.digests(plan, TRAIN))
     if tokenizer is None:
         size = float(sum(map(len, sample)))
         report("tokenizer", 0.0, size)
@@ -226,96 +209,8 @@ def _given_tokenizer(options: PrepareOptions) -> Tokenizer | None:
     return Tokenizer.from_file(Path(name))
 
 
-class _Survey:
-    """What the first pass learns: a digest a document, how much there is, and a sample of the text.
-
-    Python's own hash, which is another in every process, is kept beside the digest: it says ten times sooner whether
-    the second pass reads the same.
-    """
-
-    def __init__(self, sample_bytes: int) -> None:
-        self.sample = Sample(sample_bytes)
-        self.documents_in = self.bytes_in = 0
-        self._digests = array("Q")
-        self._splits, self._hashes = array("b"), array("q")
-
-    def read(self, stream: _Stream, total: float, report: Report) -> None:
-        """Read the stream once."""
-        reported = 0
-        for item in stream():
-            self.bytes_in += item.num_bytes
-            if isinstance(item, Dropped):
-                self.documents_in += item.documents
-            else:
-                self.documents_in += 1
-                digest, split = _digest(item.text), item.split if isinstance(item, _Assigned) else _UNDECIDED
-                self._digests.append(digest)
-                self._hashes.append(hash(item.text))
-                self._splits.append(split)
-                if split in (_TRAIN, _UNDECIDED):
-                    self.sample.add(item.text, digest)
-            if total and self.bytes_in - reported >= _REPORT_BYTES:
-                reported = self.bytes_in
-                report("read", float(reported), max(total, float(reported)))
-        if total:
-            report("read", float(self.bytes_in), float(self.bytes_in))
-
-    def plan(self, options: PrepareOptions) -> np.ndarray:
-        """Return where each document goes; uint8 [documents], a place in SPLITS or `_DUPLICATE`."""
-        if not self._digests:
-            raise DataError("expected documents with text, found none.")
-        unique, first = np.unique(np.frombuffer(self._digests, dtype=np.uint64), return_index=True)
-        given = np.frombuffer(self._splits, dtype=np.int8)[first]
-        plan = np.full(len(self._digests), _DUPLICATE, dtype=np.uint8)
-        plan[first] = _splits(unique, options) if given[0] == _UNDECIDED else given
-        if not (plan == _TRAIN).any():
-            raise DataError("expected documents of the split `train`, found none.")
-        return plan
-
-    def digests(self, plan: np.ndarray, split: int) -> frozenset[int]:
-        """Return the digests of the documents of a split, when a document of the sample may be of another."""
-        chosen = np.frombuffer(self._digests, dtype=np.uint64)[plan == split]
-        return frozenset(chosen[np.isin(chosen, np.array(self.sample.digests(), dtype=np.uint64))].tolist())
-
-    def is_same(self, number: int, text: str) -> bool:
-        """Return whether a document of the second pass is that of the first."""
-        return number < len(self._hashes) and self._hashes[number] == hash(text)
-
-    def __len__(self) -> int:
-        return len(self._digests)
-
-
-def _splits(unique: np.ndarray, options: PrepareOptions) -> np.ndarray:
-    """Return the split of each distinct document, by the place of its digest among all that there could be.
-
-    Args:
-        unique: uint64 [documents], sorted.
-        options: the shares.
-    """
-    count = len(unique)
-    wants_validation = options.validation_share > 0
-    if count == 1 and wants_validation:
-        raise DataError(
-            f"expected at least 2 different documents, one of them to be held out, found 1; what separates documents "
-            f"is --boundary, now {options.boundary}: try line or blank-line."
-        )
-    wants_test = options.test_share > 0 and count >= 2 + wants_validation
-    bounds = (options.validation_share, options.validation_share + options.test_share)
-    validation, test = np.searchsorted(unique, np.array([int(bound * 2**64) for bound in bounds], dtype=np.uint64))
-    num_validation = min(max(int(validation), 1), count - 1 - wants_test) if wants_validation else 0
-    num_test = min(max(int(test - validation), 1), count - 1 - num_validation) if wants_test else 0
-    splits = np.full(count, _TRAIN, dtype=np.uint8)
-    splits[:num_validation] = _VALIDATION
-    splits[num_validation : num_validation + num_test] = _TEST
-    return splits
-
-
-def _digest(text: str) -> int:
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
-
-
 def _write(
-    stream: _Stream, survey: _Survey, plan: np.ndarray, tokenizer: Tokenizer, writer: DataWriter, report: Report
+    stream: Stream, survey: Survey, plan: np.ndarray, tokenizer: Tokenizer, writer: DataWriter, report: Report
 ) -> Ledger:
     """Tokenise and write in a second pass, and return what became of all that came in."""
     dropped = _Tally()
@@ -368,7 +263,7 @@ class _Tally:
         }
 
 
-def _batches(stream: _Stream, survey: _Survey, plan: np.ndarray, dropped: _Tally) -> Iterator[_Batch]:
+def _batches(stream: Stream, survey: Survey, plan: np.ndarray, dropped: _Tally) -> Iterator[_Batch]:
     """Yield the documents to keep, with their splits, in batches of bounded size."""
     batch, goes_to = _Batch.empty(), plan.tobytes()
     characters = number = 0
@@ -380,7 +275,7 @@ def _batches(stream: _Stream, survey: _Survey, plan: np.ndarray, dropped: _Tally
             raise DataError("the text changed while it was being read; run again when nothing writes to it.")
         split = goes_to[number]
         number += 1
-        if split == _DUPLICATE:
+        if split == DUPLICATE:
             dropped.add("duplicate", 1, item.num_bytes)
             continue
         batch.add(item.text, item.num_bytes, split)
