@@ -4,10 +4,9 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from trivium.evaluate.follow import Followed
     from trivium.evaluate.live import RunNow, State
 
-_SECONDS_BETWEEN_LOOKS = 1.0
+_SECONDS_BETWEEN_LOOKS, _SECONDS_TO_STOP = 1.0, 0.05
 _COLOURS: dict["State", str] = {"running": "green", "finished": "blue", "stopped": "yellow", "killed": "red"}
 _PLAIN_WIDTH, _WIDEST_CURVE, _WIDTH_OF_WORDS = 40, 60, 66  # characters: of curves, and of what stands beside them
 _LINES_AROUND, _LEAST_ROWS = 4, 2  # of a panel: border, headline and bar; and what it shows however small it is
@@ -118,27 +117,21 @@ def _watch(followed: "Sequence[Followed]") -> None:
     from rich.console import Console, Group
     from rich.live import Live
 
+    from trivium.train.signals import stop_signals
+
     console = Console()
-    with _interrupted() as stopped, Live(console=console, auto_refresh=False) as live:
-        while not stopped.is_set():
+    # As an exception, raised where Python cleans up, it would be passed over.
+    with stop_signals([signal.SIGINT]) as stopped_by, Live(console=console, auto_refresh=False) as live:
+        while stopped_by() is None:
             followed, seen = _look(followed)
             room = console.height // len(seen) - _LINES_AROUND
             panels = (_panel(run, console.width, max(room, _LEAST_ROWS), console.encoding) for run in seen)
             live.update(Group(*panels), refresh=True)
             if all(run.state == "finished" for run in seen):
                 return
-            stopped.wait(_SECONDS_BETWEEN_LOOKS)
-
-
-@contextmanager
-def _interrupted() -> Iterator[Event]:
-    """Set the event when Ctrl-C comes: as an exception, raised where Python cleans up, it would be passed over."""
-    stopped = Event()
-    before = signal.signal(signal.SIGINT, lambda number, frame: stopped.set())
-    try:
-        yield stopped
-    finally:
-        signal.signal(signal.SIGINT, before)
+            looked = time.monotonic()
+            while stopped_by() is None and time.monotonic() < looked + _SECONDS_BETWEEN_LOOKS:
+                time.sleep(_SECONDS_TO_STOP)
 
 
 def _look(followed: "Sequence[Followed]") -> tuple[list["Followed"], list["RunNow"]]:

@@ -102,7 +102,7 @@ def _encode_some(encoding: tiktoken.Encoding, texts: Sequence[str]) -> tuple[np.
     if not texts:
         return np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64)
     ids = encoding.encode_to_numpy(_BETWEEN.join(texts), disallowed_special=())
-    is_between = ids == encoding.max_token_value - 1
+    is_between = ids == encoding.max_token_value - 1  # the highest is the one that never occurs
     parts = np.flatnonzero(is_between)
     return ids[~is_between].view(np.int32), np.diff(np.concatenate(([-1], parts, [len(ids)]))) - 1
 

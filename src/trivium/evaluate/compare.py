@@ -33,6 +33,7 @@ from trivium.evaluate.run_files import (
     main_metric,
     metrics_of,
     read_run,
+    scored_split,
     table,
 )
 from trivium.evaluate.speed import LENGTH, Reader, Speed, network_reader, reading_speed
@@ -273,7 +274,7 @@ def _entry(group: Group, measured: Measured, yardstick: Yardstick) -> dict[str, 
 
 def _is_of(run: RunFiles, yardstick: Yardstick) -> bool:
     """Return whether what the results say of one split alone (intervals, baselines) is of the yardstick's."""
-    return yardstick.split == ("test" if "test" in (run.results or {}) else "valid")
+    return yardstick.split == scored_split(run.results)
 
 
 def _means(group: Group, split: str) -> dict[str, float]:

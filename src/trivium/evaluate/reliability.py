@@ -7,7 +7,7 @@ from trivium.evaluate.axes import HALF, colour_class, drawing, frame, label, lin
 from trivium.evaluate.formatting import compact_text, is_number, number_text, percent_text
 from trivium.evaluate.markup import Markup, element
 from trivium.evaluate.page import Cell, Column, Row, card, figure, grid, paragraph, section, table
-from trivium.evaluate.run_files import metrics_of
+from trivium.evaluate.run_files import metrics_of, scored_split
 from trivium.evaluate.run_files import table as subtree
 
 CALIBRATION = ("ece", "brier", "nll")
@@ -37,7 +37,7 @@ def reliability_section(results: Mapping[str, Any]) -> Markup | None:
     bins = reliability_bins(subtree(results, "reliability"))
     if not bins:
         return None
-    split = "test" if subtree(results, "test") else "valid"
+    split = scored_split(results)
     drawn = figure(lambda width: reliability_chart(bins, split=split, width=width), _HOW, width=HALF)
     cards = [card(drawn, heading=f"How sure and how right, on {split}"), card(*_numbers(results), heading="In numbers")]
     return section("Can its probabilities be believed?", grid(*cards, pairs=True))

@@ -41,7 +41,15 @@ from trivium.evaluate.page import (
 )
 from trivium.evaluate.quickstart_page import quickstart_report
 from trivium.evaluate.reliability import reliability_section
-from trivium.evaluate.run_files import RunFiles, interval_of, lower_is_better, main_metric, metrics_of, read_run
+from trivium.evaluate.run_files import (
+    RunFiles,
+    interval_of,
+    lower_is_better,
+    main_metric,
+    metrics_of,
+    read_run,
+    scored_split,
+)
 from trivium.evaluate.run_files import table as subtree
 from trivium.evaluate.run_words import architecture_words, article, objective_words, run_words, speed_words
 from trivium.evaluate.score_tables import best_baseline, score_table, task_table
@@ -125,7 +133,7 @@ def _verdict(files: RunFiles) -> list[str]:
         steps = subtree(files.config, "train").get("steps")
         done = f"step {number_text(step)}" + (f" of {number_text(steps)}" if is_number(steps) else "")
         return [f"Not finished: {done}. The command that began it goes on with --resume."]
-    split = "test" if subtree(files.results, "test") else "valid"
+    split = scored_split(files.results)
     scores = metrics_of(subtree(files.results, split))
     metric = main_metric(list(scores), files.results.get("chosen_by"))
     if metric is None:

@@ -120,6 +120,11 @@ def metrics_of(values: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in values.items() if is_number(value)}
 
 
+def scored_split(results: Mapping[str, Any] | None) -> str:
+    """Return the split that was scored last: test, or valid where there is none."""
+    return "test" if table(results, "test") else "valid"
+
+
 def interval_of(results: Mapping[str, Any] | None, metric: str) -> tuple[float, float] | None:
     """Return the 95 % interval of a metric of the split that was scored last; None where the results have none."""
     found = table(results, "intervals").get(metric)

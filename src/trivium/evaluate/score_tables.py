@@ -7,7 +7,7 @@ from trivium.evaluate.formatting import is_number, metric_text, range_text
 from trivium.evaluate.markup import Markup, element
 from trivium.evaluate.page import Cell, Column, Row, table
 from trivium.evaluate.reliability import CALIBRATION
-from trivium.evaluate.run_files import RunFiles, interval_of, lower_is_better, main_metric, metrics_of
+from trivium.evaluate.run_files import RunFiles, interval_of, lower_is_better, main_metric, metrics_of, scored_split
 from trivium.evaluate.run_files import table as subtree
 
 _SPLITS = ("valid", "test")
@@ -23,7 +23,7 @@ def score_table(files: RunFiles) -> Markup | None:
     metrics = [name for name in names if name not in CALIBRATION]  # which have a section of their own
     if not metrics or (not files.is_tuned and len(metrics) == len(splits) == 1):
         return None  # nothing, or what was said above
-    main, scored = main_metric(metrics, results.get("chosen_by")), list(splits)[-1]
+    main, scored = main_metric(metrics, results.get("chosen_by")), scored_split(results)
     baselines = {name: values for name, values in subtree(results, "baselines").items() if isinstance(values, Mapping)}
     columns = [Column("", numeric=False), *(Column(split, group="this model") for split in splits)]
     columns += [Column(name, _missing(values), group=f"baselines, {scored}") for name, values in baselines.items()]
@@ -67,7 +67,7 @@ def best_baseline(results: Mapping[str, Any], metric: str) -> tuple[str, float] 
 
 def _task_row(name: str, results: Mapping[str, Any], page: str | None) -> Row:
     splits = {split: metrics_of(subtree(results, split)) for split in _SPLITS}
-    scored = "test" if splits["test"] else "valid"
+    scored = scored_split(results)
     metric = main_metric(list(splits[scored]), results.get("chosen_by")) or ""
     scores = [
         _score(splits[split].get(metric), metric, interval_of(results, metric) if split == scored else None)

@@ -6,7 +6,7 @@ from typing import Any
 from trivium.evaluate.formatting import is_number, metric_text, number_text, percent_text
 from trivium.evaluate.markup import Markup
 from trivium.evaluate.page import Cell, Column, heat_cell, section, table
-from trivium.evaluate.run_files import metrics_of
+from trivium.evaluate.run_files import metrics_of, scored_split
 from trivium.evaluate.run_files import table as subtree
 
 _MAX_CLASSES, _MAX_MISTAKES, _MAX_TEXT = 24, 30, 400
@@ -50,7 +50,7 @@ def _by_class(results: Mapping[str, Any]) -> Markup | None:
     columns = [Column("class", numeric=False), *(Column(name.replace("_", " ")) for name in metrics)]
     order = sorted(classes, key=lambda name: -(classes[name].get("count") or classes[name].get("support") or 0))
     rows = [[Cell(name), *(_score(classes[name].get(metric), metric) for metric in metrics)] for name in order]
-    return section(f"Class by class, on {_scored(results)}", table(columns, rows))
+    return section(f"Class by class, on {scored_split(results)}", table(columns, rows))
 
 
 def _confusion(results: Mapping[str, Any]) -> Markup | None:
@@ -79,7 +79,7 @@ def _confusion(results: Mapping[str, Any]) -> Markup | None:
     note = "Rows are the right classes, columns what was given; the darker, the larger the share of the row."
     if len(labels) > len(order):
         note += f" The {len(order)} most frequent of {len(labels)} classes."
-    return section(f"What it takes for what, on {_scored(results)}", table(columns, rows), note=note)
+    return section(f"What it takes for what, on {scored_split(results)}", table(columns, rows), note=note)
 
 
 def _mistakes(results: Mapping[str, Any]) -> Markup | None:
@@ -95,14 +95,10 @@ def _mistakes(results: Mapping[str, Any]) -> Markup | None:
         shown = text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "\u2026"
         sure = each.get("probability")
         rows.append([Cell(right), Cell(given), Cell(percent_text(sure), sure), Cell(shown)])
-    return section(f"Its worst mistakes, on {_scored(results)}", table(columns, rows))
+    return section(f"Its worst mistakes, on {scored_split(results)}", table(columns, rows))
 
 
 _RIGHT, _GIVEN = ("gold", "right", "label"), ("predicted", "given", "answer")
-
-
-def _scored(results: Mapping[str, Any]) -> str:
-    return "test" if subtree(results, "test") else "valid"
 
 
 def _found(results: Mapping[str, Any], key: str) -> Any:

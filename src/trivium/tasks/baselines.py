@@ -96,9 +96,10 @@ def classify_baselines(
     rows: dict[str, Row] = {"majority": _row(task.labels, right, [[commonest]] * len(test))}
     labels = [example.label for example in train]
     terms = [_terms(each) for each in (train, valid, test)]
+    valid_right = [task.gold(example) for example in valid]
 
     def score(given: list[str]) -> float:
-        return float(_row(task.labels, [task.gold(each) for each in valid], [[each] for each in given])[task.chosen_by])
+        return float(_row(task.labels, valid_right, [[label] for label in given])[task.chosen_by])
 
     try:
         given = _tfidf(terms[0], terms[1], terms[2], labels, score)

@@ -12,6 +12,7 @@ from torch import Tensor, distributed
 
 from trivium.core.batch import AnyBatch
 from trivium.core.errors import ConfigError, SaidElsewhere
+from trivium.train.device import CPU
 
 T = TypeVar("T")
 
@@ -68,9 +69,9 @@ class Ranks:
             try:
                 box[0] = work()
             except Exception as error:
-                distributed.broadcast_object_list([None, str(error)], src=0, device=_CPU)
+                distributed.broadcast_object_list([None, str(error)], src=0, device=CPU)
                 raise
-        distributed.broadcast_object_list(box, src=0, device=_CPU)
+        distributed.broadcast_object_list(box, src=0, device=CPU)
         if box[1] is not None:
             raise SaidElsewhere(box[1])
         value: T = box[0]
@@ -101,7 +102,6 @@ class Ranks:
 
 
 ALONE = Ranks()
-_CPU = torch.device("cpu")
 
 
 def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:

@@ -1,14 +1,19 @@
 """Signals that ask a run to stop: noted, and minded when an update is done."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
 
 @contextmanager
-def stop_signals() -> Iterator[Callable[[], int | None]]:
-    """Note SIGTERM and SIGINT instead of dying of them; a second one of the same kind does kill.
+def stop_signals(
+    numbers: Sequence[int] = (signal.SIGTERM, signal.SIGINT),
+) -> Iterator[Callable[[], int | None]]:
+    """Note signals instead of dying of them; a second one of the same kind does kill.
+
+    Args:
+        numbers: of the signals.
 
     Yields:
         a function that returns the number of the first signal that came, None as long as there was none.
@@ -20,7 +25,7 @@ def stop_signals() -> Iterator[Callable[[], int | None]]:
         signal.signal(number, signal.SIG_DFL)
 
     try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+        before = {number: signal.signal(number, note) for number in numbers}
     except ValueError:  # not the main thread: somebody else minds the signals
         before = {}
     try:
