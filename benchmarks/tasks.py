@@ -4,10 +4,11 @@
     python benchmarks/tasks.py --table [--picture docs/pictures/tasks.svg]
 
 FOLDER holds the packed sets and the two texts for pretraining. One model a road is pretrained first, on one core for
-less than 30 minutes. Every cell then fine-tunes one network on at most 4,000 examples of one set (2,000 questions) and
-is scored once on its test file (at most 8,000 examples, 1,200 questions, 200 texts that are written), by the model of
-the best epoch of a validation file that is of neither, for 6 epochs at most, 2 of questions. It is written to
-benchmarks/results/tasks.json as soon as it is there: when it is stopped, the same command goes on.
+less than 30 minutes. Every cell then fine-tunes one network on at most 4,000 examples of one set (2,000 where it is
+asked or written) and is scored once on its test file (at most 8,000 examples, 1,200 questions, 200 texts that are
+written), by the model of the best epoch of a validation file that is of neither, for 6 epochs at most, 4 of texts that
+are written, 2 of questions. It is written to benchmarks/results/tasks.json as soon as it is there: when it is stopped,
+the same command goes on.
 """
 
 import argparse

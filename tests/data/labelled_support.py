@@ -21,6 +21,7 @@ from trivium.data.labelled import (
     read_pairs,
     read_regression,
     read_relations,
+    read_similar,
     read_spans,
     samples,
 )
@@ -74,5 +75,6 @@ READERS = {
     "pairs": (read_pairs, ["pairs.jsonl", "pairs.tsv"]),
     "pairs-numbers": (partial(read_pairs, columns=PairColumns(source=1, target=2, header=False)), ["pairs.tsv"]),
     "dialogues": (read_dialogues, ["dialogues.jsonl", "dialogues.txt"]),
+    "similar": (read_similar, ["similar.jsonl", "pairs.jsonl"]),
     "mails": (mails_of, ["mails/1.subject", "mails/3.subject"]),
 }

@@ -22,6 +22,7 @@ from trivium.data.labelled import (
     read_multi_label,
     read_pairs,
     read_regression,
+    read_similar,
     write_jsonl,
 )
 
@@ -132,6 +133,13 @@ def test_what_is_no_number(tmp_path, value):
 def test_what_is_no_number_in_a_table(tmp_path, value):
     with pytest.raises(DataError, match=r"a\.tsv:2: `label` is .*; expected a number"):
         read_regression(written(tmp_path / "a.tsv", f"text\tlabel\nx\t{value}\n"))
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\x1c", "\u3000", "\u00a0"])
+def test_blanks_around_a_number_in_a_table(tmp_path, blank):
+    path = written(tmp_path / "a.tsv", f"text\ttext_pair\tlabel\nx\ty\t{blank}.5{blank}\n")
+    assert [example.value for example in read_regression(path)] == [0.5]
+    assert [example.score for example in read_similar(path)] == [0.5]
 
 
 def test_one_json_list_and_half_a_surrogate_pair(tmp_path):

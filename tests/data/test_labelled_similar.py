@@ -36,6 +36,7 @@ def test_pairs_are_read_as_they_were_written(form: str, scored: bool, tmp_path: 
         ('{"text": "a", "text_pair": "b", "label": NaN}', r":1: `label` is not finite"),
         ('{"text": "a", "text_pair": "b", "label": 1}\n{"text": "a", "text_pair": "b"}', r":2: `label` has no number"),
         ("text,text_pair,label\na,b,near\n", r":2: `label` is 'near'; expected a number"),
+        ("text,text_pair,label\na,b,1_000\n", r":2: `label` is '1_000'; expected a number"),
         ("text,text_pair\n", r"no examples"),
     ],
 )

@@ -1,6 +1,7 @@
 """What a value in a labelled file must be; each mistake is one line that says where, what was expected and found."""
 
 import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from trivium.core.errors import DataError, nearest
 
 _SHOWN = 40  # characters of a value in a message
 _COMPARED = 200  # names that one is compared with: a text taken for a table may have very many
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def string(value: Any, where: str) -> str:
@@ -38,6 +40,14 @@ def number(value: Any, where: str) -> float:
     if not math.isfinite(result):
         raise DataError(f"{where} is not finite; expected a number.")
     return result
+
+
+def written_number(cell: str, where: str) -> float:
+    """Return the finite number that a field of a table spells in plain digits: no `1_000`, `nan` or `٣`."""
+    digits = cell.strip()  # float() takes fewer signs for blanks than strip() does
+    if not _NUMBER.fullmatch(digits):
+        raise DataError(f"{where} is {shown(cell)!r}; expected a number.")
+    return number(float(digits), where)
 
 
 def offset(value: Any, where: str) -> int:

@@ -1,6 +1,5 @@
 """Texts, or pairs of texts, with a class, several labels or a number, from CSV, TSV or JSON lines."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -9,10 +8,8 @@ from pydantic import model_validator
 
 from trivium.core.config import Config
 from trivium.core.errors import ConfigError, DataError
-from trivium.data.labelled.checks import check_classes, check_columns, number, shown, string, strings
+from trivium.data.labelled.checks import check_classes, check_columns, number, shown, string, strings, written_number
 from trivium.data.labelled.files import is_json, json_rows, read_text, table_rows
-
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 class ClassifyExample(NamedTuple):
@@ -205,8 +202,4 @@ def _labels(row: _Row, separator: str | None) -> tuple[str, ...]:
 
 
 def _value(row: _Row) -> float:
-    if not row.table:
-        return number(row.label, row.where)
-    if not _NUMBER.fullmatch(row.label.strip()):
-        raise DataError(f"{row.where} is {shown(row.label)!r}; expected a number.")
-    return number(float(row.label), row.where)
+    return (written_number if row.table else number)(row.label, row.where)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trivium.core.errors import DataError
-from trivium.data.labelled.checks import check_classes, check_columns, number, shown, string
+from trivium.data.labelled.checks import check_classes, check_columns, number, string, written_number
 from trivium.data.labelled.files import is_json, json_rows, read_text, table_rows
 
 _TEXTS, _SCORE = ("text", "text_pair"), "label"
@@ -50,9 +50,4 @@ def read_similar(path: Path) -> list[SimilarExample]:
 def _score(value: Any, where: str, *, table: bool) -> float | None:
     if value is None or (table and not value.strip()):
         return None
-    if table:
-        try:
-            value = float(value)
-        except ValueError:
-            raise DataError(f"{where} is {shown(value)!r}; expected a number: how near the two texts are.") from None
-    return number(value, where)
+    return (written_number if table else number)(value, where)
