@@ -15,6 +15,7 @@ from trivium.data.tokenizer_training import TokenizerKind
 from trivium.tasks.answer_windows import ENDS, STARTS, encode_questions, is_chinese, token_span
 from trivium.tasks.pieces import Reading
 from trivium.tasks.settings import AnswerSettings
+from trivium.tasks.words_apart import encode_words
 
 
 def examples_of(seed: int) -> list[AnswerExample]:
@@ -43,7 +44,7 @@ def test_windows_show_all_of_a_context_and_the_question_whole(kind: TokenizerKin
     several = 0
     for number, example in enumerate(examples):
         question = np.array(tokenizer.encode(example.question), dtype=np.int64)[: room // 2]
-        context = np.array(tokenizer.encode(example.context), dtype=np.int64)
+        context = encode_words(tokenizer, [example.context])[0].ids
         pieces = [piece for piece in encoded.pieces if piece.example == number]
         begins = []
         for piece in pieces:
@@ -72,7 +73,7 @@ def test_right_places_are_those_of_the_first_answer_that_a_window_holds(kind: To
     held = none = 0
     for piece in encoded.pieces:
         example = examples[piece.example]
-        [spans] = reading.tokenizer.encode_batch([example.context])
+        [spans] = encode_words(reading.tokenizer, [example.context])
         first, stop = int(piece.answers_N[0]) + 1, int(piece.answers_N[0]) + len(piece.places_N)
         expected = (0, 0)
         for answer in example.answers:
@@ -114,6 +115,21 @@ def test_a_token_of_several_bytes_a_character_and_one_without_characters_are_tol
             compared += 1
     assert compared > 25
     assert token_span(Answer(0, "x"), spans._replace(ends=spans.starts)) is None
+
+
+def test_an_answer_of_chinese_characters_begins_and_ends_at_any_of_them() -> None:
+    context = "北京大学在北京,清华大学也在北京。"
+    tokenizer = Tokenizer.train([context * 5] * 20, "bpe", 460)
+    [whole], [spans] = tokenizer.encode_batch([context]), encode_words(tokenizer, [context])
+    exact = 0
+    for begin in range(len(context)):
+        for end in range(begin + 1, len(context) + 1):
+            answer = Answer(begin, context[begin:end])
+            first, last = token_span(answer, spans) or (0, 0)
+            assert (spans.starts[first], spans.ends[last]) == (begin, end)
+            first, last = token_span(answer, whole) or (0, 0)
+            exact += (whole.starts[first], whole.ends[last]) == (begin, end)
+    assert exact < len(context)  # the tokens of pretraining would have given few of them
 
 
 def test_who_reads_from_left_to_right_says_that_there_is_none_after_the_text() -> None:

@@ -1,7 +1,8 @@
 """Questions and their contexts as pieces of tokens: windows over the context, each read after the whole question."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from trivium.data.labelled import Answer, AnswerExample
 from trivium.data.tokenizer import TokenSpans
 from trivium.tasks.pieces import Encoded, Piece, Reading, window_starts
 from trivium.tasks.settings import AnswerSettings
+from trivium.tasks.words_apart import encode_words
 
 STARTS, ENDS = 1, 2
 """Bits of a place's class: a right answer starts with its token, or ends with it."""
@@ -45,8 +47,9 @@ def encode_questions(
         settings: how far apart windows are, and how long an answer may be.
         known: False: the answers are not looked at.
     """
-    contexts = _encoded(reading, [example.context for example in examples])
-    questions = _encoded(reading, [example.question for example in examples])
+    # Several questions share a context. Its answers begin and end at tokens, which therefore hold one word only.
+    contexts = _each(partial(encode_words, reading.tokenizer), [example.context for example in examples])
+    questions = _each(reading.tokenizer.encode_batch, [example.question for example in examples])
     chinese = {context: is_chinese(context) for context in contexts}
     numbers_T = np.arange(-1, max((len(spans.ids) for spans in contexts.values()), default=0), dtype=np.int32)
     pieces: list[Piece] = []
@@ -135,10 +138,10 @@ def _classes(right_A2: np.ndarray, window: _Window) -> np.ndarray:
     return classes_N
 
 
-def _encoded(reading: Reading, texts: Sequence[str]) -> dict[str, TokenSpans]:
-    """Return the tokens of each text; several questions share a context."""
+def _each(encode: Callable[[Sequence[str]], list[TokenSpans]], texts: Sequence[str]) -> dict[str, TokenSpans]:
+    """Return the tokens of each text, all encoded once."""
     different = list(dict.fromkeys(texts))
-    return dict(zip(different, reading.tokenizer.encode_batch(different), strict=True))
+    return dict(zip(different, encode(different), strict=True))
 
 
 def _said(asked: Sequence[Asked]) -> tuple[str, ...]:

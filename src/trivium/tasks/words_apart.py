@@ -6,6 +6,20 @@ from itertools import pairwise
 import numpy as np
 
 from trivium.data.tokenizer import Tokenizer, TokenSpans
+from trivium.data.words import word_starts
+
+
+def encode_words(tokenizer: Tokenizer, texts: Sequence[str]) -> list[TokenSpans]:
+    """Return the tokens of texts, none of which holds characters of two words of Unicode's (UAX #29).
+
+    Each Chinese character and each punctuation sign is a word: what is read off a text can begin and end at any.
+    """
+    starts = [np.flatnonzero(word_starts(text)).tolist() for text in texts]
+    words = [
+        [text[begin:end].rstrip() for begin, end in pairwise([*own, len(text)])]
+        for text, own in zip(texts, starts, strict=True)
+    ]
+    return encode_apart(tokenizer, texts, starts, words)
 
 
 def encode_apart(
