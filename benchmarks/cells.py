@@ -3,7 +3,8 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from time import sleep
 from typing import Any
 
@@ -35,3 +36,18 @@ def run_cells(commands: Mapping[str, Sequence[str]], *, jobs: int) -> Iterator[d
         last = out.splitlines()[-1]
         print(f"{ended}: {last}", flush=True)
         yield json.loads(last)
+
+
+def read_cells(path: Path) -> list[dict[str, Any]]:
+    """Return the rows that are there."""
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+    return rows
+
+
+def add_cell(path: Path, row: Mapping[str, Any], *, order: Callable[[Mapping[str, Any]], Any]) -> None:
+    """Add a row to those that are there, all in one order; who is stopped meanwhile loses none of them."""
+    path.parent.mkdir(exist_ok=True)
+    begun = path.with_suffix(".part")
+    rows = sorted([*read_cells(path), row], key=order)
+    begun.write_text(json.dumps({"rows": rows}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    begun.replace(path)

@@ -19,13 +19,13 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import mean, median, stdev
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from cells import run_cells
+from cells import add_cell, read_cells, run_cells
 
 RESULTS = Path(__file__).parent / "results" / "objectives.json"
 EXAMPLES = 4000
@@ -73,7 +73,7 @@ DECODERS = (
 def main() -> None:
     """Run the cells that are not there yet and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--texts", type=Path, required=True, help="folder of the corpora")
+    parser.add_argument("--texts", type=Path, help="folder of the corpora")
     parser.add_argument("--work", type=Path, default=Path("runs/objectives"), help="prepared data and runs")
     parser.add_argument("--tflop", type=float, default=45.0, help="compute of each run")
     parser.add_argument("--seeds", type=int, default=1)
@@ -88,15 +88,17 @@ def main() -> None:
         print(json.dumps(run(cell, int(seed), arguments.work, arguments.tflop)))
         return
     if not arguments.table:
+        if arguments.texts is None:
+            parser.error("--texts: expected the folder of the corpora")
         cells = [cell for cell in (*ENCODERS, *DECODERS) if not arguments.only or cell.name in arguments.only]
         make_texts(arguments.texts, arguments.work, {cell.vocabulary for cell in cells})
         run_all(cells, arguments)
-    print(tables(read_rows()))
+    print(tables(read_cells(RESULTS)))
 
 
 def run_all(cells: list[Cell], arguments: argparse.Namespace) -> None:
     """Run the cells that are not there, and write each one's row when it ends."""
-    there = {(row["work"], row["settings"]["seed"]) for row in read_rows()}
+    there = {(row["work"], row["settings"]["seed"]) for row in read_cells(RESULTS)}
     asked = [(cell, seed) for seed in range(arguments.seeds) for cell in cells if (cell.name, seed) not in there]
     given = ["--texts", str(arguments.texts), "--work", str(arguments.work), "--tflop", str(arguments.tflop)]
     commands = {
@@ -104,7 +106,7 @@ def run_all(cells: list[Cell], arguments: argparse.Namespace) -> None:
         for cell, seed in asked
     }
     for row in run_cells(commands, jobs=arguments.jobs):
-        write_row(row)
+        add_cell(RESULTS, row, order=in_order)
 
 
 def run(cell: Cell, seed: int, work: Path, tflop: float) -> dict[str, Any]:
@@ -263,16 +265,9 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "torch": torch.__version__, "trivium": trivium.__version__}
 
 
-def read_rows() -> list[dict[str, Any]]:
-    """Return the cells that are there."""
-    return json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if RESULTS.is_file() else []
-
-
-def write_row(row: dict[str, Any]) -> None:
-    """Add a cell to the file."""
-    RESULTS.parent.mkdir(exist_ok=True)
-    rows = sorted([*read_rows(), row], key=lambda each: (each["settings"]["preset"], each["work"]))
-    RESULTS.write_text(json.dumps({"rows": rows}, indent=1) + "\n", encoding="utf-8")
+def in_order(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what rows are sorted by."""
+    return row["settings"]["preset"], row["work"]
 
 
 def tables(rows: list[dict[str, Any]]) -> str:

@@ -15,12 +15,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 from statistics import mean, stdev
 from time import perf_counter
 from typing import Any
 
-from cells import run_cells
+from cells import add_cell, read_cells, run_cells
 from task_sets import SETS, Road, examples_of
 from turns import machine, versions
 
@@ -55,7 +56,7 @@ def main() -> None:
         if arguments.texts is None:
             parser.error("--texts: expected the folder of the packed sets")
         run_all(arguments)
-    print(table(read_rows()))
+    print(table(read_cells(RESULTS)))
 
 
 def run_all(arguments: argparse.Namespace) -> None:
@@ -70,7 +71,7 @@ def run_all(arguments: argparse.Namespace) -> None:
     if not exported(work).is_dir():
         command = [sys.executable, "-m", "trivium", "export", str(work / slug(BERT.name)), "--to", "huggingface"]
         subprocess.run([*command, "--out", str(exported(work))], check=True)
-    there = {(row["side"], row["work"], row["seed"]) for row in read_rows()}
+    there = {(row["side"], row["work"], row["seed"]) for row in read_cells(RESULTS)}
     cells = [(side, name, seed) for seed in range(arguments.seeds) for name in NAMES for side in SIDES]
     commands = {
         f"{side}: {name}, seed {seed}": [*given, "--cell", side, name, str(seed)]
@@ -78,7 +79,7 @@ def run_all(arguments: argparse.Namespace) -> None:
         if (side, name, seed) not in there
     }
     for row in run_cells(commands, jobs=arguments.jobs):
-        RESULTS.write_text(json.dumps({"rows": [*read_rows(), row]}, indent=1) + "\n", encoding="utf-8")
+        add_cell(RESULTS, row, order=itemgetter("work", "side", "seed"))
 
 
 def exported(work: Path) -> Path:
@@ -178,12 +179,6 @@ def trainer(examples: Sequence[Sequence[Any]], seed: int, work: Path, out: Path)
     score = run.evaluate(test)["eval_accuracy"]
     shutil.rmtree(out, ignore_errors=True)
     return {"score": score, "seconds": round(seconds, 3), "steps": run.state.global_step}
-
-
-def read_rows() -> list[dict[str, Any]]:
-    """Return the cells that are there."""
-    rows: list[dict[str, Any]] = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if RESULTS.is_file() else []
-    return rows
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

@@ -50,8 +50,8 @@ ROADS = {
     road.name: road
     for road in (
         Road("encoder", "encoder-mini", "en_mix_10m", 7000, (HYBRID,), (HALF,)),
-        Road("decoder", "decoder-mini", "en_mix_10m", 4000, ROWS_OF_256, (HALF,)),
-        Road("seq2seq", "seq2seq-mini", "en_mix_10m", 4000, ROWS_OF_256, (HALF,)),
+        Road("decoder", "decoder-mini", "en_mix_10m", 5000, ROWS_OF_256, (HALF,)),
+        Road("seq2seq", "seq2seq-mini", "en_mix_10m", 5000, ROWS_OF_256, (HALF,)),
         Road("encoder, Chinese", "encoder-mini", "zh_mix", 5000, (HYBRID,), (HALF,)),
     )
 }

@@ -18,13 +18,13 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from time import process_time
 from typing import Any
 
-from cells import run_cells
+from cells import add_cell, read_cells, run_cells
 from task_sets import ON_ROAD, ROADS, SETS, Road, Set, examples_of
 from turns import machine, versions
 
@@ -57,9 +57,9 @@ def main() -> None:
         if arguments.texts is None:
             parser.error("--texts: expected the folder of the packed sets")
         run_all(arguments)
-    print(table(read_rows()))
+    print(table(read_cells(RESULTS)))
     if arguments.picture:
-        arguments.picture.write_text(picture(read_rows()), encoding="utf-8")
+        arguments.picture.write_text(picture(read_cells(RESULTS)), encoding="utf-8")
 
 
 def run_all(arguments: argparse.Namespace) -> None:
@@ -73,7 +73,7 @@ def run_all(arguments: argparse.Namespace) -> None:
         for start in STARTS
         if not arguments.only or name in arguments.only
     ]
-    there = {(row["road"], row["work"], row["start"], row["seed"]) for row in read_rows()}
+    there = {(row["road"], row["work"], row["start"], row["seed"]) for row in read_cells(RESULTS)}
     missing = [cell for cell in asked if (cell[0].name, cell[1].name, *cell[2:]) not in there]
     needed = list(dict.fromkeys(road for road, *_ in missing))
     for road in needed:
@@ -89,7 +89,7 @@ def run_all(arguments: argparse.Namespace) -> None:
         for road, each, start, seed in missing
     }
     for row in run_cells(commands, jobs=arguments.jobs):
-        write_row(row)
+        add_cell(RESULTS, row, order=in_order)
 
 
 def unpack_text(texts: Path, work: Path, road: Road) -> None:
@@ -182,19 +182,9 @@ def run(road: Road, each: Set, start: str, seed: int, work: Path) -> dict[str, A
     }
 
 
-def read_rows() -> list[dict[str, Any]]:
-    """Return the cells that are there."""
-    rows: list[dict[str, Any]] = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if RESULTS.is_file() else []
-    return rows
-
-
-def write_row(row: dict[str, Any]) -> None:
-    """Add a cell to the file."""
-    order = list(ROADS)
-    rows = [*read_rows(), row]
-    rows.sort(key=lambda each: (order.index(each["road"]), list(SETS).index(each["work"]), each["start"], each["seed"]))
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({"rows": rows}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+def in_order(row: Mapping[str, Any]) -> tuple[int, int, str, int]:
+    """Return what rows are sorted by: roads and sets as they are listed."""
+    return list(ROADS).index(row["road"]), list(SETS).index(row["work"]), row["start"], row["seed"]
 
 
 def cells_of(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str], dict[str, list[dict[str, Any]]]]:
