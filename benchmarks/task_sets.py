@@ -185,8 +185,8 @@ SETS = {each.name: each for each in (*ENGLISH, *CHINESE, *WRITTEN_SETS)}
 ON_ROAD = {
     "encoder": tuple(each.name for each in ENGLISH),
     "encoder, Chinese": tuple(each.name for each in CHINESE),
-    "decoder": ("SST-2", "AG News", "CoNLL-2003", "DailyDialog", "AESLC"),
-    "seq2seq": ("SST-2", "AG News", "CoNLL-2003", "DailyDialog", "AESLC"),
+    "decoder": ("SST-2", "CoNLL-2003", "SemEval-2010 8", "DailyDialog", "AESLC"),
+    "seq2seq": ("SST-2", "CoNLL-2003", "SemEval-2010 8", "DailyDialog", "AESLC"),
 }
 
 
