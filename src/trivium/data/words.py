@@ -55,15 +55,11 @@ def sentence_starts(text: str) -> np.ndarray:
     It does not begin after a full stop that is followed by a small letter, or that ends an abbreviation
     or an initial ("Dr. Smith", "J. S. Bach", "e.g. this"), nor after `?"` followed by a small letter.
     """
-    starts_C = np.zeros(len(text), dtype=bool)
-    first = len(text) - len(text.lstrip())
-    if first < len(text):
-        starts_C[first] = True
-    for match in _SENTENCE_END.finditer(text):
-        place = match.end()
-        if place < len(text) and not (match["gap"] and _goes_on(text, match)):
-            starts_C[place] = True
-    return starts_C
+    places = [len(text) - len(text.lstrip())]
+    places += [match.end() for match in _SENTENCE_END.finditer(text) if not (match["gap"] and _goes_on(text, match))]
+    starts_C = np.zeros(len(text) + 1, dtype=bool)  # one more: what comes after the last end is nothing
+    starts_C[places] = True
+    return starts_C[:-1]
 
 
 def token_bits(text: str, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
@@ -180,13 +176,14 @@ def _joined(kind_I: np.ndarray) -> np.ndarray:
 
 _STOPS, _FULL_WIDTH_STOPS = ".!?…؟۔", "。！？｡．।॥։።။។"
 _CLOSING = r"[\"'”’»›)\]}」』）】》〉｣]*+"
+_BLANK = r"[^\S\n]*+\n\s*+"
 # One set of signs first, which is what the search skips to; possessive (`+`) so that a page of dots costs its length
-# and not its square.
+# and not its square. `gap` is white space after which a sentence may go on: after a blank line none does.
 _SENTENCE_END = re.compile(
     rf"[{_STOPS}{_FULL_WIDTH_STOPS}\n](?:"
-    rf"(?<=[{_STOPS}])(?<![{_STOPS}][{_STOPS}])[{_STOPS}]*+(?P<closing>{_CLOSING})(?P<gap>\s++)"
+    rf"(?<=[{_STOPS}])(?<![{_STOPS}][{_STOPS}])[{_STOPS}]*+(?P<closing>{_CLOSING})(?:[^\S\n]*+\n{_BLANK}|(?P<gap>\s++))"
     rf"|(?<=[{_FULL_WIDTH_STOPS}])[{_FULL_WIDTH_STOPS}]*+{_CLOSING}\s*+"
-    r"|(?<=\n)[^\S\n]*+\n\s*+)"
+    rf"|(?<=\n){_BLANK})"
 )
 _LAST_WORD = re.compile(r"[^\W\d_]+(?:\.[^\W\d_]+)*\Z")
 _ABBREVIATIONS = frozenset(
@@ -281,10 +278,8 @@ _LONG_WORD = 1 + max(map(len, _ABBREVIATIONS))
 def _goes_on(text: str, match: re.Match[str]) -> bool:
     start, end = match.span()
     closing, gap = match.start("closing"), match.start("gap")
-    if end - gap > 1 and text.count("\n", gap, end) > 1:
-        return False
     stop = text[start:closing]
-    if text[end].islower() and (gap > closing or not stop.strip(".…")):
+    if text[end : end + 1].islower() and (gap > closing or not stop.strip(".…")):
         return True
     if stop != ".":
         return False
