@@ -46,12 +46,14 @@ HYBRID = (
 )
 HALF = "optimiser.lr=0.0005"
 ROWS_OF_256 = ("data.row_length=256", "train.rows=8")  # what is answered in writing is read in rows as long
+# Every token is one that is learned from; of `spans` a sixth are, and 23 minutes of them taught less.
+DENOISE = 'objective={kind="denoise",shuffled=0.0}'
 ROADS = {
     road.name: road
     for road in (
         Road("encoder", "encoder-mini", "en_mix_10m", 7000, (HYBRID,), (HALF,)),
         Road("decoder", "decoder-mini", "en_mix_10m", 5000, ROWS_OF_256, (HALF,)),
-        Road("seq2seq", "seq2seq-mini", "en_mix_10m", 5000, ROWS_OF_256, (HALF,)),
+        Road("seq2seq", "seq2seq-mini", "en_mix_10m", 3200, (*ROWS_OF_256, DENOISE), (HALF,)),
         Road("encoder, Chinese", "encoder-mini", "zh_mix", 5000, (HYBRID,), (HALF,)),
     )
 }

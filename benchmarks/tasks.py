@@ -30,6 +30,7 @@ from turns import machine, versions
 
 RESULTS = Path(__file__).parent / "results" / "tasks.json"
 STARTS = ("pretrained", "random")
+SURPRISE = "bits_a_byte"
 
 
 def main() -> None:
@@ -227,14 +228,22 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             f"| {road} | {work} | {one['metric'].replace('_', ' ')} | {spread(scores['pretrained'])} | "
             f"{spread(scores['random'])} | {'' if above is None else f'{above:.1f}'} | {best} {name} | {seconds:.0f} |"
         )
+        if SURPRISE in one["test"]:  # of texts that are written, how likely the right ones were: baselines give none
+            bits = {start: [row["test"][SURPRISE] for row in own] for start, own in starts.items()}
+            below = standard_errors(bits["random"], bits["pretrained"])
+            shown = "" if below is None else f"{below:.1f}"
+            lines.append(
+                f"| {road} | {work} | bits a byte of the right text (less is better) | {spread(bits['pretrained'], 2)} | "
+                f"{spread(bits['random'], 2)} | {shown} | | |"
+            )
     return "\n".join(lines)
 
 
-def spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float], digits: int = 1) -> str:
     """Return a mean, with its deviation where there are several."""
     if not values:
         return ""
-    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
+    return f"{mean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else "")
 
 
 def one_decimal(value: float | None) -> str:
