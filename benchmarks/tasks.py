@@ -233,8 +233,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             below = standard_errors(bits["random"], bits["pretrained"])
             shown = "" if below is None else f"{below:.1f}"
             lines.append(
-                f"| {road} | {work} | bits a byte of the right text (less is better) | {spread(bits['pretrained'], 2)} | "
-                f"{spread(bits['random'], 2)} | {shown} | | |"
+                f"| {road} | {work} | bits a byte of the right text (less is better) | "
+                f"{spread(bits['pretrained'], 2)} | {spread(bits['random'], 2)} | {shown} | | |"
             )
     return "\n".join(lines)
 
