@@ -57,7 +57,7 @@ def test_the_best_epochs_weights_are_kept() -> None:
     fitted = fit(begin, task, task.encode(train, begin.reading()), encoded, config)
     assert fitted.best.step < fitted.epochs[-1].step
     assert fitted.best.metrics["accuracy"] == max(epoch.metrics["accuracy"] for epoch in fitted.epochs)
-    assert score_classes(fitted.tuned.model, task.labels, encoded).metrics == pytest.approx(fitted.valid)
+    assert score_classes(fitted.tuned.model, task.labels, encoded).metrics == pytest.approx(fitted.valid.metrics)
     assert fitted.epochs[-1].metrics["loss"] != pytest.approx(fitted.best.metrics["loss"])
 
 

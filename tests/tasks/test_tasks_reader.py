@@ -149,8 +149,8 @@ def test_an_average_is_what_is_scored_and_kept(precision: str) -> None:
         torch.testing.assert_close(tensor.double(), mean, rtol=1e-4, atol=1e-6)
     encoded = averaged.tuned.task.encode(label_examples(10, seed=2), averaged.tuned.reading)
     scores = score_classes(averaged.tuned.model, averaged.tuned.task.labels, encoded).metrics
-    assert scores["loss"] == pytest.approx(averaged.valid["loss"], rel=1e-6)
-    assert scores["loss"] != short.valid["loss"]
+    assert scores["loss"] == pytest.approx(averaged.valid.metrics["loss"], rel=1e-6)
+    assert scores["loss"] != short.valid.metrics["loss"]
 
 
 def test_mixout_pulls_a_task_towards_what_was_pretrained() -> None:

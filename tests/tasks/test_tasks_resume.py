@@ -321,7 +321,7 @@ def test_in_memory_the_same_is_learned(files: Files, unbroken: Path) -> None:
     fitted = fit(begin, task, task.encode(train, begin.reading()), task.encode(valid, begin.reading()), config)
     assert equal(parameters_of(fitted.tuned.model), parameters_of(load_tuned(unbroken).model))
     results = json.loads((unbroken / "results.json").read_text())
-    assert fitted.valid == results["valid"] and fitted.best.step == results["best_step"]
+    assert fitted.valid.metrics == results["valid"] and fitted.best.step == results["best_step"]
 
 
 def test_two_processes_do_not_train_in_one_folder(files: Files, unbroken: Path) -> None:

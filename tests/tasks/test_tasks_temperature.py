@@ -222,7 +222,7 @@ def test_saved_and_fitted_again_it_has_the_same_bytes(tmp_path: Path) -> None:
     for number in range(2):
         found = fit(begin, task, *(task.encode(each, begin.reading()) for each in (train, valid)), config)
         assert isinstance(found.tuned, TunedModel) and found.temperature is not None
-        assert found.best in found.epochs and found.valid["nll"] <= found.best.metrics["nll"] + 1e-9
+        assert found.best in found.epochs and found.valid.metrics["nll"] <= found.best.metrics["nll"] + 1e-9
         with new_folder(tmp_path / str(number)) as folder:
             save_tuned(folder, found.tuned)
         weights.append((tmp_path / str(number) / "weights.safetensors").read_bytes())

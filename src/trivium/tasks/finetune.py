@@ -15,7 +15,7 @@ from trivium.model.history import Made, write_history
 from trivium.tasks.balance import balance_text, class_counts
 from trivium.tasks.base import Example, Task
 from trivium.tasks.baselines import Row, baselines
-from trivium.tasks.build import at_epochs, build_task, head_kind, learned_task, usual_head
+from trivium.tasks.build import build_task, head_kind, learned_task, usual_head
 from trivium.tasks.config import FinetuneConfig, Fingerprints, TuningConfig
 from trivium.tasks.fingerprints import Source, fingerprints, require_unchanged
 from trivium.tasks.fit import (
@@ -261,7 +261,8 @@ def tell_balance(material: Material, progress: Progress, name: str = "") -> None
 
 def score_baselines(material: Material, progress: Progress) -> dict[str, Row]:
     """Return the scores of simple baselines on the test examples, on the validation examples where there are none."""
-    scored = material.valid if material.test is None else material.test
+    which, scored = ("validation", material.valid) if material.test is None else ("test", material.test)
+    progress.line(f"simple baselines, on {len(scored):,} {which} examples:")
     rows = baselines(material.task, material.train, material.valid, scored)
     for name, row in rows.items():
         known = [metric for metric, value in row.items() if isinstance(value, float)]
@@ -273,19 +274,16 @@ def score_baselines(material: Material, progress: Progress) -> dict[str, Row]:
 
 
 def results_of(config: FinetuneConfig, fitted: Fitted, material: Material, progress: Progress) -> dict[str, Any]:
-    """Return what is known of a trained task, its test examples answered.
-
-    Without a test file those of validation are scored again, as the last epoch did: interval, classes and mistakes need
-    them all.
-    """
-    task, valid, is_tested = fitted.tuned.task, fitted.valid, material.test is not None
-    examples, scorer = (material.test, task) if material.test is not None else (material.valid, at_epochs(task))
-    asked = scorer.encode(examples, fitted.tuned.reading)
-    for said in asked.said if is_tested else ():
-        progress.warn(f"test: {said}")
-    scores = scorer.score(fitted.tuned.model, asked)
+    """Return what is known of a trained task, its test examples answered; without any, those of validation."""
+    task, valid, scores, examples = fitted.tuned.task, fitted.valid.metrics, fitted.valid, material.valid
     results: dict[str, Any] = {"task": config.task, "chosen_by": task.chosen_by, "valid": valid}
-    if is_tested:
+    if material.test is not None:
+        examples = material.test
+        asked = task.encode(examples, fitted.tuned.reading)
+        for said in asked.said:
+            progress.warn(f"test: {said}")
+        progress.line(f"scoring {len(examples):,} test examples")
+        scores = task.score(fitted.tuned.model, asked)
         results["test"] = scores.metrics
     splits = {"train": material.train, "valid": material.valid, "test": material.test}
     mistakes = [{"text": task.shown(examples[each.example], each.answer), **each._asdict()} for each in scores.mistakes]

@@ -29,6 +29,7 @@ from trivium.tasks.metrics import Temperature
 from trivium.tasks.pair_rows import PairRows
 from trivium.tasks.pieces import Encoded, TrainingRows
 from trivium.tasks.reader import Reader, begin_reader
+from trivium.tasks.scores import Scores
 from trivium.tasks.start import Start
 from trivium.tasks.temperature import tempered
 from trivium.train.averaging import Kept, kept_weights
@@ -55,7 +56,7 @@ class Fitted(NamedTuple):
     tuned: TunedModel  # with the weights of the best epoch, in float32
     epochs: list[Epoch]
     best: Epoch  # see `Progressed.best_epoch`
-    valid: dict[str, float]  # metrics of the validation examples; where there is a temperature, of the tuned model
+    valid: Scores  # of the validation examples, by the tuned model; of `write`, of as many texts as when an epoch ends
     temperature: Temperature | None  # that the tuned model's probabilities have, see `tempered`
     share_of_real_tokens: float
     tokens: int  # read in training
@@ -338,10 +339,11 @@ def settled_on(valid: Encoded, tuned: TunedModel, best: Epoch, fitting: Fitting,
     """
     task = tuned.task.settled(best.metrics) if isinstance(tuned.task, Settles) else tuned.task
     temperature = tempered(tuned.model, task, valid)
-    metrics = best.metrics if temperature is None else task.score(tuned.model, valid).metrics
+    # Once more, in float32 and with the temperature: the epoch's own metrics are of the types of training.
+    scores = at_epochs(task).score(tuned.model, valid)
     share = fitting.rows.share_of_real_tokens
     epochs = list(done.epochs)
-    return Fitted(tuned._replace(task=task), epochs, best, metrics, temperature, share, done.tokens, done.seconds)
+    return Fitted(tuned._replace(task=task), epochs, best, scores, temperature, share, done.tokens, done.seconds)
 
 
 def write_step(log: Log, report: StepReport, done: Progressed) -> None:
