@@ -109,6 +109,8 @@ def test_classify_mistakes_are_one_clear_line(tmp_path, name, content, message):
 
 
 def test_a_missing_file_is_a_clear_error(tmp_path):
+    with pytest.raises(DataError, match="a folder; expected one file"):
+        read_classify(tmp_path)
     with pytest.raises(DataError, match="no such file"):
         read_classify(tmp_path / "none.csv")
     with pytest.raises(DataError, match="no such file"):

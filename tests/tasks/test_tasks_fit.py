@@ -18,7 +18,8 @@ from trivium.model.roles import layer_depths
 from trivium.tasks.answers import score_classes
 from trivium.tasks.build import build_model, build_task, empty_model, learned_task
 from trivium.tasks.config import FinetuneConfig, finetune_config
-from trivium.tasks.finetune import finetune
+from trivium.tasks.epochs import Epoch
+from trivium.tasks.finetune import finetune, kept_epoch
 from trivium.tasks.fit import Fitted, fit
 from trivium.tasks.start import Start
 from trivium.train.log import Log, read_log
@@ -201,3 +202,14 @@ def test_a_classifiers_best_epoch_may_be_that_of_another_metric(tmp_path: Path, 
     epochs = {line["step"]: line for line in log if line.get("split") == "validation"}
     best = max(epochs.values(), key=lambda line: (line[metric], -line["loss"]))
     assert results["best_step"] == best["step"]
+
+
+def test_which_epoch_is_kept_is_said_and_why_there_are_no_more() -> None:
+    epochs = [Epoch(10 * n, {"macro_f1": value, "loss": 1.0}) for n, value in enumerate((0.5, 0.7, 0.6, 0.65), start=1)]
+    config = finetune_config("classify", ["epochs=9", "patience=2"])
+    assert kept_epoch(epochs, epochs[1], "macro_f1", config) == (
+        "kept: epoch 2 of 4, macro f1 0.7000 on validation; 2 more were no better, so that 5 were not trained"
+    )
+    for asked in (["epochs=4", "patience=2"], ["epochs=9"], ["epochs=9", "patience=3"]):  # the whole; `max_steps`
+        said = kept_epoch(epochs, epochs[1], "macro_f1", finetune_config("classify", asked))
+        assert said == "kept: epoch 2 of 4, macro f1 0.7000 on validation"

@@ -17,6 +17,7 @@ from trivium.tasks.base import Example, Task
 from trivium.tasks.baselines import Row, baselines
 from trivium.tasks.build import build_task, head_kind, learned_task, usual_head
 from trivium.tasks.config import FinetuneConfig, Fingerprints, TuningConfig
+from trivium.tasks.epochs import Epoch
 from trivium.tasks.fingerprints import Source, fingerprints, require_unchanged
 from trivium.tasks.fit import (
     Fitted,
@@ -314,6 +315,15 @@ def _sureness(fitted: Fitted, scores: Scores) -> dict[str, Any]:
     return found
 
 
+def kept_epoch(epochs: Sequence[Epoch], best: Epoch, chosen_by: str, config: TuningConfig) -> str:
+    """Return which epoch's weights are kept, and that there were no more because none was better, for eyes."""
+    number, done = epochs.index(best) + 1, len(epochs)
+    said = f"kept: epoch {number} of {done}, {chosen_by.replace('_', ' ')} {best.metrics[chosen_by]:.4f} on validation"
+    if done < config.epochs and config.patience is not None and done - number >= config.patience:
+        return f"{said}; {config.patience} more were no better, so that {config.epochs - done} were not trained"
+    return said
+
+
 def calibrated(temperature: Temperature) -> str:
     """Return what a temperature has done, for eyes."""
     before, after = temperature.before, temperature.after
@@ -326,6 +336,7 @@ def calibrated(temperature: Temperature) -> str:
 
 def _said(config: FinetuneConfig, results: dict[str, Any], fitted: Fitted) -> Iterator[str]:
     """Yield what is told at the end."""
+    yield kept_epoch(fitted.epochs, fitted.best, fitted.tuned.task.chosen_by, config)
     if fitted.temperature is not None:
         yield calibrated(fitted.temperature)
     what = "of the examples are whole" if config.task == "write" else "of what was asked is answered"

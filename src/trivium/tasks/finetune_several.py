@@ -23,6 +23,7 @@ from trivium.tasks.finetune import (
     calibrated,
     checkpoint_every,
     encoded,
+    kept_epoch,
     on_device,
     read_material,
     results_of,
@@ -164,6 +165,7 @@ def _finish(
 ) -> dict[str, Any]:
     """Write each task's folder, and `results.json` of them all."""
     fitting, best = learned.fitting, as_at_best(learned.fitting, done)
+    progress.line(kept_epoch(done.epochs, best, fitting.chosen_by, config))
     results: dict[str, dict[str, Any]] = {}
     for number, part in enumerate(learned.parts):
         own, folder = alone_config(config, config.tasks[number]), out / TASKS / part.name

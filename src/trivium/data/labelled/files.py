@@ -29,6 +29,8 @@ def read_text(path: Path) -> str:
             data = gzip.decompress(data)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file.") from None
+    except IsADirectoryError:
+        raise DataError(f"{path}: a folder; expected one file of labelled examples.") from None
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read: {error}.") from None
     if b"\0" in data:
