@@ -12,7 +12,7 @@ from trivium.data.labelled import (
     RelationExample,
     SpanExample,
     spans_of_tags,
-    text_of,
+    whole_text,
     words_of,
 )
 from trivium.data.labelled.spans import Span
@@ -71,7 +71,7 @@ def find_spans(finder: TunedModel, texts: Sequence[str]) -> list[tuple[Span, ...
     encoded = finder.task.encode(words, finder.reading, known=False)
     found: list[tuple[Span, ...]] = [()] * len(texts)
     for number, own, answer in zip(read, words, finder.task.answered(finder.model, words, encoded), strict=True):
-        found[number] = _in_characters(texts[number], own, answer["labels"])
+        found[number] = _in_characters(own, answer["labels"])
     return found
 
 
@@ -81,20 +81,16 @@ def _find_nested(finder: TunedModel, task: Nested, texts: Sequence[str], read: S
     encoded = task.encode(words, finder.reading, known=False)
     found: list[tuple[Span, ...]] = [()] * len(texts)
     for number, answer in zip(read, task.answered(finder.model, words, encoded), strict=True):
-        before = len(texts[number]) - len(answer["text"])  # white space that is of no word
-        found[number] = tuple(
-            Span(before + span["start"], before + span["end"], span["label"]) for span in answer["spans"]
-        )
+        found[number] = tuple(Span(span["start"], span["end"], span["label"]) for span in answer["spans"])
     return found
 
 
-def _in_characters(text: str, words: LabelExample, labels: Sequence[str]) -> tuple[Span, ...]:
+def _in_characters(words: LabelExample, labels: Sequence[str]) -> tuple[Span, ...]:
     """Return the spans that tags of a text's words mark."""
-    joined, starts = text_of(words)
-    before = len(text) - len(joined)  # white space that is of no word
+    _, starts = whole_text(words)
     ends = [start + len(word) for start, word in zip(starts, words.tokens, strict=True)]
     marked = spans_of_tags(labels)
-    return tuple(Span(before + starts[span.start], before + ends[span.end - 1], span.label) for span in marked)
+    return tuple(Span(starts[span.start], ends[span.end - 1], span.label) for span in marked)
 
 
 def find_relations(

@@ -23,7 +23,7 @@ from trivium.data.labelled import (
     read_entities,
     read_spans,
     spans_of_tags,
-    text_of,
+    whole_text,
 )
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.objectives.base import Predicted
@@ -101,7 +101,7 @@ class Spans:
         """Return words, or a string cut into them as texts of files are, as an example."""
         if isinstance(value, str):
             cut = cut_text(value)
-            return LabelExample(cut.tokens, ("",) * len(cut.tokens), cut.spaces)
+            return LabelExample(cut.tokens, ("",) * len(cut.tokens), cut.spaces, cut.before)
         return self.words.unlabelled(value)
 
     def encode(self, examples: Sequence[LabelExample], reading: Reading, *, known: bool = True) -> Encoded:
@@ -142,7 +142,7 @@ class Spans:
         """
         for example, (path_A, answer) in zip(examples, self._paths(network, encoded), strict=True):
             tags = [self.labels[number] for number in path_A]
-            text, starts = text_of(example)
+            text, starts = whole_text(example)
             found = []
             for span in spans_of_tags(tags):
                 end = starts[span.end - 1] + len(example.tokens[span.end - 1])

@@ -21,6 +21,7 @@ from trivium.data.labelled.label import (
     read_entities,
     read_label,
     text_of,
+    whole_text,
 )
 from trivium.data.labelled.nested import read_nested
 from trivium.data.labelled.pairs import PairColumns, PairExample, read_mails, read_pairs
@@ -104,6 +105,7 @@ __all__ = [
     "to_bio",
     "turn_pairs",
     "unlabelled_relation",
+    "whole_text",
     "words_of",
     "write_jsonl",
 ]

@@ -25,12 +25,14 @@ _LabelColumn = Annotated[int, Field(ge=1)] | Literal["last"]
 class LabelExample(NamedTuple):
     """Words and the label of each; `UNSCORED` words are context only.
 
-    `spaces` is the white space after each word in the text they are from; None = not known, see `text_of`.
+    `spaces` is the white space after each word in the text they are from; None = not known, see `text_of`. `before` is
+    the white space before the first one, which is not read.
     """
 
     tokens: tuple[str, ...]
     labels: tuple[str, ...]
     spaces: tuple[str, ...] | None = None
+    before: str = ""
 
 
 class TokenColumns(Config):
@@ -70,6 +72,12 @@ def text_of(example: LabelExample | NestedExample) -> tuple[str, list[int]]:
         starts.append(length)
         length += len(word) + len(space)
     return "".join(part for pair in zip(example.tokens, spaces, strict=True) for part in pair), starts
+
+
+def whole_text(example: LabelExample | NestedExample) -> tuple[str, list[int]]:
+    """Return the text as its user has it, white space before its first word included, and where its words begin."""
+    text, starts = text_of(example)
+    return example.before + text, [len(example.before) + start for start in starts]
 
 
 def read_label(path: Path, *, columns: TokenColumns = TOKEN_COLUMNS, min_classes: int = 2) -> list[LabelExample]:

@@ -42,5 +42,6 @@ def _of_tags(path: Path, columns: TokenColumns, scheme: Scheme | None) -> Labell
         if UNSCORED in each.labels:
             word = each.tokens[each.labels.index(UNSCORED)]
             raise DataError(f"{where}: the word {word!r} has no tag (`{UNSCORED}`); every word needs one here.")
-        examples.append(NestedExample(each.tokens, tuple(spans_of_tags(each.labels)), each.spaces, where))
+        spans = tuple(spans_of_tags(each.labels))
+        examples.append(NestedExample(each.tokens, spans, each.spaces, where, each.before))
     return Labelled(examples, problems)

@@ -33,12 +33,13 @@ class CutText(NamedTuple):
 
     tokens: tuple[str, ...]
     spaces: tuple[str, ...]  # the white space after each
+    before: str  # the white space before the first
     firsts: dict[int, int]  # which word begins at a character
     lasts: dict[int, int]  # which word follows on the one that ends before a character
 
 
 def cut_text(text: str) -> CutText:
-    """Return the words of a text; white space before the first is of none of them."""
+    """Return the words of a text, and the white space around them; together they are all of it."""
     starts = [int(start) for start in np.flatnonzero(word_starts(text))]
     tokens, spaces = [], []
     for start, stop in pairwise([*starts, len(text)]):
@@ -47,7 +48,7 @@ def cut_text(text: str) -> CutText:
         spaces.append(text[start + len(token) : stop])
     firsts = {start: word for word, start in enumerate(starts)}
     lasts = {start + len(token): word + 1 for word, (start, token) in enumerate(zip(starts, tokens, strict=True))}
-    return CutText(tuple(tokens), tuple(spaces), firsts, lasts)
+    return CutText(tuple(tokens), tuple(spaces), text[: starts[0] if starts else None], firsts, lasts)
 
 
 def in_words(text: str, cut: CutText, span: Span) -> Span | None:
@@ -78,7 +79,7 @@ def words_of(example: SpanExample) -> tuple[LabelExample, list[LeftOut]]:
         else:
             free[found.start : found.end] = [False] * (found.end - found.start)
             kept.append(found)
-    return LabelExample(cut.tokens, tags_of_spans(kept, len(cut.tokens)), cut.spaces), left_out
+    return LabelExample(cut.tokens, tags_of_spans(kept, len(cut.tokens)), cut.spaces, cut.before), left_out
 
 
 def nested_words(text: Standing) -> tuple[NestedExample, list[LeftOut]]:
@@ -91,7 +92,7 @@ def nested_words(text: Standing) -> tuple[NestedExample, list[LeftOut]]:
             left_out.append(LeftOut(span, _INSIDE))
         else:
             kept.append(found)
-    return NestedExample(cut.tokens, tuple(dict.fromkeys(kept)), cut.spaces, text.where), left_out
+    return NestedExample(cut.tokens, tuple(dict.fromkeys(kept)), cut.spaces, text.where, cut.before), left_out
 
 
 def label_examples(examples: Iterable[SpanExample]) -> Labelled[LabelExample]:

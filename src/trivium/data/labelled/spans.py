@@ -32,6 +32,7 @@ class NestedExample(NamedTuple):
     spans: tuple[Span, ...]  # in words
     spaces: tuple[str, ...] | None = None  # the white space after each word; None = not known, see `text_of`
     where: str = ""  # it stands: file and line
+    before: str = ""  # the white space before the first word, which is not read
 
 
 class Standing(NamedTuple):
