@@ -9,6 +9,7 @@ from task_support import SYLLABLES, classify_examples, lively_model, reading
 from test_tasks_spans import span_examples
 
 from trivium.tasks.answer import Answer
+from trivium.tasks.answers import class_answers
 from trivium.tasks.base import Task
 from trivium.tasks.build import build_task, learned_task
 from trivium.tasks.folder import TunedModel
@@ -96,6 +97,26 @@ def test_spans_are_characters_of_the_text_as_it_was_asked(name: str) -> None:
             [related] = predict_texts(relater, [asked_for])
             assert {key: related[key] for key in ("text", "head", "tail")} == asked_for
     assert moved > 20
+
+
+def test_labels_are_of_the_words_that_spans_are_cut_into_and_have_their_characters_and_probabilities() -> None:
+    texts, tuned, labels = spaced_texts(60, seed=2), tuned_of(build_task("label", ("low", "high", "top"))), set()
+    cut = predict_texts(tuned_of(build_task("spans", SPAN_TASKS["spans"])), texts)
+    for text, row, other in zip(texts, predict_texts(tuned, texts), cut, strict=True):
+        assert row["text"] == text and row["tokens"] == other["tokens"]
+        assert [text[word["start"] : word["end"]] for word in row["words"]] == row["tokens"]
+        assert [word["label"] for word in row["words"]] == row["labels"]
+        assert "".join(row["tokens"]) == "".join(text.split())
+        example = tuned.task.unlabelled(text)
+        encoded = tuned.task.encode([example], tuned.reading, known=False)
+        [answer] = class_answers(tuned.model, encoded, num_classes=3)
+        likely = np.exp(answer.outputs_AC).max(axis=1, initial=0.0)
+        np.testing.assert_allclose([word["probability"] for word in row["words"]], likely, atol=2e-5)
+        assert all(1 / 3 < word["probability"] <= 1 for word in row["words"])
+        labels |= set(row["labels"])
+    assert len(labels) > 1
+    [words] = predict_texts(tuned, [["Paris,", "ba"]])
+    assert words["text"] == "Paris, ba" and [word["end"] for word in words["words"]] == [6, 9]
 
 
 def test_answers_are_characters_of_the_context_as_it_was_asked() -> None:

@@ -129,7 +129,7 @@ def test_label_reads_strings_words_and_scripts_without_spaces(runs: dict[str, Pa
     rows = list(predict_texts(tuned, ["ba ke lo", ["ba", "ke lo"], chinese, "", " ".join(["ba"] * 300)]))
     assert rows[0]["tokens"] == ["ba", "ke", "lo"] and rows[1]["tokens"] == ["ba", "ke lo"]
     assert len(rows[2]["tokens"]) > 10 and "".join(rows[2]["tokens"]) == chinese
-    assert rows[3] == {"tokens": [], "labels": []}
+    assert rows[3] == {"text": "", "tokens": [], "labels": [], "words": []}
     assert len(rows[4]["labels"]) == 300
     assert all(label in tuned.task.labels for row in rows for label in row["labels"])
 
