@@ -92,7 +92,7 @@ def read_classify(
 
     The form is known from the name (`.csv`, `.tsv`, `.jsonl`, each also with `.gz`) or else from the first line; a
     `.json` file may also be one list of objects. In TSV a quotation mark is an ordinary character unless it encloses
-    a whole field.
+    a whole field. In JSON a label is a string, a whole number (1 is the class "1"), true or false.
 
     Args:
         path: the file.
@@ -187,9 +187,15 @@ def _refuse_separator(path: Path, columns: ClassifyColumns) -> None:
 
 
 def _class(value: Any, where: str) -> str:
-    if isinstance(value, list | int | float) and not isinstance(value, bool):
-        form = "a list (several labels)" if isinstance(value, list) else "a number (regression)"
-        raise DataError(f'{where} is {form}; today only a string, one class such as "3" or "spam", is read.')
+    """Return a label as the name of a class; in JSON a whole number, true and false are as they are written."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        raise DataError(f"{where} is {value}, no class; numbers are learned with --task regress.")
+    if isinstance(value, list):
+        raise DataError(f"{where} is a list, not one class; several labels are learned with --task multi_label.")
     return string(value, where).strip()
 
 
