@@ -16,7 +16,7 @@ from trivium.tasks.balance import balance_text, class_counts
 from trivium.tasks.base import Example, Task
 from trivium.tasks.baselines import Row, baselines
 from trivium.tasks.build import at_epochs, build_task, head_kind, learned_task, usual_head
-from trivium.tasks.config import FinetuneConfig, Fingerprints, TuningConfig
+from trivium.tasks.config import FinetuneConfig, Fingerprints, TuningConfig, with_lr
 from trivium.tasks.fingerprints import Source, fingerprints, require_unchanged
 from trivium.tasks.fit import (
     Fitted,
@@ -88,6 +88,7 @@ def finetune(
     """
     progress, saved = progress or Silent(), out / CONFIG
     build_task(config.task, settings=config.settings)
+    config = told_lr(config, start, progress)
     before = _begun(out) if resume and saved.is_file() else None
     if before is None:
         refuse_existing(out)  # to resume as well: what has no configuration is no run of ours
@@ -106,10 +107,7 @@ def finetune(
     fitting, held_out = _made(config, start, material, progress)
     compared = score_baselines(material, progress)
     if before is None:
-        every = config.checkpoint_steps or checkpoint_every(fitting)
-        config = config.model_copy(update={"checkpoint_steps": every, "steps": fitting.steps})
-        with new_folder(out) as run:  # never seen without its configuration, without which it could not be resumed
-            write_text(run / CONFIG, write_toml(config))
+        config = begin_folder(out, config, fitting)
     tracked = followed(trackers, out, config.model_dump(mode="json", exclude_none=True), progress)
     with alone(saved), stop_signals() as stopped_by, tracked as followers:
         log = Log(out / LOG, followers)
@@ -119,6 +117,24 @@ def finetune(
     for line in _said(config, results, best):
         progress.line(line)
     return results
+
+
+def told_lr(config: C, start: Start, progress: Progress) -> C:
+    """Return the settings with a learning rate, see `with_lr`; say which where it was left out."""
+    found = with_lr(config, start.config)
+    if found is not config:
+        lr, width = found.optimiser.lr, start.config.hidden_size
+        progress.line(f"learning rate {lr:g}: usual for {width} hidden units; another by optimiser.lr")
+    return found
+
+
+def begin_folder(out: Path, config: C, fitting: Fitting) -> C:
+    """Make the folder of a run and write into it its settings, which are returned, nothing left open."""
+    every = config.checkpoint_steps or checkpoint_every(fitting)
+    config = config.model_copy(update={"checkpoint_steps": every, "steps": fitting.steps})
+    with new_folder(out) as run:  # never seen without its configuration, without which it could not be resumed
+        write_text(run / CONFIG, write_toml(config))
+    return config
 
 
 def on_device(before: C, asked: C) -> C:

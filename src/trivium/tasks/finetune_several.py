@@ -20,8 +20,8 @@ from trivium.tasks.finetune import (
     LOG,
     RESULTS,
     Material,
+    begin_folder,
     calibrated,
-    checkpoint_every,
     encoded,
     on_device,
     read_material,
@@ -29,6 +29,7 @@ from trivium.tasks.finetune import (
     score_baselines,
     settled,
     tell_balance,
+    told_lr,
     train_in,
 )
 from trivium.tasks.fingerprints import fingerprints, require_unchanged
@@ -83,6 +84,7 @@ def finetune_several(
         Interrupted: SIGTERM or SIGINT came; everything is saved.
     """
     progress, saved = progress or Silent(), out / CONFIG
+    config = told_lr(config, start, progress)
     before = _begun(out, config) if resume and saved.is_file() else None
     if before is None:
         refuse_existing(out)  # to resume as well: what has no configuration is no run of ours
@@ -96,10 +98,7 @@ def finetune_several(
         config = on_device(before, config)
     learned = _learned(start, config, progress)
     if before is None:
-        every = config.checkpoint_steps or checkpoint_every(learned.fitting)
-        config = config.model_copy(update={"checkpoint_steps": every, "steps": learned.fitting.steps})
-        with new_folder(out) as run:  # never seen without its configuration, without which it could not be resumed
-            write_text(run / CONFIG, write_toml(config))
+        config = begin_folder(out, config, learned.fitting)
     tracked = followed(trackers, out, config.model_dump(mode="json", exclude_none=True), progress)
     with alone(saved), stop_signals() as stopped_by, tracked as followers:
         log = Log(out / LOG, followers)
