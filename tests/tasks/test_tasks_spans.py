@@ -11,7 +11,7 @@ from support import shrink
 from trivium.core.errors import ConfigError, DataError, HubError
 from trivium.core.files import new_folder
 from trivium.core.progress import Silent
-from trivium.data.labelled import LabelExample, spans_of_tags, tags_of_spans
+from trivium.data.labelled import LabelExample, spans_of_tags, tags_of_spans, write_jsonl
 from trivium.data.labelled.spans import Span
 from trivium.model.config import with_vocabulary
 from trivium.model.presets import preset
@@ -119,6 +119,17 @@ def test_every_form_of_file_is_read(tmp_path: Path) -> None:
     assert read["doccano.jsonl"][0].tokens == ("ba", "ke", ",", "ze", "!")
     assert read["doccano.jsonl"][0].labels == ("B-PER", "I-PER", "O", "B-LOC", "O")
     assert read["chinese.jsonl"][0].labels == ("O", "O", "B-LOC", "I-LOC")
+
+
+@pytest.mark.parametrize("task", ["spans", "nested"])
+def test_the_text_of_spans_may_have_another_name(task: str, tmp_path: Path) -> None:
+    row = {"body": "ba ke, ze!", "text": "other", "spans": [[0, 5, "PER"], [7, 9, "LOC"]]}
+    write_jsonl(tmp_path / "a.jsonl", [row, {"data": {"body": "ze"}, "annotations": [{"result": []}]}])
+    config = finetune_config(task, ["settings.columns.text=body"])
+    [first, second] = build_task(task, settings=config.settings).read(tmp_path / "a.jsonl", min_classes=1).examples
+    assert first.tokens == ("ba", "ke", ",", "ze", "!") and second.tokens == ("ze",)
+    with pytest.raises(ConfigError, match="unknown key `text`"):
+        finetune_config("label", ["settings.columns.text=body"])
 
 
 class Heard(Silent):

@@ -78,7 +78,7 @@ class Spans:
         if is_word_file(path):
             found = read_entities(path, columns=self.settings.columns, scheme=self.settings.scheme)
             return Labelled(found.examples, found.problems)
-        texts, problems = read_spans(path)
+        texts, problems = read_spans(path, text=self.settings.columns.text)
         words = label_examples(texts)
         named = [Problem(f"{path}: {where}", message) for where, message in words.problems]
         return Labelled(words.examples, [*problems, *named])

@@ -16,6 +16,7 @@ from trivium.data.labelled.files import json_line, write_jsonl
 from trivium.data.labelled.label import (
     Entities,
     LabelExample,
+    SpanColumns,
     TokenColumns,
     is_word_file,
     read_entities,
@@ -72,6 +73,7 @@ __all__ = [
     "Scheme",
     "SimilarExample",
     "Span",
+    "SpanColumns",
     "SpanExample",
     "TokenColumns",
     "UNSCORED",

@@ -46,7 +46,14 @@ class TokenColumns(Config):
     treebank: str = "upos"
 
 
+class SpanColumns(TokenColumns):
+    """What of a file is read where spans are learned: columns of words, or in JSON the `text` that spans are of."""
+
+    text: str = "text"
+
+
 TOKEN_COLUMNS = TokenColumns()
+SPAN_COLUMNS = SpanColumns()
 
 
 class Entities(NamedTuple):
@@ -101,9 +108,7 @@ def read_label(path: Path, *, columns: TokenColumns = TOKEN_COLUMNS, min_classes
     return examples
 
 
-def read_entities(
-    path: Path, *, columns: TokenColumns = TOKEN_COLUMNS, scheme: Scheme | None = None, strict: bool = False
-) -> Entities:
+def read_entities(path: Path, *, columns: TokenColumns = TOKEN_COLUMNS, scheme: Scheme | None = None) -> Entities:
     """Read sentences whose labels mark spans of words, in any scheme, and return them with BIO tags.
 
     A sequence that its scheme forbids is read as conlleval does (see `spans_of_tags`), and listed with file and line.
@@ -112,7 +117,6 @@ def read_entities(
         path: a file of `read_label`.
         columns: which columns of a word-a-line file are read.
         scheme: the scheme of the tags; None = decided from all of them, see `detect_scheme`.
-        strict: whether a malformed sequence is an error.
 
     Raises:
         DataError: what is wrong, with file and line; labels that are tags of no scheme, and a file without spans.
@@ -133,8 +137,6 @@ def read_entities(
             tag, word = shown(example.labels[place]), shown(example.tokens[place])
             before = f"after {shown(example.labels[place - 1])}" if place else "first"
             problems.append(Problem(where.of(place), f"{tag} ({word!r}) {before} is not {scheme}; read leniently."))
-    if strict and problems:
-        raise DataError(f"{problems[0]}" + (f" And {len(problems) - 1} more." if len(problems) > 1 else ""))
     examples = [example._replace(labels=to_bio(example.labels)) for _, example in sentences]
     classes = {span.label for example in examples for span in spans_of_tags(example.labels)}
     check_classes(path, classes, len(examples), min_classes=1)

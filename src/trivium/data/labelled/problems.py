@@ -36,15 +36,9 @@ def summed_up(problems: Sequence[Problem]) -> str:
     return f"{count} in what is labelled: {'; '.join(str(each).rstrip('.') for each in problems[:_SHOWN])}{more}."
 
 
-def checked(path: Path, examples: list[E], problems: list[Problem], *, strict: bool) -> Labelled[E]:
-    """Return examples and problems.
-
-    Raises:
-        DataError: there is a problem and `strict` forbids any, or no example is left.
-    """
-    more = f" And {len(problems) - 1} more." if len(problems) > 1 else ""
-    if strict and problems:
-        raise DataError(f"{problems[0]}{more}")
+def checked(path: Path, examples: list[E], problems: list[Problem]) -> Labelled[E]:
+    """Return examples and problems; raise DataError when no example is left."""
     if not examples:
+        more = f" And {len(problems) - 1} more." if len(problems) > 1 else ""
         raise DataError(f"{path}: no usable examples." + (f" First: {problems[0]}{more}" if problems else ""))
     return Labelled(examples, problems)

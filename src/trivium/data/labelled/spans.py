@@ -50,7 +50,7 @@ class Marked(NamedTuple):
     name: Any = None
 
 
-def read_spans(path: Path, *, text: str = "text", min_classes: int = 1, strict: bool = False) -> Labelled[SpanExample]:
+def read_spans(path: Path, *, text: str = "text", min_classes: int = 1) -> Labelled[SpanExample]:
     """Read texts with labelled spans, from JSON lines or one JSON list, in whichever of these forms a row is.
 
     - trivium's: `{"text", "spans": [{"start", "end", "label"}]}`, where a span may also state its `text`;
@@ -69,16 +69,15 @@ def read_spans(path: Path, *, text: str = "text", min_classes: int = 1, strict: 
         path: the file, compressed with gzip or not.
         text: the key of the text.
         min_classes: fewer distinct labels than this are an error.
-        strict: whether a span that does not fit is an error.
 
     Raises:
         DataError: what is wrong, with file and line.
     """
-    found = standing_spans(path, text=text, min_classes=min_classes, strict=strict)
+    found = standing_spans(path, text=text, min_classes=min_classes)
     return Labelled([each.example for each in found.examples], found.problems)
 
 
-def standing_spans(path: Path, *, text: str = "text", min_classes: int = 1, strict: bool = False) -> Labelled[Standing]:
+def standing_spans(path: Path, *, text: str = "text", min_classes: int = 1) -> Labelled[Standing]:
     """Read what `read_spans` reads, and say of each text where it stands; arguments and errors are the same."""
     examples: list[Standing] = []
     problems: list[Problem] = []
@@ -97,7 +96,7 @@ def standing_spans(path: Path, *, text: str = "text", min_classes: int = 1, stri
             else:
                 spans.append(found)
         examples.append(Standing(where, SpanExample(body, tuple(spans))))
-    result = checked(path, examples, problems, strict=strict)
+    result = checked(path, examples, problems)
     classes = {span.label for each in examples for span in each.example.spans}
     if problems and len(classes) < min_classes:
         raise DataError(f"{path}: no usable spans of {min_classes} classes. First: {problems[0]}")
