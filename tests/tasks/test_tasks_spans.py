@@ -150,6 +150,9 @@ def test_what_does_not_fit_is_said_and_a_run_has_all_that_a_report_shows(tmp_pat
     config, heard = finetune_config("spans", ["epochs=2", "patience=1", "precision=float32"]), Heard()
     results = finetune(start(), config, train=file, valid=file, test=file, out=tmp_path / "run", progress=heard)
     assert len(heard.warnings) == 3  # of each file
+    said = [f"{file}:4: left out: the span 1 to 2 (`one`"] * 3
+    listed = (tmp_path / "run" / "problems.txt").read_text(encoding="utf-8").splitlines()
+    assert [line[: len(said[0])] for line in listed] == said
     assert all(line.startswith("1 problem") and "begin and end with a word" in line for line in heard.warnings)
     assert results["chosen_by"] == "f1" and set(results["by_label"]) == {"one", "pair"}
     assert 0 < results["baselines"]["most frequent of word, else shape"]["f1"] < 1

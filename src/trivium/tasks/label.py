@@ -79,7 +79,7 @@ class Label:
         """Raise DataError naming the first label that was not in the training examples."""
         known = set(self.labels)
         for number, example in enumerate(examples, start=1):
-            check_known(self.gold(example), known, f"{source}: example {number}")
+            check_known(self.gold(example), known, example.where or f"{source}: example {number}")
 
     def unlabelled(self, value: Unlabelled) -> LabelExample:
         """Return words, or a string cut into them as texts of files are, as an example."""

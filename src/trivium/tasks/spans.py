@@ -16,7 +16,6 @@ from trivium.core.random import Key
 from trivium.data.labelled import (
     LabelExample,
     Labelled,
-    Problem,
     cut_text,
     is_word_file,
     label_examples,
@@ -80,8 +79,7 @@ class Spans:
             return Labelled(found.examples, found.problems)
         texts, problems = read_spans(path, text=self.settings.columns.text)
         words = label_examples(texts)
-        named = [Problem(f"{path}: {where}", message) for where, message in words.problems]
-        return Labelled(words.examples, [*problems, *named])
+        return Labelled(words.examples, [*problems, *words.problems])
 
     def learned(self, examples: Sequence[LabelExample]) -> "Spans":
         """Return the task with the tags of every label of the training examples' spans; raise DataError without any."""
@@ -95,7 +93,7 @@ class Spans:
         """Raise DataError naming the first tag that was not in the training examples."""
         known = set(self.labels)
         for number, example in enumerate(examples, start=1):
-            check_known(self.words.gold(example), known, f"{source}: example {number}")
+            check_known(self.words.gold(example), known, example.where or f"{source}: example {number}")
 
     def unlabelled(self, value: Unlabelled) -> LabelExample:
         """Return words, or a string cut into them as texts of files are, as an example."""

@@ -18,6 +18,7 @@ class ClassifyExample(NamedTuple):
     text: str
     label: str
     text_pair: str | None
+    where: str = ""  # it stands: file and line, or item
 
 
 class MultiLabelExample(NamedTuple):
@@ -26,6 +27,7 @@ class MultiLabelExample(NamedTuple):
     text: str
     labels: tuple[str, ...]
     text_pair: str | None
+    where: str = ""  # it stands: file and line, or item
 
 
 class RegressionExample(NamedTuple):
@@ -78,6 +80,7 @@ CLASSIFY_COLUMNS = ClassifyColumns()
 
 
 class _Row(NamedTuple):
+    place: str
     where: str  # of the label
     text: str
     text_pair: str | None
@@ -104,7 +107,10 @@ def read_classify(
         ConfigError: a separator, which is for several labels.
     """
     _refuse_separator(path, columns)
-    examples = [ClassifyExample(row.text, _class(row.label, row.where), row.text_pair) for row in _rows(path, columns)]
+    examples = [
+        ClassifyExample(row.text, _class(row.label, row.where), row.text_pair, row.place)
+        for row in _rows(path, columns)
+    ]
     check_classes(path, {example.label for example in examples}, len(examples), min_classes)
     return examples
 
@@ -133,7 +139,7 @@ def read_multi_label(
         if len(set(labels)) < len(labels):
             twice = next(label for label in labels if labels.count(label) > 1)
             raise DataError(f"{row.where}: the label `{shown(twice)}` is there twice.")
-        examples.append(MultiLabelExample(row.text, labels, row.text_pair))
+        examples.append(MultiLabelExample(row.text, labels, row.text_pair, row.place))
     check_classes(path, {label for example in examples for label in example.labels}, len(examples), min_classes)
     return examples
 
@@ -169,6 +175,7 @@ def _rows(path: Path, columns: ClassifyColumns) -> Iterator[_Row]:
         check_columns(where, columns.required, row)
         pair = None if columns.pair is None else row.get(columns.pair)
         yield _Row(
+            where,
             f"{where}: `{label}`",
             string(row[text], f"{where}: `{text}`"),
             None if _is_blank(pair) else string(pair, f"{where}: `{columns.pair}`"),

@@ -26,13 +26,14 @@ class LabelExample(NamedTuple):
     """Words and the label of each; `UNSCORED` words are context only.
 
     `spaces` is the white space after each word in the text they are from; None = not known, see `text_of`. `before` is
-    the white space before the first one, which is not read.
+    the white space before the first one, which is not read. `where` they stand: file and line, or item.
     """
 
     tokens: tuple[str, ...]
     labels: tuple[str, ...]
     spaces: tuple[str, ...] | None = None
     before: str = ""
+    where: str = ""
 
 
 class TokenColumns(Config):
@@ -184,7 +185,8 @@ def _json_sentences(path: Path, content: str) -> Iterator[tuple[_Place, LabelExa
         for column, words in (("tokens", tokens), ("labels", labels)):
             for word in words:
                 string(word, f"{where}: an entry of `{column}`")
-        example = LabelExample(tuple(tokens), tuple(labels), _spaces(row.get("spaces"), len(tokens), where))
+        spaces = _spaces(row.get("spaces"), len(tokens), where)
+        example = LabelExample(tuple(tokens), tuple(labels), spaces, where=where)
         yield _Place(path, None, where), example
 
 
@@ -197,7 +199,8 @@ def _column_sentences(path: Path, content: str, columns: TokenColumns) -> Iterat
         if not line.strip() or line.startswith("-DOCSTART-"):
             if pairs:
                 tokens, labels = zip(*pairs, strict=True)
-                yield _Place(path, number - len(pairs), ""), LabelExample(tokens, labels)
+                place = _Place(path, number - len(pairs), "")
+                yield place, LabelExample(tokens, labels, where=place.of(0))
                 pairs = []
             continue
         fields = line.split("\t") if "\t" in line else re.split(" +", line.strip(" "))

@@ -6,7 +6,7 @@ from trivium.core.errors import DataError
 from trivium.data.labelled.label import SPAN_COLUMNS, SpanColumns, is_word_file, read_entities
 from trivium.data.labelled.problems import Labelled, Problem
 from trivium.data.labelled.span_words import nested_examples
-from trivium.data.labelled.spans import NestedExample, standing_spans
+from trivium.data.labelled.spans import NestedExample, read_spans
 from trivium.data.labelled.tags import UNSCORED, Scheme, spans_of_tags
 
 
@@ -28,7 +28,7 @@ def read_nested(
     """
     if is_word_file(path):
         return _of_tags(path, columns, scheme)
-    texts, problems = standing_spans(path, text=columns.text, min_classes=min_classes)
+    texts, problems = read_spans(path, text=columns.text, min_classes=min_classes)
     found = nested_examples(texts)
     return Labelled(found.examples, [*problems, *found.problems])
 
@@ -37,11 +37,10 @@ def _of_tags(path: Path, columns: SpanColumns, scheme: Scheme | None) -> Labelle
     found = read_entities(path, columns=columns, scheme=scheme)
     examples: list[NestedExample] = []
     problems: list[Problem] = list(found.problems)
-    for number, each in enumerate(found.examples, start=1):
-        where = f"{path}: sentence {number}"
+    for each in found.examples:
         if UNSCORED in each.labels:
             word = each.tokens[each.labels.index(UNSCORED)]
-            raise DataError(f"{where}: the word {word!r} has no tag (`{UNSCORED}`); every word needs one here.")
+            raise DataError(f"{each.where}: the word {word!r} has no tag (`{UNSCORED}`); every word needs one here.")
         spans = tuple(spans_of_tags(each.labels))
-        examples.append(NestedExample(each.tokens, spans, each.spaces, where, each.before))
+        examples.append(NestedExample(each.tokens, spans, each.spaces, each.where, each.before))
     return Labelled(examples, problems)

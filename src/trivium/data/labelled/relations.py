@@ -24,6 +24,7 @@ class RelationExample(NamedTuple):
     head: Span
     tail: Span
     relation: str
+    where: str = ""  # they stand: file and line, or item
 
 
 class Relation(NamedTuple):
@@ -40,6 +41,7 @@ class JointExample(NamedTuple):
     text: str
     spans: tuple[Span, ...]
     relations: tuple[Relation, ...]
+    where: str = ""  # they stand: file and line, or item
 
 
 def read_relations(path: Path, *, min_classes: int = 2) -> Labelled[RelationExample]:
@@ -124,16 +126,16 @@ def pairs_of(examples: Sequence[JointExample], *, none: str) -> Labelled[Relatio
     """
     pairs: list[RelationExample] = []
     problems: list[Problem] = []
-    for number, (text, spans, relations) in enumerate(examples, start=1):
+    for text, spans, relations, where in examples:
         named: dict[tuple[int, int], str] = {}
         for head, tail, label in relations:
             if head == tail or named.setdefault((head, tail), label) != label:
                 why = "of a span to itself" if head == tail else f"of spans that are related by `{named[head, tail]}`"
-                problems.append(Problem(f"example {number}", f"left out: the relation `{shown(label)}` {why}."))
+                problems.append(Problem(where, f"left out: the relation `{shown(label)}` {why}."))
         for head, tail in permutations(range(len(spans)), 2):
             label = named.get((head, tail), none)
             if label:
-                pairs.append(RelationExample(text, spans[head], spans[tail], label))
+                pairs.append(RelationExample(text, spans[head], spans[tail], label, where))
     return Labelled(pairs, problems)
 
 
@@ -144,7 +146,7 @@ def _json_pairs(path: Path, content: str, problems: list[Problem]) -> Iterator[R
         text, head, tail = _pair(row, where)
         match head, tail:
             case Span(), Span():
-                yield RelationExample(text, head, tail, relation)
+                yield RelationExample(text, head, tail, relation, where)
             case _:
                 problems += [each for each in (head, tail) if isinstance(each, Problem)]
 
@@ -178,7 +180,7 @@ def _semeval(path: Path, content: str) -> Iterator[RelationExample]:
             found = "the end of the file" if following is None else repr(shown(following[1]))
             raise DataError(f"{where}: expected a relation on the next line, found {found}.")
         text, head, tail = _unmarked(match[1], where)
-        yield RelationExample(text, head, tail, following[1].strip())
+        yield RelationExample(text, head, tail, following[1].strip(), where)
 
 
 def _unmarked(sentence: str, where: str) -> tuple[str, Span, Span]:
@@ -222,7 +224,7 @@ def _joint(row: dict[str, Any], where: str, problems: list[Problem]) -> JointExa
             relations.append(Relation(kept[head], kept[tail], label))
         else:
             problems.append(Problem(where, f"left out: the relation `{shown(label)}` of a span that was left out."))
-    return JointExample(text, tuple(spans), tuple(relations))
+    return JointExample(text, tuple(spans), tuple(relations), where)
 
 
 def _named(marked: list[Marked], where: str) -> dict[int | str, int]:

@@ -23,6 +23,7 @@ class SpanExample(NamedTuple):
 
     text: str
     spans: tuple[Span, ...]
+    where: str = ""  # it stands: file and line, or item
 
 
 class NestedExample(NamedTuple):
@@ -33,13 +34,6 @@ class NestedExample(NamedTuple):
     spaces: tuple[str, ...] | None = None  # the white space after each word; None = not known, see `text_of`
     where: str = ""  # it stands: file and line
     before: str = ""  # the white space before the first word, which is not read
-
-
-class Standing(NamedTuple):
-    """A text and its labelled spans, and where they stand: file and line, or item."""
-
-    where: str
-    example: SpanExample
 
 
 class Marked(NamedTuple):
@@ -73,13 +67,7 @@ def read_spans(path: Path, *, text: str = "text", min_classes: int = 1) -> Label
     Raises:
         DataError: what is wrong, with file and line.
     """
-    found = standing_spans(path, text=text, min_classes=min_classes)
-    return Labelled([each.example for each in found.examples], found.problems)
-
-
-def standing_spans(path: Path, *, text: str = "text", min_classes: int = 1) -> Labelled[Standing]:
-    """Read what `read_spans` reads, and say of each text where it stands; arguments and errors are the same."""
-    examples: list[Standing] = []
+    examples: list[SpanExample] = []
     problems: list[Problem] = []
     for where, row in json_rows(path, read_text(path)):
         if is_task(row):
@@ -95,9 +83,9 @@ def standing_spans(path: Path, *, text: str = "text", min_classes: int = 1) -> L
                 problems.append(found)
             else:
                 spans.append(found)
-        examples.append(Standing(where, SpanExample(body, tuple(spans))))
+        examples.append(SpanExample(body, tuple(spans), where))
     result = checked(path, examples, problems)
-    classes = {span.label for each in examples for span in each.example.spans}
+    classes = {span.label for each in examples for span in each.spans}
     if problems and len(classes) < min_classes:
         raise DataError(f"{path}: no usable spans of {min_classes} classes. First: {problems[0]}")
     check_classes(path, classes, len(examples), min_classes)
