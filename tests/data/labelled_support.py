@@ -5,7 +5,6 @@ from pathlib import Path
 
 from trivium.data.labelled import (
     ClassifyColumns,
-    Labelled,
     PairColumns,
     TokenColumns,
     read_answers,
@@ -29,15 +28,14 @@ from trivium.data.labelled import (
 SAMPLES = Path(samples.__file__).with_name("sample_files")
 
 
+def anywhere(examples):
+    """Return examples as they are wherever they stand."""
+    return [each._replace(where="") if hasattr(each, "where") else each for each in examples]
+
+
 def mails_of(path):
     """Read the file as a folder's only mail."""
     return read_mails(path.parent)
-
-
-def nested_of(path):
-    """Read texts with spans, and forget where they stand."""
-    examples, problems = read_nested(path)
-    return Labelled([example._replace(where="") for example in examples], problems)
 
 
 # Reader, and the samples that it reads or something near them.
@@ -68,7 +66,7 @@ READERS = {
         read_spans,
         ["spans.jsonl", "doccano.jsonl", "doccano-entities.jsonl", "label-studio.json", "cluener.jsonl"],
     ),
-    "nested": (nested_of, ["nested.jsonl", "spans.jsonl", "cluener.jsonl", "label-studio.json", "entities-bio.txt"]),
+    "nested": (read_nested, ["nested.jsonl", "spans.jsonl", "cluener.jsonl", "label-studio.json", "entities-bio.txt"]),
     "relations": (read_relations, ["relations.jsonl", "semeval.txt"]),
     "joint": (read_joint, ["joint.jsonl", "doccano-entities.jsonl"]),
     "answers": (read_answers, ["answers-squad.json", "answers-cmrc.json"]),

@@ -6,6 +6,7 @@ import secrets
 
 import numpy as np
 import pytest
+from labelled_support import anywhere
 from pydantic import ValidationError
 
 from trivium.core.config import parse
@@ -46,12 +47,12 @@ def test_several_labels_are_read_as_written(tmp_path, form):
     path = tmp_path / f"a.{form}"
     if form == "jsonl":
         write_jsonl(path, ({"text": e.text, "label": list(e.labels), "text_pair": e.text_pair} for e in examples))
-        assert read_multi_label(path) == examples
+        assert anywhere(read_multi_label(path)) == examples
     else:
         sign = "," if form == "csv" else "\t"
         rows = [sign.join((e.text, ";".join(e.labels), e.text_pair or "")) for e in examples]
         written(path, sign.join(("text", "label", "text_pair")) + "\n" + "\n".join(rows) + "\n")
-        assert read_multi_label(path, columns=ClassifyColumns(separator=";")) == examples
+        assert anywhere(read_multi_label(path, columns=ClassifyColumns(separator=";"))) == examples
 
 
 @pytest.mark.parametrize("form", ["jsonl", "tsv"])
@@ -70,10 +71,10 @@ def test_files_without_a_header(tmp_path):
     path = written(tmp_path / "a.tsv", 'gj04\t1\t\tFine.\r\ngj04\t0\t*\t"Bad" it.\r\n')
     columns = ClassifyColumns(text=4, label=2, header=False)
     expected = [ClassifyExample("Fine.", "1", None), ClassifyExample('"Bad" it.', "0", None)]
-    assert read_classify(path, columns=columns) == expected
+    assert anywhere(read_classify(path, columns=columns)) == expected
     path = written(tmp_path / "a.csv", '"3","A, b","x ""y"""\n"4","T","z"\n')
     columns = ClassifyColumns(text=2, text_pair=3, label=1, header=False)
-    assert read_classify(path, columns=columns)[0] == ClassifyExample("A, b", "3", 'x "y"')
+    assert read_classify(path, columns=columns)[0] == ClassifyExample("A, b", "3", 'x "y"', f"{path}:1")
     with pytest.raises(DataError, match=r"a\.csv:1: no column `4`; found `1`, `2`, `3`"):
         read_classify(path, columns=ClassifyColumns(text=4, label=1, header=False))
     path = written(tmp_path / "a.jsonl", '{"text": "x", "label": "y"}\n')

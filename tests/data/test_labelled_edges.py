@@ -2,10 +2,11 @@
 
 import gzip
 import json
+import re
 import time
 
 import pytest
-from labelled_support import READERS, SAMPLES
+from labelled_support import READERS, SAMPLES, anywhere
 
 from trivium.core.errors import DataError
 from trivium.data.labelled import (
@@ -54,8 +55,32 @@ def test_the_same_is_read_with_other_ends_of_lines_and_marks(tmp_path, name, fil
         "5": unix.rstrip(b"\n"),
     }
     for folder, form in forms.items():
-        found = examples_of(reader, in_folder(tmp_path / folder, file, form))
-        assert json.dumps(found).replace("\\r\\n", "\\n") == json.dumps(expected), folder
+        found = anywhere(examples_of(reader, in_folder(tmp_path / folder, file, form)))
+        assert json.dumps(found).replace("\\r\\n", "\\n") == json.dumps(anywhere(expected)), folder
+
+
+PLACED = ("classify", "classify-numbers", "multi-label-json", "label", "entities", "conllu", "spans", "nested")
+PLACED += ("relations", "joint", "similar")
+
+
+@pytest.mark.parametrize(("name", "file"), [each for each in FILES if each[0] in PLACED])
+def test_an_example_knows_the_file_and_the_line_it_stands_at(tmp_path, name, file):
+    blank = b"" if file.endswith(".json") else b"\n\n"
+    path = in_folder(tmp_path, file, blank + (SAMPLES / file).read_bytes())
+    try:
+        examples = examples_of(READERS[name][0], path)
+    except DataError:
+        pytest.skip("a file that this reader refuses")
+    lines, numbers = path.read_text(encoding="utf-8").split("\n"), []
+    for each in examples:
+        stem, _, number = each.where.replace(": item ", ":").rpartition(":")
+        assert stem == str(path)
+        numbers.append(int(number))
+        if "item" not in each.where:
+            words = each.tokens[:1] if hasattr(each, "tokens") else each.text.split()
+            line = re.sub("</?e[12]>", "", lines[int(number) - 1])
+            assert any(word in line for word in words)
+    assert numbers == sorted(set(numbers)) and len(numbers) > 1
 
 
 @pytest.mark.parametrize(("name", "file"), FILES)

@@ -19,7 +19,6 @@ from trivium.data.labelled import (
     words_of,
 )
 from trivium.data.labelled.span_words import nested_words
-from trivium.data.labelled.spans import Standing
 
 TEXT = "The Bank of England chairman spoke."
 SPANS = [(0, 28, "person"), (0, 19, "org"), (12, 19, "place"), (9, 28, "odd")]  # the last crosses the second
@@ -62,7 +61,7 @@ def test_words_with_tags_are_read_and_a_word_without_one_is_an_error(tmp_path):
     assert [example.spans for example in examples] == [(Span(0, 2, "x"),), (Span(0, 1, "y"),)]
     assert len(problems) == 1 and "is not BIO" in problems[0].message
     path.write_text("ba B-x\n\nlo O\nke _\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"a\.txt: sentence 2: the word 'ke' has no tag \(`_`\)"):
+    with pytest.raises(DataError, match=r"a\.txt:3: the word 'ke' has no tag \(`_`\)"):
         read_nested(path)
 
 
@@ -85,10 +84,11 @@ def test_without_overlaps_both_ways_to_words_say_the_same():
         words = ["".join(rng.choice(list("ab\u6211. "), int(rng.integers(1, 5)))) for _ in range(8)]
         text = " ".join(words)
         cuts = sorted(rng.choice(len(text) + 1, 4, replace=False).tolist())
-        example = SpanExample(text, tuple(Span(a, b, "x") for a, b in (cuts[:2], cuts[2:]) if text[a:b].strip()))
+        example = SpanExample(text, tuple(Span(a, b, "x") for a, b in (cuts[:2], cuts[2:]) if text[a:b].strip()), "a:7")
         flat, left_out = words_of(example)
-        nested, missed = nested_words(Standing("here", example))
-        assert (nested.tokens, nested.spaces, nested.where) == (flat.tokens, flat.spaces, "here")
+        nested, missed = nested_words(example)
+        assert (nested.tokens, nested.spaces, nested.where) == (flat.tokens, flat.spaces, "a:7")
+        assert flat.where == "a:7"
         assert text_of(nested) == text_of(flat) == text_of(LabelExample(flat.tokens, flat.labels, flat.spaces))
         assert missed == left_out
         compared += len(nested.spans)

@@ -19,7 +19,7 @@ ROW: dict[str, Any] = {
 def test_a_pair_is_read_as_files_are(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "a.jsonl", [{**ROW, "relation": "lives in"}])
     [expected], _ = read_relations(tmp_path / "a.jsonl", min_classes=1)
-    assert unlabelled_relation(ROW, "here") == expected._replace(relation="")
+    assert unlabelled_relation(ROW, "here") == expected._replace(relation="", where="")
     assert unlabelled_relation({**ROW, "relation": 7, "id": 3}, "here") == RelationExample(
         ROW["text"], Span(0, 12, "person"), Span(15, 17, "地点"), ""
     )

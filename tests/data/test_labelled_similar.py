@@ -24,7 +24,7 @@ def test_pairs_are_read_as_they_were_written(form: str, scored: bool, tmp_path: 
         quoted = [['"' + str(cell).replace('"', '""') + '"' for cell in row] for row in [names, *rows]]
         path.write_text("\n".join(sign.join(row) for row in quoted) + "\n", encoding="utf-8")
     expected = [SimilarExample(a, b, score if scored else None) for a, b, score in PAIRS]
-    assert read_similar(path) == expected
+    assert [each._replace(where="") for each in read_similar(path)] == expected
 
 
 @pytest.mark.parametrize(

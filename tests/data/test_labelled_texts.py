@@ -62,8 +62,6 @@ def test_answers_are_placed_moved_or_listed(tmp_path):
         f"{path}: question 0: the answer 'one' is not at 3; moved to its nearest occurrence, 0.",
     ]
     assert sum("left out" in problem.message for problem in problems) == 5
-    with pytest.raises(DataError, match=r"question 0: the answer 'one' is not at 7; .* And \d+ more"):
-        read_answers(path, strict=True)
 
 
 def test_an_answer_moves_to_the_nearest_of_all_occurrences(tmp_path):
@@ -151,7 +149,7 @@ def test_dialogues_in_every_form(tmp_path):
     }
     for name, content in forms.items():
         assert read_dialogues(written(tmp_path / name, content)) == expected, name
-    assert turn_pairs(expected[1], separator=" | ") == [PairExample("a", ("b",)), PairExample("a | b", ("c",))]
+    assert turn_pairs(expected[1]) == [PairExample("a", ("b",)), PairExample("a\nb", ("c",))]
     assert turn_pairs(expected[1], max_turns=1)[1] == PairExample("b", ("c",))
     with pytest.raises(DataError, match="`max_turns` must be at least 1: found 0"):
         turn_pairs(expected[1], max_turns=0)

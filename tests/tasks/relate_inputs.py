@@ -46,7 +46,8 @@ def relate_files(folder: Path, counts: Sequence[int] = (40, 15, 15)) -> dict[str
 
 def row_of(example: RelationExample) -> dict[str, object]:
     """Return an example as a row of JSON."""
-    return {**example._asdict(), "head": example.head._asdict(), "tail": example.tail._asdict()}
+    ends = {"head": example.head._asdict(), "tail": example.tail._asdict()}
+    return {"text": example.text, **ends, "relation": example.relation}
 
 
 def _example(rng: np.random.Generator, lengths: tuple[int, int], *, chinese: bool) -> RelationExample:

@@ -26,7 +26,7 @@ from trivium.core.progress import Silent
 from trivium.data.labelled import Answer as Placed
 from trivium.data.labelled import AnswerExample
 from trivium.tasks.answer import Answer
-from trivium.tasks.answer_baselines import answer_baselines, answer_length, sliding_window, words_of
+from trivium.tasks.answer_baselines import answer_baselines, answer_length, placed_words, sliding_window
 from trivium.tasks.answer_scores import NO_ANSWER, answer_score
 from trivium.tasks.answer_spans import find_spans
 from trivium.tasks.build import build_task, learned_task, task_numbers, texts_of
@@ -329,7 +329,7 @@ def test_the_sliding_window_is_that_of_trying_every_run(seed: int) -> None:
 def test_baselines_know_chinese_and_questions_without_an_answer() -> None:
     train, test = chinese_questions(20, seed=1), chinese_questions(20, seed=2)
     assert answer_length(train) == 2 and answer_length([]) == 1
-    assert [word.text for word in words_of("我爱 Paris，2024！")] == ["我", "爱", "paris", "2024"]
+    assert [word.text for word in placed_words("我爱 Paris，2024！")] == ["我", "爱", "paris", "2024"]
     rows = answer_baselines(train, test)
     assert set(rows) == {"sliding window"} and 0.0 <= float(rows["sliding window"]["f1"]) <= 1.0
     rows = answer_baselines(train, [*test, *questions(20, seed=3, unanswerable=1.0)])

@@ -5,15 +5,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from answer_support import TOKENIZERS, answer_reading, answer_tokenizer, chinese_questions, questions
 from test_tasks_foreign import FRAMES, SIZES, SYLLABLE_IDS, foreign
 
 from shared_data import unpacked
+from support import lively, tiny
+from trivium.core.random import Key
 from trivium.data.labelled import Answer, AnswerExample, read_answers
 from trivium.data.tokenizer import Tokenizer
 from trivium.data.tokenizer_training import TokenizerKind
+from trivium.model.config import with_vocabulary
+from trivium.tasks.answer import Answer as AnswerTask
 from trivium.tasks.answer_windows import ENDS, STARTS, encode_questions, is_chinese, token_span
-from trivium.tasks.pieces import Reading
+from trivium.tasks.base import read_logits, reading_part
+from trivium.tasks.build import build_model
+from trivium.tasks.pieces import Reading, pack
 from trivium.tasks.settings import AnswerSettings
 from trivium.tasks.words_apart import encode_words
 
@@ -147,18 +154,34 @@ def test_a_frame_of_another_house_is_put_around_the_pair(name: str, both_ways: b
     contexts = [" ".join(rng.choice(sorted(SYLLABLE_IDS), count)) for count in (1, 9, 30)]
     examples = [AnswerExample(text, None, text, "ba ze", (Answer(0, text[:2]),)) for text in contexts]
     encoded = encode_questions(examples, Reading(tokenizer, 20, both_ways), AnswerSettings(), known=True)
-    after = len(tokenizer.frame.pair.ids[2])
+    closed = not both_ways and not tokenizer.frame.pair.ids[2]  # an end token where the house puts nothing
     for piece in encoded.pieces:
         words = examples[piece.example].context.split()
         special = np.isin(piece.tokens_L, sorted(tokenizer.special.all()))
-        assert special.sum() == SIZES[name][1] and len(piece.tokens_L) <= 20
+        assert special.sum() == SIZES[name][1] + closed and len(piece.tokens_L) <= 20
+        assert not closed or piece.tokens_L[-1] == tokenizer.special.eos
         shown = [words[token] for token in piece.answers_N[1:]]
         assert piece.tokens_L[piece.places_N[1:]].tolist() == [SYLLABLE_IDS[word] for word in shown]
-        assert piece.places_N[0] == (0 if both_ways or not after else len(piece.tokens_L) - 1)
+        assert piece.places_N[0] == (0 if both_ways else len(piece.tokens_L) - 1)
         assert piece.segments_L is not None and piece.segments_L[piece.places_N[1:]].all() == (name == "bert")
         first = int(piece.answers_N[0]) == -1
         assert piece.classes_N.tolist() == ([0, 3] if first else [3, 0]) + [0] * (len(shown) - 1)
     assert len(encoded.pieces) > 4
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_left_to_right_no_answer_depends_on_question_and_context(name: str) -> None:
+    tokenizer, rng = foreign(name), np.random.default_rng(7)
+    config = with_vocabulary(tiny("decoder"), tokenizer.vocabulary_size)
+    task = AnswerTask()
+    model = build_model(task, config, reading_part(lively(config), task.readout), dropout=0.0, key=Key(5)).eval()
+    texts = [" ".join(rng.permutation(sorted(SYLLABLE_IDS))[:6]) for _ in range(4)]
+    asked = [AnswerExample("", None, context, question, ()) for context in texts[:3] for question in texts[2:]]
+    encoded = task.encode([*asked, asked[0]._replace(context="", question="ba")], Reading(tokenizer, 20, False))
+    batch = pack([[piece] for piece in encoded.pieces], encoded.reading, num_rows=7, capacity=7).batch
+    nothing_BC = read_logits(model, batch).view(7, 7, 2)[:, 0]
+    differ_BB = (nothing_BC[:, None] - nothing_BC).abs().amax(-1) > 1e-4
+    assert (differ_BB | torch.eye(7, dtype=torch.bool)).all()
 
 
 def test_an_answer_that_no_window_holds_is_said() -> None:

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from task_support import CHINESE, CODE, ENGLISH, tokenizer
 
-from trivium.data.labelled import LabelExample, text_of
+from trivium.data.labelled import LabelExample, cut_text, text_of, whole_text
 from trivium.data.tokenizer_training import TokenizerKind
-from trivium.tasks.label import align, split_words
+from trivium.tasks.label import Label, align
 
 TEXTS = {
-    "english": split_words(ENGLISH),
-    "code": split_words(CODE),
+    "english": cut_text(ENGLISH)[:2],
+    "code": cut_text(CODE)[:2],
     "code as it is written": (("def", "read", "(", "self", ",", "x", ")", ":"), (" ", "", "", "", " ", "", "", "\n")),
     "chinese": (tuple(CHINESE.split()), None),
-    "chinese apart": split_words(CHINESE),
+    "chinese apart": cut_text(CHINESE)[:2],
 }
 
 
@@ -79,14 +79,21 @@ def test_words_that_the_tokenizer_drops_are_still_answered(both_ways: bool) -> N
 @pytest.mark.parametrize(
     ("text", "words", "spaces"),
     [
-        ("It is  quiet .", ("It", "is", "quiet", "."), (" ", "  ", " ", "")),
-        ("我喜欢读书。", ("我", "喜", "欢", "读", "书", "。"), ("",) * 6),
+        ("It is  quiet.", ("It", "is", "quiet", "."), (" ", "  ", "", "")),
+        (
+            "we saw Paris, then home.",
+            ("we", "saw", "Paris", ",", "then", "home", "."),
+            (" ", " ", "", " ", " ", "", ""),
+        ),
+        ("我在北京", ("我", "在", "北", "京"), ("",) * 4),
+        ("我在北京 hello", ("我", "在", "北", "京", "hello"), ("", "", "", " ", "")),
         ("f(x)\n", ("f", "(", "x", ")"), ("", "", "", "\n")),
-        ("harbour", ("harbour",), ("",)),
+        ("\u3000harbour", ("harbour",), ("",)),
         ("  ", (), ()),
         ("", (), ()),
     ],
 )
 def test_a_string_becomes_words(text: str, words: tuple[str, ...], spaces: tuple[str, ...]) -> None:
-    assert split_words(text) == (words, spaces)
-    assert text_of(LabelExample(words, words, spaces))[0] == text.lstrip()
+    example = Label(("a",)).unlabelled(text)
+    assert (example.tokens, example.spaces) == (words, spaces)
+    assert whole_text(example)[0] == text

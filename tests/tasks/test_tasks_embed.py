@@ -283,7 +283,9 @@ def files_of(folder: Path, make: Callable[..., list[SimilarExample]] = pairs, **
         files[split] = folder / f"{split}.jsonl"
         columns = {"text": "text", "text_pair": "text_pair", "score": "label"}
         rows = [e._asdict() for e in make(count, seed=seed, **how)]
-        write_jsonl(files[split], [{columns[k]: v for k, v in row.items() if v is not None} for row in rows])
+        write_jsonl(
+            files[split], [{columns[k]: v for k, v in row.items() if k in columns and v is not None} for row in rows]
+        )
     return files
 
 

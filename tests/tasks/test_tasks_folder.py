@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -129,7 +130,7 @@ def test_label_reads_strings_words_and_scripts_without_spaces(runs: dict[str, Pa
     rows = list(predict_texts(tuned, ["ba ke lo", ["ba", "ke lo"], chinese, "", " ".join(["ba"] * 300)]))
     assert rows[0]["tokens"] == ["ba", "ke", "lo"] and rows[1]["tokens"] == ["ba", "ke lo"]
     assert len(rows[2]["tokens"]) > 10 and "".join(rows[2]["tokens"]) == chinese
-    assert rows[3] == {"tokens": [], "labels": []}
+    assert rows[3] == {"text": "", "tokens": [], "labels": [], "words": []}
     assert len(rows[4]["labels"]) == 300
     assert all(label in tuned.task.labels for row in rows for label in row["labels"])
 
@@ -217,7 +218,7 @@ def _no_file(files: dict[str, Path]) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (_unknown_label, r"valid\.jsonl: example 8: the label `hihg` is not one of the training examples.*`high`"),
+        (_unknown_label, r"valid\.jsonl:8: the label `hihg` is not one of the training examples.*`high`"),
         (_one_class, "at least 2 classes"),
         (_no_file, r"test\.jsonl: no such file"),
     ],
@@ -284,6 +285,41 @@ def test_an_existing_folder_is_refused_and_left_alone(runs: dict[str, Path]) -> 
 def test_settings_that_cannot_be(task: str, assignments: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         finetune_config(task, assignments)
+
+
+PAIR = '{"text": "Ada met Bob", "head": [0, 3, "A"], "tail": [8, 11, "A"], "relation": "%s"}'
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "rows", "unknown"),
+    [
+        ("classify", "m.csv", ["text,label", '"a\nb",x', "b,y"], "c,z"),
+        (
+            "classify",
+            "m.jsonl",
+            ['{"text": "a", "label": "x"}', '{"text": "b", "label": 1}'],
+            '{"text": "c", "label": 2}',
+        ),
+        ("multi_label", "m.jsonl", ['{"text": "a", "label": ["x"]}', "", '{"text": "b", "label": ["y"]}'], None),
+        ("label", "m.txt", ["a x", "b y", ""], "c z"),
+        ("label", "m.conllu", ["\t".join(("1", "a", "_", "X", *"______")), ""], None),
+        ("spans", "m.jsonl", ['{"text": "ba ke", "spans": [[0, 2, "x"]]}', ""], None),
+        ("nested", "m.txt", ["a B-x", "b I-x", ""], "c B-z"),
+        ("relate", "m.jsonl", [PAIR % "x", PAIR % "y"], PAIR % "z"),
+    ],
+)
+def test_a_label_that_was_not_learned_is_named_with_file_and_line(
+    task: str, name: str, rows: list[str], unknown: str | None, tmp_path: Path
+) -> None:
+    unknown = unknown or rows[0].replace('"x"', '"z"').replace("X", "Z")
+    labels = {"spans": ("O", "B-x", "I-x"), "label": ("x", "y", "X"), "classify": ("x", "y", "1")}.get(task, ("x", "y"))
+    content = "\n".join([*rows, unknown])
+    (tmp_path / name).write_text(f"{content}\n", encoding="utf-8")
+    tuned = build_task(task, labels)
+    examples = tuned.read(tmp_path / name, min_classes=1).examples
+    line = content.count("\n") + 1
+    with pytest.raises(DataError, match=rf"/{re.escape(name)}:{line}: the label `"):
+        tuned.check(examples, "another name")
 
 
 def test_settings_change_one_by_one() -> None:

@@ -288,7 +288,7 @@ def test_texts_without_words_or_spans_are_answered_and_strings_are_cut_as_files_
         tuple("\u6211\u7231\u5317\u4eac"),
     ]
     rows = list(task.answered(model, examples, task.encode(examples, read, known=False)))
-    assert [row["text"] for row in rows] == ["", "", "ba, ke!", "ba, ke!", "\u6211\u7231\u5317\u4eac"]
+    assert [row["text"] for row in rows] == ["", " \n", "ba, ke!", "ba, ke!", "\u6211\u7231\u5317\u4eac"]
     assert rows[0]["spans"] == [] and len(list(task.answered(model, [], task.encode([], read)))) == 0
     none = [NestedExample(("ba", "ke"), ())]
     assert task.score(model, task.encode(none, read)).metrics["coverage"] == 1.0

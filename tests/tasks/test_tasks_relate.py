@@ -95,7 +95,7 @@ def test_both_spans_are_seen_where_the_answer_is_read(family: str) -> None:
 
     checked = 0
     for example in examples[:4]:
-        right_C, (text, head, tail, relation) = answer(example), example
+        right_C, (text, head, tail, relation, _) = answer(example), example
         turned = RelationExample(text, tail, head, relation)
         retyped = (
             example._replace(head=head._replace(label="thing")),
@@ -293,7 +293,12 @@ def test_spans_that_do_not_fit_their_text_are_said(files: Files, tmp_path: Path)
     finetune(start(), config, train=broken, valid=files["valid"], out=tmp_path / "run", progress=heard)
     [said] = heard.said
     assert said.startswith(f"5 problems in what is labelled: {broken}:13: left out: the span 900 to 903")
-    assert said.endswith("; and 2 more.") and "\n" not in said
+    listed = tmp_path / "run" / "problems.txt"
+    assert said.endswith(f"; and 2 more: {listed}.") and "\n" not in said
+    lines = listed.read_text(encoding="utf-8").splitlines()
+    assert [line.partition(": left out: the span 900 to 903")[0] for line in lines] == [
+        f"{broken}:{number}" for number in range(13, 18)
+    ]
 
 
 @pytest.mark.parametrize(

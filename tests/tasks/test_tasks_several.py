@@ -14,7 +14,7 @@ from support import equal, lively, parameters_of, tiny
 from trivium.core.errors import ConfigError
 from trivium.core.progress import Progress, Silent
 from trivium.core.random import Key
-from trivium.data.labelled import ClassifyExample
+from trivium.data.labelled import ClassifyExample, write_jsonl
 from trivium.data.loader import micro_batches
 from trivium.model.folder import model_folder, unique_tensors
 from trivium.tasks.base import Task
@@ -283,3 +283,16 @@ def test_a_task_of_few_examples_learns_from_one_that_shares_its_rule() -> None:
     alone = fit(start(), task, few, valid, finetune_config("classify", [*settings, f"epochs={done.step}"]))
     assert alone.epochs[-1].step == done.step  # as many updates, of a row of its own each
     assert beside > 0.02 + task.score(alone.tuned.model, test).metrics["accuracy"]
+
+
+def test_the_problems_of_all_files_of_all_tasks_are_in_one_file(tmp_path: Path) -> None:
+    file = tasks_file(tmp_path, "classify")
+    rows = [{"text": "ba ke lo", "spans": [[0, 2, "x"], [3, 4, "y"]]}] * 5
+    for name in ("train", "valid"):
+        write_jsonl(tmp_path / f"{name}.jsonl", rows)
+    more = '[[task]]\ntask = "spans"\ntrain = "train.jsonl"\nvalid = "valid.jsonl"\n'
+    file.write_text(file.read_text(encoding="utf-8") + more, encoding="utf-8")
+    finetune_several(start(), several_config(file, ["max_steps=1", "precision=float32"]), out=tmp_path / "run")
+    lines = (tmp_path / "run" / "problems.txt").read_text(encoding="utf-8").splitlines()
+    expected = [f"{tmp_path / split}.jsonl:{number}" for split in ("train", "valid") for number in range(1, 6)]
+    assert [line.partition(": left out: the span 3 to 4")[0] for line in lines] == expected

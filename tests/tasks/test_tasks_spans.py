@@ -11,7 +11,7 @@ from support import shrink
 from trivium.core.errors import ConfigError, DataError, HubError
 from trivium.core.files import new_folder
 from trivium.core.progress import Silent
-from trivium.data.labelled import LabelExample, spans_of_tags, tags_of_spans
+from trivium.data.labelled import LabelExample, spans_of_tags, tags_of_spans, write_jsonl
 from trivium.data.labelled.spans import Span
 from trivium.model.config import with_vocabulary
 from trivium.model.presets import preset
@@ -121,6 +121,17 @@ def test_every_form_of_file_is_read(tmp_path: Path) -> None:
     assert read["chinese.jsonl"][0].labels == ("O", "O", "B-LOC", "I-LOC")
 
 
+@pytest.mark.parametrize("task", ["spans", "nested"])
+def test_the_text_of_spans_may_have_another_name(task: str, tmp_path: Path) -> None:
+    row = {"body": "ba ke, ze!", "text": "other", "spans": [[0, 5, "PER"], [7, 9, "LOC"]]}
+    write_jsonl(tmp_path / "a.jsonl", [row, {"data": {"body": "ze"}, "annotations": [{"result": []}]}])
+    config = finetune_config(task, ["settings.columns.text=body"])
+    [first, second] = build_task(task, settings=config.settings).read(tmp_path / "a.jsonl", min_classes=1).examples
+    assert first.tokens == ("ba", "ke", ",", "ze", "!") and second.tokens == ("ze",)
+    with pytest.raises(ConfigError, match="unknown key `text`"):
+        finetune_config("label", ["settings.columns.text=body"])
+
+
 class Heard(Silent):
     """Keeps warnings."""
 
@@ -139,6 +150,9 @@ def test_what_does_not_fit_is_said_and_a_run_has_all_that_a_report_shows(tmp_pat
     config, heard = finetune_config("spans", ["epochs=2", "patience=1", "precision=float32"]), Heard()
     results = finetune(start(), config, train=file, valid=file, test=file, out=tmp_path / "run", progress=heard)
     assert len(heard.warnings) == 3  # of each file
+    said = [f"{file}:4: left out: the span 1 to 2 (`one`"] * 3
+    listed = (tmp_path / "run" / "problems.txt").read_text(encoding="utf-8").splitlines()
+    assert [line[: len(said[0])] for line in listed] == said
     assert all(line.startswith("1 problem") and "begin and end with a word" in line for line in heard.warnings)
     assert results["chosen_by"] == "f1" and set(results["by_label"]) == {"one", "pair"}
     assert 0 < results["baselines"]["most frequent of word, else shape"]["f1"] < 1

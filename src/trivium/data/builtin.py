@@ -119,7 +119,8 @@ def label_examples(split: Split, *, min_tokens: int = 10, max_tokens: int = 80) 
         for example, where in _snippets(min_tokens, max_tokens)
         if where == split
     )
-    return [{name: list(values or ()) for name, values in example._asdict().items()} for _, example in ordered]
+    columns = ("tokens", "labels", "spaces")
+    return [{name: list(getattr(example, name) or ()) for name in columns} for _, example in ordered]
 
 
 @cache

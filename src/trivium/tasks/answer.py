@@ -33,9 +33,10 @@ class Answer:
 
     Question and context are read as a pair, the question whole (cut where it is longer than half a row), the context in
     windows that overlap. Of each window the right start and end are those of the first right answer that it holds, else
-    the place of "no answer": the piece's first token, or what the tokenizer puts after the texts for who reads from
-    left to right. An answer's worth is how much more likely its start and end are than that place, so that windows can
-    be compared; the likeliest answer over all windows is given, or none if it is worth less than the threshold.
+    the place of "no answer": the piece's first token, or, for who reads from left to right, what the tokenizer puts
+    after the texts, an end token where it puts nothing. An answer's worth is how much more likely its start and end are
+    than that place, so that windows can be compared; the likeliest answer over all windows is given, or none if it is
+    worth less than the threshold.
 
     Args:
         readout: the head; it reads each token, whatever its pooling.

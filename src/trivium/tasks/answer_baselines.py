@@ -50,8 +50,8 @@ def sliding_window(example: AnswerExample, length: int) -> str:
         example: the question.
         length: words of the run.
     """
-    words = words_of(example.context)
-    question = [word.text for word in words_of(example.question)]
+    words = placed_words(example.context)
+    question = [word.text for word in placed_words(example.question)]
     if not words:
         return ""
     length = min(length, len(words))
@@ -69,11 +69,11 @@ def sliding_window(example: AnswerExample, length: int) -> str:
 
 def answer_length(examples: Sequence[AnswerExample]) -> int:
     """Return the median number of words of the answers to these questions, at least one."""
-    lengths = [len(words_of(example.answers[0].text)) for example in examples if example.answers]
+    lengths = [len(placed_words(example.answers[0].text)) for example in examples if example.answers]
     return min(max(1, int(statistics.median(lengths or [1]))), _LONGEST)
 
 
-def words_of(text: str) -> list[Word]:
+def placed_words(text: str) -> list[Word]:
     """Return the words of a text by Unicode's rules, each Chinese character one, without punctuation."""
     cuts = [int(cut) for cut in np.flatnonzero(word_starts(text))] + [len(text)]
     parts = ((begin, text[begin:end].rstrip()) for begin, end in pairwise(cuts))

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trivium.data.frame import Frame
 from trivium.data.labelled import Answer, AnswerExample
 from trivium.data.tokenizer import TokenSpans
 from trivium.tasks.pieces import Encoded, Piece, Reading, window_starts
@@ -98,25 +97,37 @@ class _Window(NamedTuple):
 
 
 def _windows(question: np.ndarray, context: np.ndarray, reading: Reading, stride: int | None) -> list[_Window]:
-    frame = reading.tokenizer.frame
-    room = reading.row_length - frame.size(2)
+    frame, closing = reading.tokenizer.frame, _closing(reading)
+    room = reading.row_length - frame.size(2) - len(closing)
     question = question[: room // 2]
     size = room - len(question)
     overlap = size // 2 if stride is None else max(0, size - stride)
     return [
-        _window(question, context[start : start + size], int(start), frame, reading)
+        _window(question, context[start : start + size], int(start), closing, reading)
         for start in window_starts(len(context), size, overlap=overlap)
     ]
 
 
-def _window(question: np.ndarray, shown: np.ndarray, start: int, frame: Frame, reading: Reading) -> _Window:
+def _closing(reading: Reading) -> tuple[int, ...]:
+    """Return the end token, for who reads from left to right and has a tokenizer that puts nothing after the texts.
+
+    There "no answer" is read, which so depends on question and context; at the first token it would be a constant.
+    """
+    tokenizer = reading.tokenizer
+    return () if reading.both_ways or tokenizer.frame.pair.ids[2] else (tokenizer.special.eos,)
+
+
+def _window(question: np.ndarray, shown: np.ndarray, start: int, closing: tuple[int, ...], reading: Reading) -> _Window:
+    frame = reading.tokenizer.frame
     tokens_L, segments_L = frame.around([question, shown])
+    tokens_L = np.append(tokens_L, closing).astype(np.int64)
+    segments_L = np.append(segments_L, [frame.pair.text_segments[1]] * len(closing)).astype(np.int64)
     if not len(tokens_L):  # nothing is left of the texts, and nothing is put around them
         tokens_L, segments_L = np.array([reading.tokenizer.special.bos]), np.zeros(1, dtype=np.int64)
-    before, between, after = map(len, frame.pair.ids)
+    before, between, _ = map(len, frame.pair.ids)
     first = before + len(question) + between
     # Who reads from left to right knows nothing yet at the first token; what comes after the texts has seen them all.
-    nothing = 0 if reading.both_ways or not after else len(tokens_L) - 1
+    nothing = 0 if reading.both_ways else len(tokens_L) - 1
     places_N = np.append(nothing, np.arange(first, first + len(shown))).astype(np.int32)
     # Small types: a set of questions is held in memory, and so are their windows.
     return _Window(start, tokens_L.astype(np.int32), segments_L.astype(np.int8), places_N)

@@ -70,7 +70,7 @@ class Classify:
         """Raise DataError naming the first class that was not in the training examples."""
         known = set(self.labels)
         for number, example in enumerate(examples, start=1):
-            check_known((example.label,), known, f"{source}: example {number}")
+            check_known((example.label,), known, example.where or f"{source}: example {number}")
 
     def unlabelled(self, value: Unlabelled) -> ClassifyExample:
         """Return a text, or a list of a text and its pair, as an example."""

@@ -1,13 +1,14 @@
 """A fine-tuning run as a value, and what the file beside a fine-tuned model says."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
+import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from trivium.core.config import Config, override, parse
+from trivium.core.config import Config, Tree, override, parse
 from trivium.core.errors import ConfigError
-from trivium.model.config import ReadoutConfig
+from trivium.model.config import ModelConfig, ReadoutConfig
 from trivium.model.history import Made
 from trivium.model.parts import Probability
 from trivium.objectives.regularisers.config import Regularisers
@@ -17,6 +18,12 @@ from trivium.train.device import DeviceName
 from trivium.train.optimiser_config import AdamWConfig, OptimiserConfig, Precision
 from trivium.train.pace_config import LayerDecay, Unfreezing
 from trivium.train.schedule_config import LinearSchedule, ScheduleConfig
+
+C = TypeVar("C", bound="TuningConfig")
+
+# Hidden sizes and learning rates of AdamW: from 768 on those of Devlin et al. 2019, A.3 (2e-5 to 5e-5); 256 measured
+# (docs/experiments.md, 2026-11-28). Between them lie the 5e-5 to 3e-4 that Turc et al. 2019 tried on smaller BERTs.
+_WIDTHS, _RATES = (128, 256, 768, 1024), (1e-3, 5e-4, 5e-5, 3e-5)
 
 
 class Fingerprints(Config):
@@ -33,14 +40,14 @@ class TuningConfig(Config):
     """What fine-tuning depends on, whatever is learned.
 
     `rows` is the most a step has: the packed rows of an epoch are spread evenly over its steps. `row_length` None =
-    that of the pretraining run; `readout` None = that of transformers for this architecture, so that the result
-    can be exported, or the mean of a text where it has none that the reading stack is enough for. Training ends after
+    that of the pretraining run; `readout` None = that of transformers for this architecture, so that the result can be
+    exported, or the mean of a text where it has none that the reading stack is enough for. Training ends after
     `epochs`, after `max_steps` when they are fewer, or when `patience` epochs in a row were no better than one before.
-    The learning rate is for networks of a few hundred hidden units; one of 768 wants 2e-5 to 5e-5 (Devlin et al. 2019,
-    A.3). `layer_decay` and `unfreezing` None: all layers learn alike, from the first step on. A checkpoint is written
-    at the end of each epoch and, within one, every `checkpoint_steps` from its beginning; None = a tenth of the run. Of
-    updates that are not finite `max_skipped` in a row are borne. `steps`, how many there are, follows from the rest; it
-    and what is said of files and weights are written when the run begins, whatever was there before.
+    A learning rate that is left out is settled when the run begins, see `with_lr`. `layer_decay` and `unfreezing` None:
+    all layers learn alike, from the first step on. A checkpoint is written at the end of each epoch and, within one,
+    every `checkpoint_steps` from its beginning; None = a tenth of the run. Of updates that are not finite `max_skipped`
+    in a row are borne. `steps`, how many there are, follows from the rest; it and what is said of files and weights are
+    written when the run begins, whatever was there before.
     """
 
     seed: NonNegativeInt = 0
@@ -61,7 +68,7 @@ class TuningConfig(Config):
     max_skipped: NonNegativeInt = 10
     layer_decay: LayerDecay = 1.0
     unfreezing: Unfreezing | None = None
-    optimiser: OptimiserConfig = AdamWConfig(lr=1e-3, weight_decay=0.1)
+    optimiser: OptimiserConfig = AdamWConfig(weight_decay=0.1)
     schedule: ScheduleConfig = LinearSchedule(warmup_share=0.1)
     regularisers: Regularisers = ()
     averaging: AveragingConfig | None = None  # of the weights; the average is what is validated and kept
@@ -117,10 +124,34 @@ def finetune_config(task: str, assignments: Sequence[str] = ()) -> FinetuneConfi
     Raises:
         ConfigError: an unknown task or key, a value that does not fit, or `steps`, which follows from the rest.
     """
-    tree = FinetuneConfig(task=task).model_dump(mode="json", exclude_none=True)
+    tree = open_tree(FinetuneConfig(task=task))
     tree["settings"] = task_settings(task, {}).model_dump(mode="json", exclude_none=True)
     config = parse(FinetuneConfig, override(tree, assignments), "finetune")
     task_settings(task, config.settings)
     if config.steps is not None:
         raise ConfigError("finetune: `steps` follows from `epochs` and the examples; `max_steps` sets the most.")
     return config
+
+
+def open_tree(config: TuningConfig) -> Tree:
+    """Return settings as a tree that is to be changed; a learning rate that nobody has said is left out of it."""
+    tree = config.model_dump(mode="json", exclude_none=True)
+    if "lr" not in config.optimiser.model_fields_set:
+        del tree["optimiser"]["lr"]
+    return tree
+
+
+def with_lr(config: C, architecture: ModelConfig) -> C:
+    """Return the settings with a learning rate: their own, or else the usual one for a network of this width.
+
+    AdamW's is 1e-3 up to 128 hidden units, 5e-4 at 256, 5e-5 at 768 and 3e-5 from 1,024 on, between these a straight
+    line of logarithms, in two digits. Those of the other optimisers stand to it everywhere as at 128. The width of a
+    network with `parametrisation` is its base's.
+    """
+    if "lr" in config.optimiser.model_fields_set:
+        return config
+    base = architecture.parametrisation
+    width = architecture.hidden_size if base is None else base.base_hidden_size
+    rate = np.exp(np.interp(np.log(width), np.log(_WIDTHS), np.log(_RATES)))
+    lr = float(f"{config.optimiser.lr * rate / _RATES[0]:.2g}")
+    return config.model_copy(update={"optimiser": config.optimiser.model_copy(update={"lr": lr})})

@@ -82,8 +82,9 @@ class Embed:
         for number, example in enumerate(examples, start=1):
             if (example.score is not None) != self.is_scored:
                 known, given = ("scores", "none") if self.is_scored else ("no scores", "one")
+                where = example.where or f"{source}: example {number}"
                 raise DataError(
-                    f"{source}: example {number}: the training pairs have {known}, this one has {given}; "
+                    f"{where}: the training pairs have {known}, this one has {given}; "
                     "train and score on pairs of one kind."
                 )
 

@@ -16,7 +16,7 @@ from trivium.tasks.balance import balance_text, class_counts
 from trivium.tasks.base import Example, Task
 from trivium.tasks.baselines import Row, baselines
 from trivium.tasks.build import build_task, head_kind, learned_task, usual_head
-from trivium.tasks.config import FinetuneConfig, Fingerprints, TuningConfig
+from trivium.tasks.config import FinetuneConfig, Fingerprints, TuningConfig, with_lr
 from trivium.tasks.epochs import Epoch
 from trivium.tasks.fingerprints import Source, fingerprints, require_unchanged
 from trivium.tasks.fit import (
@@ -45,7 +45,7 @@ from trivium.train.track import Tracker, followed
 
 C = TypeVar("C", bound=TuningConfig)
 
-CONFIG, LOG, RESULTS = "config.toml", "log.jsonl", "results.json"
+CONFIG, LOG, RESULTS, PROBLEMS = "config.toml", "log.jsonl", "results.json", "problems.txt"
 # Settings that are written when a run begins: the fingerprints say whether they are the same.
 _GIVEN = ("start_from", "train", "valid", "test", "fingerprints", "steps", "history", "device")
 
@@ -57,6 +57,7 @@ class Material(NamedTuple):
     train: Sequence[Example]
     valid: Sequence[Example]
     test: Sequence[Example] | None
+    problems: tuple[Problem, ...] = ()  # of the files they are from
 
 
 def finetune(
@@ -89,6 +90,7 @@ def finetune(
     """
     progress, saved = progress or Silent(), out / CONFIG
     build_task(config.task, settings=config.settings)
+    config = told_lr(config, start, progress)
     before = _begun(out) if resume and saved.is_file() else None
     if before is None:
         refuse_existing(out)  # to resume as well: what has no configuration is no run of ours
@@ -102,15 +104,12 @@ def finetune(
     else:
         require_unchanged(found, before.fingerprints or Fingerprints(), names)
         config = on_device(before, config)
-    material = read_material(config, train, valid, test, progress)
+    material = read_material(config, train, valid, test, progress, out)
     tell_balance(material, progress)
     fitting, held_out = _made(config, start, material, progress)
     compared = score_baselines(material, progress)
     if before is None:
-        every = config.checkpoint_steps or checkpoint_every(fitting)
-        config = config.model_copy(update={"checkpoint_steps": every, "steps": fitting.steps})
-        with new_folder(out) as run:  # never seen without its configuration, without which it could not be resumed
-            write_text(run / CONFIG, write_toml(config))
+        config = begin_folder(out, config, fitting, material.problems)
     tracked = followed(trackers, out, config.model_dump(mode="json", exclude_none=True), progress)
     with alone(saved), stop_signals() as stopped_by, tracked as followers:
         log = Log(out / LOG, followers)
@@ -120,6 +119,26 @@ def finetune(
     for line in _said(config, results, best):
         progress.line(line)
     return results
+
+
+def told_lr(config: C, start: Start, progress: Progress) -> C:
+    """Return the settings with a learning rate, see `with_lr`; say which where it was left out."""
+    found = with_lr(config, start.config)
+    if found is not config:
+        lr, width = found.optimiser.lr, start.config.hidden_size
+        progress.line(f"learning rate {lr:g}: usual for {width} hidden units; another by optimiser.lr")
+    return found
+
+
+def begin_folder(out: Path, config: C, fitting: Fitting, problems: Sequence[Problem]) -> C:
+    """Make a run's folder with its settings, which are returned, nothing left open, and the problems of its files."""
+    every = config.checkpoint_steps or checkpoint_every(fitting)
+    config = config.model_copy(update={"checkpoint_steps": every, "steps": fitting.steps})
+    with new_folder(out) as run:  # never seen without its configuration, without which it could not be resumed
+        write_text(run / CONFIG, write_toml(config))
+        if problems:
+            write_text(run / PROBLEMS, "".join(f"{each}\n" for each in problems))
+    return config
 
 
 def on_device(before: C, asked: C) -> C:
@@ -225,23 +244,28 @@ def _finish(
     return results
 
 
-def tell(problems: Sequence[Problem], progress: Progress) -> None:
-    """Say what of a file was mended or left out."""
+def tell(problems: Sequence[Problem], progress: Progress, file: Path | None = None) -> None:
+    """Say what of a file was mended or left out; `file`: where all of it will be read."""
     if problems:
-        progress.warn(summed_up(problems))
+        progress.warn(summed_up(problems, file))
 
 
 def read_material(
-    config: FinetuneConfig, train: Source, valid: Source, test: Source | None, progress: Progress
+    config: FinetuneConfig, train: Source, valid: Source, test: Source | None, progress: Progress, out: Path
 ) -> Material:
-    """Read the examples and check that nothing is asked for that cannot be learned."""
+    """Read the examples and check that nothing is asked for that cannot be learned.
+
+    Arguments are those of `finetune`. What of the files was mended or left out is told, and written when `out` is made.
+    """
     reader = build_task(config.task, settings=config.settings)
+    found: list[Problem] = []
 
     def read(source: Source, min_classes: int) -> Sequence[Example]:
         if not isinstance(source, Path):
             return source
         examples, problems = reader.read(source, min_classes=min_classes)
-        tell(problems, progress)
+        tell(problems, progress, out / PROBLEMS)
+        found.extend(problems)
         return examples
 
     examples = read(train, 2)
@@ -251,7 +275,7 @@ def read_material(
         if source is not None:
             others.append(read(source, 1))
             task.check(others[-1], _name(source) or what)
-    return Material(task, examples, others[0], others[1] if len(others) > 1 else None)
+    return Material(task, examples, others[0], others[1] if len(others) > 1 else None, tuple(found))
 
 
 def tell_balance(material: Material, progress: Progress, name: str = "") -> None:

@@ -20,8 +20,8 @@ from trivium.tasks.finetune import (
     LOG,
     RESULTS,
     Material,
+    begin_folder,
     calibrated,
-    checkpoint_every,
     encoded,
     kept_epoch,
     on_device,
@@ -30,6 +30,7 @@ from trivium.tasks.finetune import (
     score_baselines,
     settled,
     tell_balance,
+    told_lr,
     train_in,
 )
 from trivium.tasks.fingerprints import fingerprints, require_unchanged
@@ -84,6 +85,7 @@ def finetune_several(
         Interrupted: SIGTERM or SIGINT came; everything is saved.
     """
     progress, saved = progress or Silent(), out / CONFIG
+    config = told_lr(config, start, progress)
     before = _begun(out, config) if resume and saved.is_file() else None
     if before is None:
         refuse_existing(out)  # to resume as well: what has no configuration is no run of ours
@@ -95,12 +97,10 @@ def finetune_several(
             names = {"start_from": start.name, "train": part.train, "valid": part.valid, "test": part.test}
             require_unchanged(now, then.fingerprints or Fingerprints(), names)
         config = on_device(before, config)
-    learned = _learned(start, config, progress)
+    learned = _learned(start, config, progress, out)
     if before is None:
-        every = config.checkpoint_steps or checkpoint_every(learned.fitting)
-        config = config.model_copy(update={"checkpoint_steps": every, "steps": learned.fitting.steps})
-        with new_folder(out) as run:  # never seen without its configuration, without which it could not be resumed
-            write_text(run / CONFIG, write_toml(config))
+        problems = [each for material in learned.materials for each in material.problems]
+        config = begin_folder(out, config, learned.fitting, problems)
     tracked = followed(trackers, out, config.model_dump(mode="json", exclude_none=True), progress)
     with alone(saved), stop_signals() as stopped_by, tracked as followers:
         log = Log(out / LOG, followers)
@@ -141,14 +141,14 @@ def _settled(config: SeveralConfig, start: Start, found: Sequence[Fingerprints])
     return settled_types(config).model_copy(update=given)
 
 
-def _learned(start: Start, config: SeveralConfig, progress: Progress) -> _Learned:
+def _learned(start: Start, config: SeveralConfig, progress: Progress, out: Path) -> _Learned:
     """Read all examples and return what is made of them; raise a UserError for what cannot be trained."""
     start = start.for_rows(config.row_length or start.row_length)
     parts, materials, compared = [], [], []
     for part in config.tasks:
         test = None if part.test is None else Path(part.test)
         own = alone_config(config, part)
-        material = read_material(own, Path(part.train), Path(part.valid), test, progress)
+        material = read_material(own, Path(part.train), Path(part.valid), test, progress, out)
         tell_balance(material, progress, f"{part.name}, ")
         train, valid = encoded(material, start.reading(material.task.readout), progress, f"{part.name}, ")
         parts.append(Part(part.name, material.task, part.weight, train, valid))

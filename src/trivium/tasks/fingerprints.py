@@ -61,7 +61,8 @@ def _of_source(source: Source) -> str:
         if not source.is_file():
             raise DataError(f"{source}: no such file.")
         return sha256(source)
-    lines = (json.dumps(example._asdict(), sort_keys=True) + "\n" for example in source)
+    # Where they stand is no part of them: a file may be moved.
+    lines = (json.dumps({**example._asdict(), "where": ""}, sort_keys=True) + "\n" for example in source)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

@@ -20,7 +20,7 @@ from trivium.objectives.base import Learned
 from trivium.objectives.regularisers.build import regularised
 from trivium.tasks.base import Settles, Task, TaskModel
 from trivium.tasks.build import at_epochs, build_model
-from trivium.tasks.config import FinetuneConfig, TuningConfig
+from trivium.tasks.config import FinetuneConfig, TuningConfig, with_lr
 from trivium.tasks.embed import Embed
 from trivium.tasks.epoch_steps import EpochSteps
 from trivium.tasks.epochs import Epoch, as_epochs, as_tensors, goodness
@@ -198,7 +198,7 @@ def make_fitting(start: Start, task: Task, train: Encoded, valid: Encoded, confi
     def score(network: nn.Module) -> dict[str, float]:
         return at_epochs(task).score(network, valid).metrics
 
-    settled = settled_types(config)
+    settled = settled_types(with_lr(config, start.config))
     return Fitting(settled, task.name, task.chosen_by, score, model, reader.config, learned, begun, rows, key)
 
 

@@ -1,22 +1,18 @@
 """Spans and the relations among them: a model that finds spans in front of one that relates pairs of spans."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice, permutations
 from typing import Any, TypeVar
 
 from trivium.core.errors import ConfigError
 from trivium.data.labelled import (
     JointExample,
-    LabelExample,
     Relation,
     RelationExample,
-    SpanExample,
     spans_of_tags,
-    text_of,
-    words_of,
 )
 from trivium.data.labelled.spans import Span
-from trivium.data.words import word_starts
+from trivium.tasks.base import Task
 from trivium.tasks.folder import TunedModel
 from trivium.tasks.label import Label
 from trivium.tasks.metrics import JointRelations
@@ -64,37 +60,24 @@ def find_spans(finder: TunedModel, texts: Sequence[str]) -> list[tuple[Span, ...
         raise ConfigError(
             f"spans are found by a model of the task spans, nested or label, found one of {finder.task.name}."
         )
-    read = [number for number, text in enumerate(texts) if word_starts(text).any()]
-    if isinstance(finder.task, Nested):
-        return _find_nested(finder, finder.task, texts, read)
-    words = [words_of(SpanExample(texts[number], ()))[0] for number in read]
-    encoded = finder.task.encode(words, finder.reading, known=False)
-    found: list[tuple[Span, ...]] = [()] * len(texts)
-    for number, own, answer in zip(read, words, finder.task.answered(finder.model, words, encoded), strict=True):
-        found[number] = _in_characters(texts[number], own, answer["labels"])
-    return found
+    task: Task = finder.task
+    examples = [task.unlabelled(text) for text in texts]
+    answers = task.answered(finder.model, examples, task.encode(examples, finder.reading, known=False))
+    return [_of_tags(answer) if task.name == "label" else _of_spans(answer) for answer in answers]
 
 
-def _find_nested(finder: TunedModel, task: Nested, texts: Sequence[str], read: Sequence[int]) -> list[tuple[Span, ...]]:
-    """Return the spans of each text, those that overlap too; only the texts whose numbers are in `read` have words."""
-    words = [task.unlabelled(texts[number]) for number in read]
-    encoded = task.encode(words, finder.reading, known=False)
-    found: list[tuple[Span, ...]] = [()] * len(texts)
-    for number, answer in zip(read, task.answered(finder.model, words, encoded), strict=True):
-        before = len(texts[number]) - len(answer["text"])  # white space that is of no word
-        found[number] = tuple(
-            Span(before + span["start"], before + span["end"], span["label"]) for span in answer["spans"]
-        )
-    return found
+def _of_spans(answer: Mapping[str, Any]) -> tuple[Span, ...]:
+    """Return the spans of an answer that gives them."""
+    return tuple(Span(span["start"], span["end"], span["label"]) for span in answer["spans"])
 
 
-def _in_characters(text: str, words: LabelExample, labels: Sequence[str]) -> tuple[Span, ...]:
-    """Return the spans that tags of a text's words mark."""
-    joined, starts = text_of(words)
-    before = len(text) - len(joined)  # white space that is of no word
-    ends = [start + len(word) for start, word in zip(starts, words.tokens, strict=True)]
-    marked = spans_of_tags(labels)
-    return tuple(Span(before + starts[span.start], before + ends[span.end - 1], span.label) for span in marked)
+def _of_tags(answer: Mapping[str, Any]) -> tuple[Span, ...]:
+    """Return the spans that the labels of an answer's words mark."""
+    words = answer["words"]
+    return tuple(
+        Span(words[span.start]["start"], words[span.end - 1]["end"], span.label)
+        for span in spans_of_tags(answer["labels"])
+    )
 
 
 def find_relations(

@@ -1,9 +1,7 @@
 """A label for each word."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,8 +11,16 @@ from torch import Tensor, nn
 from trivium.core.batch import Batch, Term
 from trivium.core.errors import DataError
 from trivium.core.random import Key
-from trivium.data.labelled import UNSCORED, LabelExample, Labelled, read_conllu, read_label, text_of
-from trivium.data.words import word_starts
+from trivium.data.labelled import (
+    UNSCORED,
+    LabelExample,
+    Labelled,
+    cut_text,
+    read_conllu,
+    read_label,
+    text_of,
+    whole_text,
+)
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.model.heads import labelled_states
 from trivium.objectives.base import Predicted
@@ -73,16 +79,16 @@ class Label:
         """Raise DataError naming the first label that was not in the training examples."""
         known = set(self.labels)
         for number, example in enumerate(examples, start=1):
-            check_known(self.gold(example), known, f"{source}: example {number}")
+            check_known(self.gold(example), known, example.where or f"{source}: example {number}")
 
     def unlabelled(self, value: Unlabelled) -> LabelExample:
-        """Return words, or a string cut into them, as an example; see `split_words`."""
+        """Return words, or a string cut into them as texts of files are, as an example."""
         if isinstance(value, Mapping):
             raise DataError("label reads a text, or a list of words; found an object.")
         if not isinstance(value, str):
             return LabelExample(tuple(value), ("",) * len(value))
-        words, spaces = split_words(value)
-        return LabelExample(words, ("",) * len(words), spaces)
+        cut = cut_text(value)
+        return LabelExample(cut.tokens, ("",) * len(cut.tokens), cut.spaces, cut.before)
 
     def encode(self, examples: Sequence[LabelExample], reading: Reading, *, known: bool = True) -> Encoded:
         """Return examples as pieces; UNSCORED words are context only."""
@@ -108,11 +114,18 @@ class Label:
     def answered(
         self, network: nn.Module, examples: Sequence[LabelExample], encoded: Encoded
     ) -> Iterator[dict[str, Any]]:
-        """Yield the words of each example and the most probable label of each."""
+        """Yield each text, its words, and for each its characters in the text, its likeliest label and how likely."""
         given = class_answers(network, encoded, num_classes=len(self.labels))
         for example, answer in zip(examples, given, strict=True):
-            labels = [self.labels[number] for number in answer.outputs_AC.argmax(axis=1)]
-            yield {"tokens": list(example.tokens), "labels": labels}
+            text, starts = whole_text(example)
+            best_A = answer.outputs_AC.argmax(axis=1)
+            labels = [self.labels[number] for number in best_A]
+            likely_A = np.exp(answer.outputs_AC.max(axis=1, initial=-np.inf))
+            words = [
+                {"start": start, "end": start + len(word), "label": label, "probability": round(float(likely), 6)}
+                for word, start, label, likely in zip(example.tokens, starts, labels, likely_A, strict=True)
+            ]
+            yield {"text": text, "tokens": list(example.tokens), "labels": labels, "words": words}
 
     def score(self, network: nn.Module, encoded: Encoded) -> Scores:
         """Return how good the answers to labelled examples are."""
@@ -137,20 +150,6 @@ class Label:
     def predicted(self, network: nn.Module, batch: Batch, key: Key) -> Predicted:
         """Return the logits of the classes, and the loss."""
         return predicted_classes(self.name, network, batch)
-
-
-def split_words(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the words of a text and the white space after each.
-
-    Words are apart by white space, or where the text has none, by the rules of Unicode (UAX #29).
-    """
-    parts = re.findall(r"(\S+)(\s*)", text)
-    if len(parts) != 1:
-        return tuple(word for word, _ in parts), tuple(space for _, space in parts)
-    [(word, space)] = parts
-    cuts = [0, *(int(start) for start in np.flatnonzero(word_starts(word)) if start > 0), len(word)]
-    words = tuple(word[begin:end] for begin, end in pairwise(cuts))
-    return words, ("",) * (len(words) - 1) + (space,)
 
 
 def align(

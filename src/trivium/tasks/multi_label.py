@@ -69,7 +69,7 @@ class MultiLabel:
         """Raise DataError naming the first label that was not in the training examples."""
         known = set(self.labels)
         for number, example in enumerate(examples, start=1):
-            check_known(example.labels, known, f"{source}: example {number}")
+            check_known(example.labels, known, example.where or f"{source}: example {number}")
 
     def unlabelled(self, value: Unlabelled) -> MultiLabelExample:
         """Return a text, or a list of a text and its pair, as an example."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from trivium.core.batch import Batch, Term
 from trivium.core.errors import DataError
 from trivium.core.random import Key
-from trivium.data.labelled import Labelled, NestedExample, Span, cut_text, read_nested, text_of
+from trivium.data.labelled import Labelled, NestedExample, Span, cut_text, read_nested, whole_text
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.model.heads import labelled_states
 from trivium.tasks import metrics
@@ -110,7 +110,7 @@ class Nested:
         if not isinstance(value, str):
             return NestedExample(tuple(value), ())
         cut = cut_text(value)
-        return NestedExample(cut.tokens, (), cut.spaces)
+        return NestedExample(cut.tokens, (), cut.spaces, before=cut.before)
 
     def encode(self, examples: Sequence[NestedExample], reading: Reading, *, known: bool = True) -> Encoded:
         """Return examples as pieces, see `encode_spans`."""
@@ -135,7 +135,7 @@ class Nested:
     ) -> Iterator[dict[str, Any]]:
         """Yield each text, its words, and the spans in characters; a span's `score` is its label's probability."""
         for example, judged in zip(examples, judge_spans(network, encoded), strict=True):
-            text, starts = text_of(example)
+            text, starts = whole_text(example)
             rows = []
             for number in self._given(judged):
                 first, end, class_ = judged.spans_S3[number].tolist()

@@ -19,19 +19,19 @@ _TEXTS, _MOST_TEXTS = 64, 512  # read before the first is answered; the most tha
 def predict_texts(tuned: TunedModel, texts: Iterable[Unlabelled]) -> Iterator[dict[str, Any]]:
     """Yield the model's answer to each text, in the order of the texts.
 
-    classify gives `{"text", "label", "probabilities"}` (and `text_pair` where there is one), label `{"tokens",
-    "labels"}`; spans these, `text` and `spans`; nested `{"text", "tokens", "spans"}`; relate `{"text", "head", "tail",
-    "relation", "probabilities"}`; answer `{"question", "answer", "start", "end", "score", "others"}`, where start and
-    end are characters of the context (None where the answer is that there is none), and the others are the next best
-    ones; write `{"text", "written"}`. Texts are read some hundred at a time, however many there are.
+    classify gives `{"text", "label", "probabilities"}` (and `text_pair` where there is one), label `{"text", "tokens",
+    "labels", "words"}`, where each of the words has `start`, `end`, `label` and `probability`; spans `{"text",
+    "tokens", "labels", "spans"}`; nested `{"text", "tokens", "spans"}`; relate `{"text", "head", "tail", "relation",
+    "probabilities"}`; answer `{"question", "answer", "start", "end", "score", "others"}`, where start and end are
+    characters of the context (None where the answer is that there is none), and the others are the next best ones;
+    write `{"text", "written"}`. Texts are read some hundred at a time, however many there are.
 
     Args:
         tuned: the fine-tuned model.
-        texts: for classify, strings or lists of a text and its pair; for label, strings (cut into words by white
-            space, or by Unicode's rules where there is none) or lists of words; for spans and nested, strings (cut by
-            Unicode's rules) or lists of words; any of them also as JSON, see `asked`; for relate, objects with `text`,
-            `head` and `tail`, or strings of JSON that are such; for write, texts, lists of the turns of a dialogue, or
-            JSON of an object with `text` or `turns`.
+        texts: for classify, strings or lists of a text and its pair; for label, spans and nested, strings (cut into
+            words by Unicode's rules, see `cut_text`) or lists of words; any of them also as JSON, see `asked`; for
+            relate, objects with `text`, `head` and `tail`, or strings of JSON that are such; for write, texts, lists of
+            the turns of a dialogue, or JSON of an object with `text` or `turns`.
 
     Raises:
         DataError: a text that is not of the task, with its number.

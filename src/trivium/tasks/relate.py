@@ -98,8 +98,7 @@ class Relate:
         examples, problems = read_joint(path)
         pairs = pairs_of(examples, none=none)
         check_classes(path, {pair.relation for pair in pairs.examples}, len(pairs.examples), min_classes)
-        placed = [problem._replace(where=f"{path}: {problem.where}") for problem in pairs.problems]
-        return Labelled(pairs.examples, [*problems, *placed])
+        return Labelled(pairs.examples, [*problems, *pairs.problems])
 
     def gold(self, example: RelationExample) -> Sequence[str]:
         """Return the example's relation."""
@@ -124,7 +123,7 @@ class Relate:
         """Raise DataError naming the first relation that was not in the training examples."""
         known = set(self.labels)
         for number, example in enumerate(examples, start=1):
-            check_known((example.relation,), known, f"{source}: example {number}")
+            check_known((example.relation,), known, example.where or f"{source}: example {number}")
 
     def unlabelled(self, value: Unlabelled) -> RelationExample:
         """Return an object with `text`, `head` and `tail`, or a line of JSON that is one, as an example."""

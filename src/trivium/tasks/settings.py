@@ -7,7 +7,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from trivium.core.config import Config, parse
 from trivium.core.errors import ConfigError, nearest
-from trivium.data.labelled import ClassifyColumns, Scheme, TokenColumns
+from trivium.data.labelled import ClassifyColumns, Scheme, SpanColumns, TokenColumns
 from trivium.tasks.write_config import WriteConfig
 
 Overlaps = Literal["none", "nested", "crossing"]
@@ -44,6 +44,7 @@ class SpanSettings(WordSettings):
     each other is learned with the rest, as a linear-chain conditional random field (Lafferty et al. 2001).
     """
 
+    columns: SpanColumns = SpanColumns()
     scheme: Scheme | None = None
     chain: Literal["free", "trained"] = "free"
 
@@ -57,6 +58,7 @@ class NestedSettings(WordSettings):
     `span_size`: numbers that a first word, and a last one, is scored by.
     """
 
+    columns: SpanColumns = SpanColumns()
     scheme: Scheme | None = None
     max_words: PositiveInt | None = None
     overlaps: Overlaps | None = None

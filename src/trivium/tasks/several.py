@@ -13,7 +13,7 @@ from trivium.objectives.base import Learned
 from trivium.objectives.regularisers.build import regularised
 from trivium.tasks.base import Task, TaskModel, task_model
 from trivium.tasks.build import build_model
-from trivium.tasks.config import TuningConfig
+from trivium.tasks.config import TuningConfig, with_lr
 from trivium.tasks.fit import Fitting, pretrained_weights, settled_types
 from trivium.tasks.pieces import Encoded
 from trivium.tasks.reader import begin_reader
@@ -154,9 +154,8 @@ def make_several(start: Start, parts: Sequence[Part], config: TuningConfig) -> F
     )
     several = Several(tuple(parts), learned)
     begun = pretrained_weights(start, reader, config, root="reader.")
-    return Fitting(
-        settled_types(config), "several", MEAN, several.score, model, reader.config, several, begun, rows, key
-    )
+    settled = settled_types(with_lr(config, start.config))
+    return Fitting(settled, "several", MEAN, several.score, model, reader.config, several, begun, rows, key)
 
 
 def _made(batch: AnyBatch) -> Iterator[tuple[int, Batch, float]]:

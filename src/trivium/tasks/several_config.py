@@ -10,7 +10,7 @@ from pydantic import Field, PositiveFloat, field_validator, model_validator
 from trivium.core.config import Config, override, parse, read_toml
 from trivium.core.errors import ConfigError
 from trivium.model.config import ReadoutConfig
-from trivium.tasks.config import FinetuneConfig, Fingerprints, TuningConfig
+from trivium.tasks.config import FinetuneConfig, Fingerprints, TuningConfig, open_tree
 from trivium.tasks.settings import task_settings
 
 _ALONE: Mapping[str, str] = {
@@ -98,7 +98,7 @@ def several_config(file: Path, assignments: Sequence[str] = ()) -> SeveralConfig
         part.model_copy(update={split: str(file.parent / path) for split, path in _files(part)}) for part in parts
     ]
     usual = parse(SeveralConfig, {"tasks": beside}, str(file))
-    tree = usual.model_dump(mode="json", exclude_none=True)
+    tree = open_tree(usual)
     config = parse(SeveralConfig, override(tree, assignments), "finetune")
     for part in config.tasks:
         task_settings(part.task, part.settings)

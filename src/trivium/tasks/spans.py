@@ -16,14 +16,13 @@ from trivium.core.random import Key
 from trivium.data.labelled import (
     LabelExample,
     Labelled,
-    Problem,
     cut_text,
     is_word_file,
     label_examples,
     read_entities,
     read_spans,
     spans_of_tags,
-    text_of,
+    whole_text,
 )
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.objectives.base import Predicted
@@ -78,10 +77,9 @@ class Spans:
         if is_word_file(path):
             found = read_entities(path, columns=self.settings.columns, scheme=self.settings.scheme)
             return Labelled(found.examples, found.problems)
-        texts, problems = read_spans(path)
+        texts, problems = read_spans(path, text=self.settings.columns.text)
         words = label_examples(texts)
-        named = [Problem(f"{path}: {where}", message) for where, message in words.problems]
-        return Labelled(words.examples, [*problems, *named])
+        return Labelled(words.examples, [*problems, *words.problems])
 
     def learned(self, examples: Sequence[LabelExample]) -> "Spans":
         """Return the task with the tags of every label of the training examples' spans; raise DataError without any."""
@@ -95,13 +93,13 @@ class Spans:
         """Raise DataError naming the first tag that was not in the training examples."""
         known = set(self.labels)
         for number, example in enumerate(examples, start=1):
-            check_known(self.words.gold(example), known, f"{source}: example {number}")
+            check_known(self.words.gold(example), known, example.where or f"{source}: example {number}")
 
     def unlabelled(self, value: Unlabelled) -> LabelExample:
         """Return words, or a string cut into them as texts of files are, as an example."""
         if isinstance(value, str):
             cut = cut_text(value)
-            return LabelExample(cut.tokens, ("",) * len(cut.tokens), cut.spaces)
+            return LabelExample(cut.tokens, ("",) * len(cut.tokens), cut.spaces, cut.before)
         return self.words.unlabelled(value)
 
     def encode(self, examples: Sequence[LabelExample], reading: Reading, *, known: bool = True) -> Encoded:
@@ -142,7 +140,7 @@ class Spans:
         """
         for example, (path_A, answer) in zip(examples, self._paths(network, encoded), strict=True):
             tags = [self.labels[number] for number in path_A]
-            text, starts = text_of(example)
+            text, starts = whole_text(example)
             found = []
             for span in spans_of_tags(tags):
                 end = starts[span.end - 1] + len(example.tokens[span.end - 1])

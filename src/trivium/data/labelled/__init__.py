@@ -16,11 +16,13 @@ from trivium.data.labelled.files import json_line, write_jsonl
 from trivium.data.labelled.label import (
     Entities,
     LabelExample,
+    SpanColumns,
     TokenColumns,
     is_word_file,
     read_entities,
     read_label,
     text_of,
+    whole_text,
 )
 from trivium.data.labelled.nested import read_nested
 from trivium.data.labelled.pairs import PairColumns, PairExample, read_mails, read_pairs
@@ -71,6 +73,7 @@ __all__ = [
     "Scheme",
     "SimilarExample",
     "Span",
+    "SpanColumns",
     "SpanExample",
     "TokenColumns",
     "UNSCORED",
@@ -104,6 +107,7 @@ __all__ = [
     "to_bio",
     "turn_pairs",
     "unlabelled_relation",
+    "whole_text",
     "words_of",
     "write_jsonl",
 ]

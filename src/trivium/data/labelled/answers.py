@@ -32,7 +32,7 @@ class AnswerExample(NamedTuple):
     unplaced: tuple[str, ...] = ()
 
 
-def read_answers(path: Path, *, strict: bool = False) -> Labelled[AnswerExample]:
+def read_answers(path: Path) -> Labelled[AnswerExample]:
     """Read questions, contexts and answers from JSON as SQuAD (1.1 and 2.0) or CMRC 2018 has it.
 
     SQuAD: `{"data": [{"title", "paragraphs": [{"context", "qas": [{"id", "question", "answers": [{"text",
@@ -47,7 +47,6 @@ def read_answers(path: Path, *, strict: bool = False) -> Labelled[AnswerExample]
 
     Args:
         path: the file, compressed with gzip or not.
-        strict: whether a problem is an error.
 
     Raises:
         DataError: what is wrong, with file and question; an id that is there twice is.
@@ -61,7 +60,7 @@ def read_answers(path: Path, *, strict: bool = False) -> Labelled[AnswerExample]
         if raw.id in ids:
             raise DataError(f"{path}: the question {shown(raw.id)} is there twice.")
         ids.add(raw.id)
-    return checked(path, examples, problems, strict=strict)
+    return checked(path, examples, problems)
 
 
 class _Raw(NamedTuple):

@@ -18,6 +18,7 @@ class ClassifyExample(NamedTuple):
     text: str
     label: str
     text_pair: str | None
+    where: str = ""  # it stands: file and line, or item
 
 
 class MultiLabelExample(NamedTuple):
@@ -26,6 +27,7 @@ class MultiLabelExample(NamedTuple):
     text: str
     labels: tuple[str, ...]
     text_pair: str | None
+    where: str = ""  # it stands: file and line, or item
 
 
 class RegressionExample(NamedTuple):
@@ -78,6 +80,7 @@ CLASSIFY_COLUMNS = ClassifyColumns()
 
 
 class _Row(NamedTuple):
+    place: str
     where: str  # of the label
     text: str
     text_pair: str | None
@@ -92,7 +95,7 @@ def read_classify(
 
     The form is known from the name (`.csv`, `.tsv`, `.jsonl`, each also with `.gz`) or else from the first line; a
     `.json` file may also be one list of objects. In TSV a quotation mark is an ordinary character unless it encloses
-    a whole field.
+    a whole field. In JSON a label is a string, a whole number (1 is the class "1"), true or false.
 
     Args:
         path: the file.
@@ -104,7 +107,10 @@ def read_classify(
         ConfigError: a separator, which is for several labels.
     """
     _refuse_separator(path, columns)
-    examples = [ClassifyExample(row.text, _class(row.label, row.where), row.text_pair) for row in _rows(path, columns)]
+    examples = [
+        ClassifyExample(row.text, _class(row.label, row.where), row.text_pair, row.place)
+        for row in _rows(path, columns)
+    ]
     check_classes(path, {example.label for example in examples}, len(examples), min_classes)
     return examples
 
@@ -133,7 +139,7 @@ def read_multi_label(
         if len(set(labels)) < len(labels):
             twice = next(label for label in labels if labels.count(label) > 1)
             raise DataError(f"{row.where}: the label `{shown(twice)}` is there twice.")
-        examples.append(MultiLabelExample(row.text, labels, row.text_pair))
+        examples.append(MultiLabelExample(row.text, labels, row.text_pair, row.place))
     check_classes(path, {label for example in examples for label in example.labels}, len(examples), min_classes)
     return examples
 
@@ -169,6 +175,7 @@ def _rows(path: Path, columns: ClassifyColumns) -> Iterator[_Row]:
         check_columns(where, columns.required, row)
         pair = None if columns.pair is None else row.get(columns.pair)
         yield _Row(
+            where,
             f"{where}: `{label}`",
             string(row[text], f"{where}: `{text}`"),
             None if _is_blank(pair) else string(pair, f"{where}: `{columns.pair}`"),
@@ -187,9 +194,15 @@ def _refuse_separator(path: Path, columns: ClassifyColumns) -> None:
 
 
 def _class(value: Any, where: str) -> str:
-    if isinstance(value, list | int | float) and not isinstance(value, bool):
-        form = "a list (several labels)" if isinstance(value, list) else "a number (regression)"
-        raise DataError(f'{where} is {form}; today only a string, one class such as "3" or "spam", is read.')
+    """Return a label as the name of a class; in JSON a whole number, true and false are as they are written."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        raise DataError(f"{where} is {value}, no class; numbers are learned with --task regress.")
+    if isinstance(value, list):
+        raise DataError(f"{where} is a list, not one class; several labels are learned with --task multi_label.")
     return string(value, where).strip()
 
 

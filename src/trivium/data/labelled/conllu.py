@@ -96,7 +96,7 @@ def _example(path: Path, lines: list[_Line], column: str, feature: str | None) -
     if joined is not None or not tokens:
         raise DataError(f"{path}:{lines[-1][0]}: a multiword token without all of its words.")
     spaces[-1] = ""
-    return LabelExample(tuple(tokens), tuple(labels), tuple(spaces))
+    return LabelExample(tuple(tokens), tuple(labels), tuple(spaces), where=f"{path}:{lines[0][0]}")
 
 
 def _label(fields: list[str], column: str, feature: str | None, place: str) -> str:

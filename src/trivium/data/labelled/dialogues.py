@@ -49,13 +49,12 @@ def read_dialogues(path: Path) -> list[DialogueExample]:
     return examples
 
 
-def turn_pairs(dialogue: DialogueExample, *, max_turns: int | None = None, separator: str = "\n") -> list[PairExample]:
+def turn_pairs(dialogue: DialogueExample, *, max_turns: int | None = None) -> list[PairExample]:
     """Return for each turn but the first what was said before it, and the turn.
 
     Args:
         dialogue: its turns.
         max_turns: the last turns of the history that are kept, at least 1; None = all.
-        separator: what stands between the turns of a history.
 
     Raises:
         DataError: `max_turns` is less than 1.
@@ -64,7 +63,7 @@ def turn_pairs(dialogue: DialogueExample, *, max_turns: int | None = None, separ
         raise DataError(f"`max_turns` must be at least 1: found {max_turns}.")
     turns = dialogue.turns
     return [
-        PairExample(separator.join(turns[0 if max_turns is None else max(0, place - max_turns) : place]), (turn,))
+        PairExample("\n".join(turns[0 if max_turns is None else max(0, place - max_turns) : place]), (turn,))
         for place, turn in enumerate(turns)
         if place
     ]

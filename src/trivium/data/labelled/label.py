@@ -25,12 +25,15 @@ _LabelColumn = Annotated[int, Field(ge=1)] | Literal["last"]
 class LabelExample(NamedTuple):
     """Words and the label of each; `UNSCORED` words are context only.
 
-    `spaces` is the white space after each word in the text they are from; None = not known, see `text_of`.
+    `spaces` is the white space after each word in the text they are from; None = not known, see `text_of`. `before` is
+    the white space before the first one, which is not read. `where` they stand: file and line, or item.
     """
 
     tokens: tuple[str, ...]
     labels: tuple[str, ...]
     spaces: tuple[str, ...] | None = None
+    before: str = ""
+    where: str = ""
 
 
 class TokenColumns(Config):
@@ -44,7 +47,14 @@ class TokenColumns(Config):
     treebank: str = "upos"
 
 
+class SpanColumns(TokenColumns):
+    """What of a file is read where spans are learned: columns of words, or in JSON the `text` that spans are of."""
+
+    text: str = "text"
+
+
 TOKEN_COLUMNS = TokenColumns()
+SPAN_COLUMNS = SpanColumns()
 
 
 class Entities(NamedTuple):
@@ -72,6 +82,12 @@ def text_of(example: LabelExample | NestedExample) -> tuple[str, list[int]]:
     return "".join(part for pair in zip(example.tokens, spaces, strict=True) for part in pair), starts
 
 
+def whole_text(example: LabelExample | NestedExample) -> tuple[str, list[int]]:
+    """Return the text as its user has it, white space before its first word included, and where its words begin."""
+    text, starts = text_of(example)
+    return example.before + text, [len(example.before) + start for start in starts]
+
+
 def read_label(path: Path, *, columns: TokenColumns = TOKEN_COLUMNS, min_classes: int = 2) -> list[LabelExample]:
     """Read sentences whose words are labelled, from JSON lines or from a word and its label a line.
 
@@ -93,9 +109,7 @@ def read_label(path: Path, *, columns: TokenColumns = TOKEN_COLUMNS, min_classes
     return examples
 
 
-def read_entities(
-    path: Path, *, columns: TokenColumns = TOKEN_COLUMNS, scheme: Scheme | None = None, strict: bool = False
-) -> Entities:
+def read_entities(path: Path, *, columns: TokenColumns = TOKEN_COLUMNS, scheme: Scheme | None = None) -> Entities:
     """Read sentences whose labels mark spans of words, in any scheme, and return them with BIO tags.
 
     A sequence that its scheme forbids is read as conlleval does (see `spans_of_tags`), and listed with file and line.
@@ -104,7 +118,6 @@ def read_entities(
         path: a file of `read_label`.
         columns: which columns of a word-a-line file are read.
         scheme: the scheme of the tags; None = decided from all of them, see `detect_scheme`.
-        strict: whether a malformed sequence is an error.
 
     Raises:
         DataError: what is wrong, with file and line; labels that are tags of no scheme, and a file without spans.
@@ -125,8 +138,6 @@ def read_entities(
             tag, word = shown(example.labels[place]), shown(example.tokens[place])
             before = f"after {shown(example.labels[place - 1])}" if place else "first"
             problems.append(Problem(where.of(place), f"{tag} ({word!r}) {before} is not {scheme}; read leniently."))
-    if strict and problems:
-        raise DataError(f"{problems[0]}" + (f" And {len(problems) - 1} more." if len(problems) > 1 else ""))
     examples = [example._replace(labels=to_bio(example.labels)) for _, example in sentences]
     classes = {span.label for example in examples for span in spans_of_tags(example.labels)}
     check_classes(path, classes, len(examples), min_classes=1)
@@ -174,7 +185,8 @@ def _json_sentences(path: Path, content: str) -> Iterator[tuple[_Place, LabelExa
         for column, words in (("tokens", tokens), ("labels", labels)):
             for word in words:
                 string(word, f"{where}: an entry of `{column}`")
-        example = LabelExample(tuple(tokens), tuple(labels), _spaces(row.get("spaces"), len(tokens), where))
+        spaces = _spaces(row.get("spaces"), len(tokens), where)
+        example = LabelExample(tuple(tokens), tuple(labels), spaces, where=where)
         yield _Place(path, None, where), example
 
 
@@ -187,7 +199,8 @@ def _column_sentences(path: Path, content: str, columns: TokenColumns) -> Iterat
         if not line.strip() or line.startswith("-DOCSTART-"):
             if pairs:
                 tokens, labels = zip(*pairs, strict=True)
-                yield _Place(path, number - len(pairs), ""), LabelExample(tokens, labels)
+                place = _Place(path, number - len(pairs), "")
+                yield place, LabelExample(tokens, labels, where=place.of(0))
                 pairs = []
             continue
         fields = line.split("\t") if "\t" in line else re.split(" +", line.strip(" "))

@@ -3,15 +3,15 @@
 from pathlib import Path
 
 from trivium.core.errors import DataError
-from trivium.data.labelled.label import TOKEN_COLUMNS, TokenColumns, is_word_file, read_entities
+from trivium.data.labelled.label import SPAN_COLUMNS, SpanColumns, is_word_file, read_entities
 from trivium.data.labelled.problems import Labelled, Problem
 from trivium.data.labelled.span_words import nested_examples
-from trivium.data.labelled.spans import NestedExample, standing_spans
+from trivium.data.labelled.spans import NestedExample, read_spans
 from trivium.data.labelled.tags import UNSCORED, Scheme, spans_of_tags
 
 
 def read_nested(
-    path: Path, *, columns: TokenColumns = TOKEN_COLUMNS, scheme: Scheme | None = None, min_classes: int = 1
+    path: Path, *, columns: SpanColumns = SPAN_COLUMNS, scheme: Scheme | None = None, min_classes: int = 1
 ) -> Labelled[NestedExample]:
     """Read texts with spans in any form of `read_spans`, all of those that begin and end with a word.
 
@@ -19,7 +19,7 @@ def read_nested(
 
     Args:
         path: the file, compressed with gzip or not.
-        columns: which columns of a word-a-line file are read.
+        columns: which columns of a word-a-line file are read, or which text of JSON.
         scheme: of its tags; None = decided from all of them.
         min_classes: fewer distinct labels than this are an error.
 
@@ -28,19 +28,19 @@ def read_nested(
     """
     if is_word_file(path):
         return _of_tags(path, columns, scheme)
-    texts, problems = standing_spans(path, min_classes=min_classes)
+    texts, problems = read_spans(path, text=columns.text, min_classes=min_classes)
     found = nested_examples(texts)
     return Labelled(found.examples, [*problems, *found.problems])
 
 
-def _of_tags(path: Path, columns: TokenColumns, scheme: Scheme | None) -> Labelled[NestedExample]:
+def _of_tags(path: Path, columns: SpanColumns, scheme: Scheme | None) -> Labelled[NestedExample]:
     found = read_entities(path, columns=columns, scheme=scheme)
     examples: list[NestedExample] = []
     problems: list[Problem] = list(found.problems)
-    for number, each in enumerate(found.examples, start=1):
-        where = f"{path}: sentence {number}"
+    for each in found.examples:
         if UNSCORED in each.labels:
             word = each.tokens[each.labels.index(UNSCORED)]
-            raise DataError(f"{where}: the word {word!r} has no tag (`{UNSCORED}`); every word needs one here.")
-        examples.append(NestedExample(each.tokens, tuple(spans_of_tags(each.labels)), each.spaces, where))
+            raise DataError(f"{each.where}: the word {word!r} has no tag (`{UNSCORED}`); every word needs one here.")
+        spans = tuple(spans_of_tags(each.labels))
+        examples.append(NestedExample(each.tokens, spans, each.spaces, each.where, each.before))
     return Labelled(examples, problems)

@@ -27,24 +27,24 @@ class Labelled(NamedTuple, Generic[E]):
     problems: list[Problem]
 
 
-def summed_up(problems: Sequence[Problem]) -> str:
-    """Return how many problems there are, and the first few of them, as one line; "" when there are none."""
+def summed_up(problems: Sequence[Problem], file: Path | None = None) -> str:
+    """Return how many problems there are, and the first few of them, as one line; "" when there are none.
+
+    Args:
+        problems: of a file, or of several.
+        file: where all of them can be read.
+    """
     if not problems:
         return ""
     more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    more += f": {file}" if more and file is not None else ""
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     return f"{count} in what is labelled: {'; '.join(str(each).rstrip('.') for each in problems[:_SHOWN])}{more}."
 
 
-def checked(path: Path, examples: list[E], problems: list[Problem], *, strict: bool) -> Labelled[E]:
-    """Return examples and problems.
-
-    Raises:
-        DataError: there is a problem and `strict` forbids any, or no example is left.
-    """
-    more = f" And {len(problems) - 1} more." if len(problems) > 1 else ""
-    if strict and problems:
-        raise DataError(f"{problems[0]}{more}")
+def checked(path: Path, examples: list[E], problems: list[Problem]) -> Labelled[E]:
+    """Return examples and problems; raise DataError when no example is left."""
     if not examples:
+        more = f" And {len(problems) - 1} more." if len(problems) > 1 else ""
         raise DataError(f"{path}: no usable examples." + (f" First: {problems[0]}{more}" if problems else ""))
     return Labelled(examples, problems)

@@ -24,6 +24,7 @@ class RelationExample(NamedTuple):
     head: Span
     tail: Span
     relation: str
+    where: str = ""  # they stand: file and line, or item
 
 
 class Relation(NamedTuple):
@@ -40,20 +41,21 @@ class JointExample(NamedTuple):
     text: str
     spans: tuple[Span, ...]
     relations: tuple[Relation, ...]
+    where: str = ""  # they stand: file and line, or item
 
 
-def read_relations(path: Path, *, min_classes: int = 2, strict: bool = False) -> Labelled[RelationExample]:
+def read_relations(path: Path, *, min_classes: int = 2) -> Labelled[RelationExample]:
     """Read texts with two marked spans and their relation, from JSON lines or in SemEval-2010 task 8's form.
 
-    JSON rows have `text`, `head` and `tail` (each with `start`, `end` and `label`), and `relation`. In SemEval's form
-    a line with a number and a quoted sentence with `<e1>` and `<e2>` is followed by the relation's line; comments are
-    skipped. There the spans are labelled e1 and e2, the head is always e1, and the relation keeps its direction, such
-    as `Cause-Effect(e2,e1)`: turning the spans instead would tell a model which direction is right.
+    JSON rows have `text`, `head` and `tail` (each with `start`, `end` and `label`), and `relation`. In SemEval's form a
+    line with a number and a quoted sentence with `<e1>` and `<e2>` is followed by the relation's line; comments are
+    skipped. A span that does not fit its text is listed and its example left out. In SemEval's form the spans are
+    labelled e1 and e2, the head is always e1, and the relation keeps its direction, such as `Cause-Effect(e2,e1)`:
+    turning the spans instead would tell a model which direction is right.
 
     Args:
         path: the file, compressed with gzip or not.
         min_classes: fewer distinct relations than this are an error.
-        strict: whether a span that does not fit its text is an error; else its example is left out and listed.
 
     Raises:
         DataError: what is wrong, with file and line.
@@ -64,7 +66,7 @@ def read_relations(path: Path, *, min_classes: int = 2, strict: bool = False) ->
         examples = list(_json_pairs(path, content, problems))
     else:
         examples = list(_semeval(path, content))
-    result = checked(path, examples, problems, strict=strict)
+    result = checked(path, examples, problems)
     check_classes(path, {example.relation for example in examples}, len(examples), min_classes)
     return result
 
@@ -83,25 +85,23 @@ def unlabelled_relation(row: Mapping[str, Any], where: str) -> RelationExample:
     return RelationExample(text, _fitting(head, f"{where}: `head`"), _fitting(tail, f"{where}: `tail`"), "")
 
 
-def read_joint(path: Path, *, min_classes: int = 1, strict: bool = False) -> Labelled[JointExample]:
+def read_joint(path: Path, *, min_classes: int = 1) -> Labelled[JointExample]:
     """Read texts with all their spans and relations, from JSON lines or one JSON list.
 
     Rows are `{"text", "spans": [{"start", "end", "label"}], "relations": [{"head", "tail", "label"}]}`, head and tail
     being numbers of spans counted from 0; or as doccano writes them, `entities` with an `id` each and `relations` with
-    `from_id`, `to_id` and `type`.
+    `from_id`, `to_id` and `type`. A span that does not fit its text is left out and listed, and so are its relations.
 
     Args:
         path: the file, compressed with gzip or not.
         min_classes: fewer distinct relations than this are an error.
-        strict: whether a span that does not fit its text is an error; else it is left out and listed, and so are the
-            relations it is in.
 
     Raises:
         DataError: what is wrong, with file and line; so is a relation with a span that the row does not have.
     """
     problems: list[Problem] = []
     examples = [_joint(row, where, problems) for where, row in json_rows(path, read_text(path))]
-    result = checked(path, examples, problems, strict=strict)
+    result = checked(path, examples, problems)
     classes = {relation.label for example in examples for relation in example.relations}
     if problems and len(classes) < min_classes:
         raise DataError(f"{path}: no usable relations of {min_classes} classes. First: {problems[0]}")
@@ -126,16 +126,16 @@ def pairs_of(examples: Sequence[JointExample], *, none: str) -> Labelled[Relatio
     """
     pairs: list[RelationExample] = []
     problems: list[Problem] = []
-    for number, (text, spans, relations) in enumerate(examples, start=1):
+    for text, spans, relations, where in examples:
         named: dict[tuple[int, int], str] = {}
         for head, tail, label in relations:
             if head == tail or named.setdefault((head, tail), label) != label:
                 why = "of a span to itself" if head == tail else f"of spans that are related by `{named[head, tail]}`"
-                problems.append(Problem(f"example {number}", f"left out: the relation `{shown(label)}` {why}."))
+                problems.append(Problem(where, f"left out: the relation `{shown(label)}` {why}."))
         for head, tail in permutations(range(len(spans)), 2):
             label = named.get((head, tail), none)
             if label:
-                pairs.append(RelationExample(text, spans[head], spans[tail], label))
+                pairs.append(RelationExample(text, spans[head], spans[tail], label, where))
     return Labelled(pairs, problems)
 
 
@@ -146,7 +146,7 @@ def _json_pairs(path: Path, content: str, problems: list[Problem]) -> Iterator[R
         text, head, tail = _pair(row, where)
         match head, tail:
             case Span(), Span():
-                yield RelationExample(text, head, tail, relation)
+                yield RelationExample(text, head, tail, relation, where)
             case _:
                 problems += [each for each in (head, tail) if isinstance(each, Problem)]
 
@@ -180,7 +180,7 @@ def _semeval(path: Path, content: str) -> Iterator[RelationExample]:
             found = "the end of the file" if following is None else repr(shown(following[1]))
             raise DataError(f"{where}: expected a relation on the next line, found {found}.")
         text, head, tail = _unmarked(match[1], where)
-        yield RelationExample(text, head, tail, following[1].strip())
+        yield RelationExample(text, head, tail, following[1].strip(), where)
 
 
 def _unmarked(sentence: str, where: str) -> tuple[str, Span, Span]:
@@ -224,7 +224,7 @@ def _joint(row: dict[str, Any], where: str, problems: list[Problem]) -> JointExa
             relations.append(Relation(kept[head], kept[tail], label))
         else:
             problems.append(Problem(where, f"left out: the relation `{shown(label)}` of a span that was left out."))
-    return JointExample(text, tuple(spans), tuple(relations))
+    return JointExample(text, tuple(spans), tuple(relations), where)
 
 
 def _named(marked: list[Marked], where: str) -> dict[int | str, int]:

@@ -17,6 +17,7 @@ class SimilarExample(NamedTuple):
     text: str
     text_pair: str | None
     score: float | None = None  # higher is nearer
+    where: str = ""  # they stand: file and line, or item
 
 
 def read_similar(path: Path) -> list[SimilarExample]:
@@ -42,7 +43,7 @@ def read_similar(path: Path) -> list[SimilarExample]:
         if examples and (score is None) != (examples[0].score is None):
             found, before = ("no number", "a number") if score is None else ("a number", "no number")
             raise DataError(f"{where}: `{_SCORE}` has {found}, the rows before have {before}; give all or none.")
-        examples.append(SimilarExample(text, text_pair, score))
+        examples.append(SimilarExample(text, text_pair, score, where))
     check_classes(path, set(), len(examples), min_classes=0)
     return examples
 

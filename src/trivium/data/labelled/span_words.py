@@ -10,7 +10,7 @@ import regex
 from trivium.data.labelled.checks import shown
 from trivium.data.labelled.label import LabelExample
 from trivium.data.labelled.problems import Labelled, Problem
-from trivium.data.labelled.spans import NestedExample, Span, SpanExample, Standing
+from trivium.data.labelled.spans import NestedExample, Span, SpanExample
 from trivium.data.labelled.tags import tags_of_spans
 from trivium.data.words import word_starts
 
@@ -33,12 +33,13 @@ class CutText(NamedTuple):
 
     tokens: tuple[str, ...]
     spaces: tuple[str, ...]  # the white space after each
+    before: str  # the white space before the first
     firsts: dict[int, int]  # which word begins at a character
     lasts: dict[int, int]  # which word follows on the one that ends before a character
 
 
 def cut_text(text: str) -> CutText:
-    """Return the words of a text; white space before the first is of none of them."""
+    """Return the words of a text, and the white space around them; together they are all of it."""
     starts = [int(start) for start in np.flatnonzero(word_starts(text))]
     tokens, spaces = [], []
     for start, stop in pairwise([*starts, len(text)]):
@@ -47,7 +48,7 @@ def cut_text(text: str) -> CutText:
         spaces.append(text[start + len(token) : stop])
     firsts = {start: word for word, start in enumerate(starts)}
     lasts = {start + len(token): word + 1 for word, (start, token) in enumerate(zip(starts, tokens, strict=True))}
-    return CutText(tuple(tokens), tuple(spaces), firsts, lasts)
+    return CutText(tuple(tokens), tuple(spaces), text[: starts[0] if starts else None], firsts, lasts)
 
 
 def in_words(text: str, cut: CutText, span: Span) -> Span | None:
@@ -78,46 +79,48 @@ def words_of(example: SpanExample) -> tuple[LabelExample, list[LeftOut]]:
         else:
             free[found.start : found.end] = [False] * (found.end - found.start)
             kept.append(found)
-    return LabelExample(cut.tokens, tags_of_spans(kept, len(cut.tokens)), cut.spaces), left_out
+    tags = tags_of_spans(kept, len(cut.tokens))
+    return LabelExample(cut.tokens, tags, cut.spaces, cut.before, example.where), left_out
 
 
-def nested_words(text: Standing) -> tuple[NestedExample, list[LeftOut]]:
+def nested_words(example: SpanExample) -> tuple[NestedExample, list[LeftOut]]:
     """Return a text's words as `words_of` cuts them, its spans in words, and those that begin or end inside a word."""
-    cut = cut_text(text.example.text)
+    cut = cut_text(example.text)
     kept, left_out = [], []
-    for span in text.example.spans:
-        found = in_words(text.example.text, cut, span)
+    for span in example.spans:
+        found = in_words(example.text, cut, span)
         if found is None:
             left_out.append(LeftOut(span, _INSIDE))
         else:
             kept.append(found)
-    return NestedExample(cut.tokens, tuple(dict.fromkeys(kept)), cut.spaces, text.where), left_out
+    return NestedExample(cut.tokens, tuple(dict.fromkeys(kept)), cut.spaces, example.where, cut.before), left_out
 
 
 def label_examples(examples: Iterable[SpanExample]) -> Labelled[LabelExample]:
     """Return texts with spans as words with BIO tags, and a problem for each span that words cannot say."""
     found, problems = [], []
-    for number, example in enumerate(examples, start=1):
+    for example in examples:
         words, left_out = words_of(example)
         found.append(words)
-        problems += [_problem(f"example {number}", example, each) for each in left_out]
+        problems += [_problem(example, each) for each in left_out]
     return Labelled(found, problems)
 
 
-def nested_examples(texts: Iterable[Standing]) -> Labelled[NestedExample]:
+def nested_examples(examples: Iterable[SpanExample]) -> Labelled[NestedExample]:
     """Return texts with spans as words with spans of words, and a problem for each span that words cannot say."""
     found, problems = [], []
-    for text in texts:
-        words, left_out = nested_words(text)
+    for example in examples:
+        words, left_out = nested_words(example)
         found.append(words)
-        problems += [_problem(text.where, text.example, each) for each in left_out]
+        problems += [_problem(example, each) for each in left_out]
     return Labelled(found, problems)
 
 
-def _problem(where: str, example: SpanExample, left_out: LeftOut) -> Problem:
+def _problem(example: SpanExample, left_out: LeftOut) -> Problem:
     span, why = left_out
     held = shown(example.text[span.start : span.end])
-    return Problem(where, f"left out: the span {span.start} to {span.end} (`{shown(span.label)}`, {held!r}) {why}.")
+    message = f"left out: the span {span.start} to {span.end} (`{shown(span.label)}`, {held!r}) {why}."
+    return Problem(example.where, message)
 
 
 def _without_space(text: str, span: Span) -> tuple[int, int]:

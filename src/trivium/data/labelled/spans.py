@@ -23,6 +23,7 @@ class SpanExample(NamedTuple):
 
     text: str
     spans: tuple[Span, ...]
+    where: str = ""  # it stands: file and line, or item
 
 
 class NestedExample(NamedTuple):
@@ -32,13 +33,7 @@ class NestedExample(NamedTuple):
     spans: tuple[Span, ...]  # in words
     spaces: tuple[str, ...] | None = None  # the white space after each word; None = not known, see `text_of`
     where: str = ""  # it stands: file and line
-
-
-class Standing(NamedTuple):
-    """A text and its labelled spans, and where they stand: file and line, or item."""
-
-    where: str
-    example: SpanExample
+    before: str = ""  # the white space before the first word, which is not read
 
 
 class Marked(NamedTuple):
@@ -49,7 +44,7 @@ class Marked(NamedTuple):
     name: Any = None
 
 
-def read_spans(path: Path, *, text: str = "text", min_classes: int = 1, strict: bool = False) -> Labelled[SpanExample]:
+def read_spans(path: Path, *, text: str = "text", min_classes: int = 1) -> Labelled[SpanExample]:
     """Read texts with labelled spans, from JSON lines or one JSON list, in whichever of these forms a row is.
 
     - trivium's: `{"text", "spans": [{"start", "end", "label"}]}`, where a span may also state its `text`;
@@ -68,18 +63,11 @@ def read_spans(path: Path, *, text: str = "text", min_classes: int = 1, strict: 
         path: the file, compressed with gzip or not.
         text: the key of the text.
         min_classes: fewer distinct labels than this are an error.
-        strict: whether a span that does not fit is an error.
 
     Raises:
         DataError: what is wrong, with file and line.
     """
-    found = standing_spans(path, text=text, min_classes=min_classes, strict=strict)
-    return Labelled([each.example for each in found.examples], found.problems)
-
-
-def standing_spans(path: Path, *, text: str = "text", min_classes: int = 1, strict: bool = False) -> Labelled[Standing]:
-    """Read what `read_spans` reads, and say of each text where it stands; arguments and errors are the same."""
-    examples: list[Standing] = []
+    examples: list[SpanExample] = []
     problems: list[Problem] = []
     for where, row in json_rows(path, read_text(path)):
         if is_task(row):
@@ -95,9 +83,9 @@ def standing_spans(path: Path, *, text: str = "text", min_classes: int = 1, stri
                 problems.append(found)
             else:
                 spans.append(found)
-        examples.append(Standing(where, SpanExample(body, tuple(spans))))
-    result = checked(path, examples, problems, strict=strict)
-    classes = {span.label for each in examples for span in each.example.spans}
+        examples.append(SpanExample(body, tuple(spans), where))
+    result = checked(path, examples, problems)
+    classes = {span.label for each in examples for span in each.spans}
     if problems and len(classes) < min_classes:
         raise DataError(f"{path}: no usable spans of {min_classes} classes. First: {problems[0]}")
     check_classes(path, classes, len(examples), min_classes)
