@@ -10,17 +10,13 @@ MOST_TRAIN, MOST_TEST = 4000, 8000
 
 
 class Road(NamedTuple):
-    """A model that is pretrained: its recipe, its text, for how many steps, what differs from the recipe.
-
-    `tuning` is set in all of its fine-tuning: mini networks want half the usual learning rate.
-    """
+    """A model that is pretrained: its recipe, its text, for how many steps, what differs from the recipe."""
 
     name: str
     recipe: str
     text: str
     steps: int
     settings: tuple[str, ...] = ()
-    tuning: tuple[str, ...] = ()
 
 
 class Set(NamedTuple):
@@ -44,17 +40,16 @@ HYBRID = (
     '{objective={kind="masked",predicted_from="before",rate={start=0.3,stop=0.15}},share=3},'
     '{objective={kind="causal"},share=1}]}'
 )
-HALF = "optimiser.lr=0.0005"
 ROWS_OF_256 = ("data.row_length=256", "train.rows=8")  # what is answered in writing is read in rows as long
 # Every token is one that is learned from; of `spans` a sixth are, and 23 minutes of them taught less.
 DENOISE = 'objective={kind="denoise",shuffled=0.0}'
 ROADS = {
     road.name: road
     for road in (
-        Road("encoder", "encoder-mini", "en_mix_10m", 7000, (HYBRID,), (HALF,)),
-        Road("decoder", "decoder-mini", "en_mix_10m", 5000, ROWS_OF_256, (HALF,)),
-        Road("seq2seq", "seq2seq-mini", "en_mix_10m", 3200, (*ROWS_OF_256, DENOISE), (HALF,)),
-        Road("encoder, Chinese", "encoder-mini", "zh_mix", 5000, (HYBRID,), (HALF,)),
+        Road("encoder", "encoder-mini", "en_mix_10m", 7000, (HYBRID,)),
+        Road("decoder", "decoder-mini", "en_mix_10m", 5000, ROWS_OF_256),
+        Road("seq2seq", "seq2seq-mini", "en_mix_10m", 3200, (*ROWS_OF_256, DENOISE)),
+        Road("encoder, Chinese", "encoder-mini", "zh_mix", 5000, (HYBRID,)),
     )
 }
 AG = ("settings.columns.header=false", "settings.columns.text=1", "settings.columns.label=2")

@@ -154,7 +154,7 @@ def run(road: Road, each: Set, start: str, seed: int, work: Path) -> dict[str, A
     pretrained = open_run(work / slug(road.name))
     # The very same architecture and tokenizer, its weights drawn for this seed.
     begin = pretrained if start == "pretrained" else random_start(pretrained.config, pretrained.tokenizer)
-    settings = [f"seed={seed}", "epochs=6", "patience=2", *road.tuning, *each.settings]
+    settings = [f"seed={seed}", "epochs=6", "patience=2", *each.settings]
     out = work / "tuned" / slug(f"{road.name}-{each.name}-{start}-{seed}")
     shutil.rmtree(out, ignore_errors=True)
     out.parent.mkdir(parents=True, exist_ok=True)
