@@ -40,6 +40,23 @@ class Silent:
         """Show nothing."""
 
 
+def counter(progress: Progress, phase: str, total: float | None, unit: str) -> Callable[[int], None]:
+    """Begin a phase, and return a function that is told how much more of it is done."""
+    progress.start(phase, total, unit)
+    done = 0
+
+    def add(more: int) -> None:
+        nonlocal done
+        done += more
+        progress.advance(done)
+
+    return add
+
+
+def nobody(more: int) -> None:
+    """Be told how much more is done, where nobody looks on."""
+
+
 def phases(progress: Progress, unit: str) -> Callable[[str, float, float], None]:
     """Return a function of (phase, done, total) that begins each phase when it first hears of it."""
     begun: set[str] = set()

@@ -115,7 +115,7 @@ class Embed:
 
     def score(self, network: nn.Module, encoded: Encoded) -> Scores:
         """Return how well pairs are found, or how the cosines go with the scores."""
-        nearness = Vectors(unit(text_vectors(network, encoded.pieces, encoded.reading)))
+        nearness = Vectors(unit(text_vectors(network, encoded.pieces, encoded.reading, told=encoded.told)))
         pairs = PairNumbers.of(encoded.gold)
         measured = correlations(pairs, nearness) if self.is_scored else found(pairs, nearness)
         told = measured.metrics | {"loss": self._loss_of(pairs, nearness), "coverage": 1.0}
