@@ -2,12 +2,14 @@
 
 import json
 import tomllib
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from conftest import Command
+from trivium.cli import progress
 
 
 def test_prepare_says_what_it_kept_and_inspect_the_same(trivium: Command, workshop: Path, tmp_path: Path) -> None:
@@ -182,6 +184,18 @@ def test_evaluate_scores_a_fine_tuned_run_on_a_file(trivium: Command, tuned: Pat
     results = json.loads((tuned / "classify" / "results.json").read_text())
     assert code == 0
     assert json.loads(out)["accuracy"] == pytest.approx(results["test"]["accuracy"])
+
+
+def test_evaluate_shows_how_far_it_is_unless_quiet_and_knows_no_split_of_a_file(
+    trivium: Command, tuned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "PlainLines", partial(progress.PlainLines, 0.0))  # every word is a line
+    asked = ("evaluate", tuned / "classify", "--data", tuned / "test.csv", "--json")
+    code, out, error = trivium(*asked)
+    assert code == 0 and error.splitlines()[-1] == "score: 20 of 20 pieces of text, 0 s left"
+    assert trivium(*asked, "--quiet") == (0, out, "")
+    code, _, error = trivium(*asked, "--split", "test")
+    assert code == 2 and "--split test: a fine-tuned run is scored on all of its labelled file" in error
 
 
 def test_a_preset_is_fine_tuned_from_random_weights_with_a_tokenizer_of_the_texts(

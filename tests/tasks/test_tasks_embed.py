@@ -31,7 +31,7 @@ from trivium.tasks.fit import fit
 from trivium.tasks.folder import load_tuned, save_tuned
 from trivium.tasks.nearness import group_vectors, grouped, order_nats, own_cosines, partner_nats
 from trivium.tasks.pair_rows import PairRows
-from trivium.tasks.pair_scores import PairNumbers, Vectors, WordOverlap, correlations, found, partner_loss
+from trivium.tasks.pair_scores import PairNumbers, Vectors, WordOverlap, correlations, partner_loss, retrieval_of
 from trivium.tasks.predict import predict_texts
 from trivium.tasks.settings import EmbedSettings
 from trivium.train.checkpoint import checkpoints, step_of
@@ -209,7 +209,7 @@ def test_scores_are_those_of_all_pairs_by_brute_force() -> None:
         for first in recalls:
             recalls[first].append(sum(hits[:first]) / sum(hits))
         reciprocal.append(1.0 / (1 + hits.index(True)))
-    metrics = found(numbers, Vectors(vectors)).metrics
+    metrics = retrieval_of(numbers, Vectors(vectors)).metrics
     expected = {f"recall@{first}": np.mean(values) for first, values in recalls.items()} | {"mrr": np.mean(reciprocal)}
     assert metrics == pytest.approx(expected)
     cosines = (vectors[numbers.first_A] * vectors[numbers.second_A]).sum(axis=1)

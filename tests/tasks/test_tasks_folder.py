@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import random
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -141,6 +142,17 @@ def test_classify_reads_pairs(runs: dict[str, Path]) -> None:
     assert row["text"] == "babake loke" and row["text_pair"] == "ti ti"
     with pytest.raises(DataError, match="a list of 3"):
         list(predict_texts(tuned, [["a", "b", "c"]]))
+
+
+def test_lines_of_deep_json_and_half_a_surrogate_pair_are_answered(runs: dict[str, Path]) -> None:
+    deep = random.randint(2_000, 5_000)  # levels: more than Python's own calls may be
+    halves, whole = '["ba", "\\ud83d ke"]', '["ba", "\\ud83d\\ude00 ke"]'
+    given = ["[" * deep, "[" * deep + "]" * deep, '{"text": ' * deep + "1" + "}" * deep, halves, whole]
+    rows = list(predict_texts(load_tuned(runs["classify"]), given))
+    assert [row["text"] for row in rows] == [*given[:3], "ba", "ba"]  # what is no JSON is a text
+    assert [row["text_pair"] for row in rows[3:]] == ["\ufffd ke", "\U0001f600 ke"]
+    words = predict_texts(load_tuned(runs["label"]), [halves, '{"text": "\\ud83d hi"}'])
+    assert [row["tokens"] for row in words] == [["ba", "\ufffd ke"], ["\ufffd", "hi"]]
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "task.toml", "tokenizer.json", "model.toml"])

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from task_support import FAMILIES, lively_model, start, tokenizer, word
+from task_support import FAMILIES, lively_model, reading, start, tokenizer, word
 
 from support import shrink
 from trivium.core.errors import DataError
 from trivium.core.files import new_folder
 from trivium.core.random import Key
 from trivium.data.labelled import MultiLabelExample, RegressionExample
+from trivium.evaluate.report import run_report
 from trivium.hub.families import usual_readout
 from trivium.model.config import with_vocabulary
 from trivium.model.presets import preset
@@ -26,6 +27,7 @@ from trivium.tasks.fit import Fitted, fit
 from trivium.tasks.folder import load_tuned, save_tuned
 from trivium.tasks.pieces import TrainingRows
 from trivium.tasks.predict import predict_texts
+from trivium.tasks.scores import Mistake, WorstMistakes
 from trivium.tasks.start import random_start
 
 SIGNS = {"first": "ba", "second": "zeze", "third": "mira"}
@@ -160,6 +162,36 @@ def test_a_run_from_files_has_baselines_and_mistakes(task_name: str, tmp_path: P
     results = finetune(start(), config, train=file, valid=file, test=file, out=tmp_path / "run")
     assert len(results["baselines"]) == 2 and results["mistakes"]
     assert all(math.isfinite(value) for value in results["test"].values())
+    written = json.loads((tmp_path / "run" / "results.json").read_text())["mistakes"]
+    page = run_report(tmp_path / "run")
+    assert written == results["mistakes"] and ("off by" in page) == (task_name == "regress")
+    assert ("sure of it" in page) == (task_name == "multi_label")
+    known = "error" if task_name == "regress" else "probability"
+    sizes = [row[known] for row in written]
+    assert all({"error", "probability"} & row.keys() == {known} for row in written)
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_the_worst_numbers_are_those_farthest_off() -> None:
+    rng = np.random.default_rng()
+    texts = [" ".join(word(rng) for _ in range(int(rng.integers(1, 12)))) for _ in range(60)]
+    examples = [RegressionExample(text, float(rng.normal(50, 20)), None) for text in texts]
+    task = learned_task("regress", examples)
+    model, encoded = lively_model("encoder", task), task.encode(examples, reading())
+    given = [row["label"] for row in task.answered(model, examples, encoded)]
+    errors = np.array([abs(example.value - number) for example, number in zip(examples, given, strict=True)])
+    found = task.score(model, encoded).mistakes
+    assert [mistake.example for mistake in found] == np.argsort(-errors, kind="stable")[:30].tolist()
+    assert [mistake.error for mistake in found] == pytest.approx(sorted(errors, reverse=True)[:30], abs=1e-4)
+    assert all(mistake.probability is None for mistake in found)
+
+
+def test_in_bounded_memory_the_worst_are_kept_and_of_equal_ones_the_first() -> None:
+    rng, kept = np.random.default_rng(), WorstMistakes(most=7)
+    made = [Mistake(float(rng.integers(5)) / 5, n, int(rng.integers(3)), "a", "b") for n in range(200)]
+    for mistake in made:
+        kept.add(mistake)
+    assert kept.worst_first() == tuple(sorted(made, key=lambda each: (-(each.probability or 0.0), each.example))[:7])
 
 
 def test_mistakes_are_one_clear_line() -> None:

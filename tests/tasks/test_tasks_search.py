@@ -1,5 +1,6 @@
 """The search is exact, and an index is made once: only what has changed is embedded again."""
 
+import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,6 +91,29 @@ def test_only_what_has_changed_is_embedded_again(folder: Path) -> None:
     np.testing.assert_array_equal(np.sort(less.vectors_SD[:, 0]), np.sort(np.stack(list(less.vectors_SD))[:, 0]))
     [hit] = nearest_texts(less, next(embed_texts(embedding, ["new text"])), top=1)
     assert (hit.file, hit.number, hit.beginning) == ("a.txt", 21, "new text")
+
+
+def test_equal_bytes_that_are_read_otherwise_are_other_texts(tmp_path: Path) -> None:
+    embedding, rng, folder = embedder(), np.random.default_rng(), tmp_path / "texts"
+    folder.mkdir()
+    # What is one text, or two lines of JSON; and what is a text that begins with `text`, or a table of that column.
+    lines = "".join(json.dumps({"text": f"ba {number}"}) + "\n" for number in rng.integers(0, 999, 2))
+    for name in ("a.txt", "b.csv", "c.tsv.gz"):
+        content = f"text\n{lines}".encode()
+        (folder / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    for name in ("d.jsonl", "e.txt"):
+        (folder / name).write_text(lines)
+    indexed(embedding, folder)
+    for change in range(6):
+        if change:
+            moved = sorted(folder.iterdir())[int(rng.integers(4))]
+            moved.rename(moved.with_suffix([".txt", ".jsonl", ".csv", ".tsv", ".json"][change - 1]))
+        (folder / "new.txt").write_text(f"lo {change}")
+        index = indexed(embedding, folder)
+        fresh = updated_index(embedding, folder, tmp_path / f"index {change}")
+        assert index.files == fresh.files and len(index.files) >= 6
+        np.testing.assert_array_equal(index.beginnings_S, fresh.beginnings_S)
+        np.testing.assert_allclose(index.vectors_SD, fresh.vectors_SD, atol=1e-5)
 
 
 def test_another_model_or_another_way_of_reading_is_noticed(folder: Path) -> None:

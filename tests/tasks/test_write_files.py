@@ -89,6 +89,11 @@ def test_what_a_user_writes_is_a_text_or_the_turns_of_a_dialogue() -> None:
     assert read(lines({"turns": TURNS})) == ("\n".join(TURNS), True)
     assert read(TURNS, max_turns=2) == ("How are you?\nFine.", True)
     assert read("") == ("", False)
+    assert read('{"text": "a \\ud83d\\ude00"}') == ("a \U0001f600", False)
+    assert read('{"text": "\\ud83d b"}') == ("\ufffd b", False)
+    assert read('{"turns": ["\\ude00", "c"]}') == ("\ufffd\nc", True)
+    deep = '{"text": ' * 3_000
+    assert read(deep) == (deep, False)
     for wrong in ([], '{"turns": []}', '{"turns": ["a", 3]}'):
         with pytest.raises(DataError, match="expected `turns` that are strings, at least one") as caught:
             read(wrong)

@@ -80,7 +80,7 @@ def embed_command(
             _print(embedder, given)
             return
         # What is wrong in the file is found before anything is embedded.
-        known = sum(1 for _ in text_lines(file)) if file is not None else len(texts or [])
+        known = sum(1 for _ in text_lines(file)) if file is not None else len(texts) if texts else None
         counted = _counted(given, known, progress)
         out.parent.mkdir(parents=True, exist_ok=True)
         rows, size = save_vectors(out, vectors_of(embedder, counted), whiten=whiten)
@@ -161,7 +161,7 @@ def _lines() -> Iterator[str]:
         yield as_text(line.rstrip("\n"))
 
 
-def _counted(texts: Iterable[str], total: int, progress: "Progress") -> Iterator[str]:
+def _counted(texts: Iterable[str], total: int | None, progress: "Progress") -> Iterator[str]:
     progress.start("embed", total, "texts")
     for number, text in enumerate(texts, start=1):
         yield text

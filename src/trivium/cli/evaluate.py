@@ -1,7 +1,7 @@
 """trivium evaluate and trivium predict: how good a model is, and its answers."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +10,7 @@ import typer
 from trivium.cli.options import Json, Quiet, ReadAs, as_text
 
 if TYPE_CHECKING:
+    from trivium.data.labelled import JointExample
     from trivium.model.precision import InferencePrecision
 
 
@@ -27,7 +28,9 @@ def command(
     data: Annotated[
         Path, typer.Option("--data", help="Prepared data for a pretrained run, a labelled file for a fine-tuned one.")
     ],
-    split: Annotated[str, typer.Option(help="Split of the prepared data.")] = "validation",
+    split: Annotated[
+        str | None, typer.Option(help="Split of the prepared data; else validation. Of a pretrained run only.")
+    ] = None,
     relations: Relations = None,
     precision: ReadAs = "float32",
     quiet: Quiet = False,
@@ -45,10 +48,12 @@ def command(
     from trivium.tasks.folder import does_task
 
     if relations is not None:
-        _show_joint(_joint_metrics(run, located(relations), data, precision), as_json=as_json)
+        _refuse_split(split)
+        _show_joint(_joint_metrics(run, located(relations), data, precision, quiet=quiet), as_json=as_json)
         return
     if does_task(run):
-        metrics, intervals = _task_metrics(run, data, precision)
+        _refuse_split(split)
+        metrics, intervals = _task_metrics(run, data, precision, quiet=quiet)
         if as_json:
             typer.echo(json.dumps({**metrics, "intervals": intervals}))
             return
@@ -62,6 +67,7 @@ def command(
 
     if precision != "float32":
         raise ConfigError(f"--precision {precision}: a pretrained run is scored in float32.")
+    split = split or "validation"
     with shown(quiet=quiet) as progress:
         quality = evaluate_run(run, data, split, progress=progress)
     if as_json:
@@ -109,12 +115,20 @@ def _lines() -> Iterator[str]:
         yield as_text(line.rstrip("\n"))
 
 
+def _refuse_split(split: str | None) -> None:
+    from trivium.core.errors import ConfigError
+
+    if split is not None:
+        raise ConfigError(f"--split {split}: a fine-tuned run is scored on all of its labelled file; leave it out.")
+
+
 def _task_metrics(
-    run: Path, file: Path, precision: "InferencePrecision"
+    run: Path, file: Path, precision: "InferencePrecision", *, quiet: bool
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
     """Return the metrics of a fine-tuned model on a labelled file, and the interval of the main one."""
     from trivium.cli.progress import shown
     from trivium.core.errors import DataError
+    from trivium.core.progress import counter
     from trivium.tasks.finetune import tell
     from trivium.tasks.folder import load_tuned, tuned_in
     from trivium.tasks.metrics.likely import told
@@ -125,19 +139,21 @@ def _task_metrics(
     examples, problems = tuned.task.read(file, min_classes=1)
     tuned.task.check(examples, str(file))
     encoded = tuned.task.encode(examples, tuned.reading)
-    with shown(quiet=True) as progress:
+    with shown(quiet=quiet) as progress:
         tell(problems, progress)
         for said in encoded.said:
             progress.warn(said)
-    scores = tuned.task.score(tuned.model, encoded)
+        read = counter(progress, "score", len(encoded.pieces), "pieces of text")
+        scores = tuned.task.score(tuned.model, encoded._replace(told=read))
     return scores.metrics, told(tuned.task.chosen_by, scores.likely)
 
 
 def _joint_metrics(
-    run: Path, relations: Path, file: Path, precision: "InferencePrecision"
+    run: Path, relations: Path, file: Path, precision: "InferencePrecision", *, quiet: bool
 ) -> dict[str, dict[str, float]]:
     """Return how good the spans of one model are, and the relations of another, between given spans and found ones."""
     from trivium.cli.progress import shown
+    from trivium.core.progress import counter
     from trivium.data.labelled import read_joint
     from trivium.tasks.finetune import tell
     from trivium.tasks.folder import load_tuned, tuned_in
@@ -145,13 +161,20 @@ def _joint_metrics(
 
     finder, relater = (tuned_in(load_tuned(path), precision) for path in (run, relations))
     examples, problems = read_joint(file)
-    with shown(quiet=True) as progress:
+    with shown(quiet=quiet) as progress:
         tell(problems, progress)
-    return {
-        "spans": score_spans(finder, examples),
-        "relations_given_spans": score_joint(relater, examples),
-        "relations_found_spans": score_joint(relater, examples, finder=finder),
-    }
+        told = counter(progress, "score", 3 * len(examples), "texts")
+        return {
+            "spans": score_spans(finder, _counted(examples, told)),
+            "relations_given_spans": score_joint(relater, _counted(examples, told)),
+            "relations_found_spans": score_joint(relater, _counted(examples, told), finder=finder),
+        }
+
+
+def _counted(examples: "Iterable[JointExample]", told: Callable[[int], None]) -> "Iterator[JointExample]":
+    for example in examples:
+        yield example
+        told(1)
 
 
 def _show_joint(scores: dict[str, dict[str, float]], *, as_json: bool) -> None:

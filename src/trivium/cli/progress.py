@@ -13,21 +13,25 @@ class PlainLines:
 
     def __init__(self, every_seconds: float = 10.0) -> None:
         self._every = every_seconds
-        self._phase, self._total, self._unit = "", 0.0, ""
+        self._phase, self._unit = "", ""
+        self._total: float | None = None
+        self._done = 0.0
         self._began = self._said = monotonic()
 
-    def start(self, phase: str, total: float, unit: str) -> None:
+    def start(self, phase: str, total: float | None, unit: str) -> None:
         """Begin a phase."""
         self._phase, self._total, self._unit = phase, total, unit
+        self._done = 0.0
         self._began = self._said = monotonic()
 
     def advance(self, done: float, note: str = "") -> None:
-        """Say how far it is, if the last word was some seconds ago or the phase is done."""
+        """Say how far it is, if the last word was some seconds ago or the phase is done now."""
         now = monotonic()
-        if now - self._said >= self._every or (done >= self._total and now - self._began >= self._every):
+        is_end = self._total is not None and self._done < self._total <= done
+        self._done = done
+        if now - self._said >= self._every or (is_end and now - self._began >= self._every):
             self._said = now
-            left = (now - self._began) / max(done, 1e-9) * max(self._total - done, 0.0)
-            self.line(f"{self._phase}: {done:,.0f} of {self._total:,.0f} {self._unit}, {left:.0f} s left  {note}")
+            self.line(f"{self._phase}: {self._far(done, now)}  {note}".rstrip())
 
     def line(self, text: str) -> None:
         """Write a line."""
@@ -36,6 +40,12 @@ class PlainLines:
     def warn(self, text: str) -> None:
         """Write a line."""
         _write(text)
+
+    def _far(self, done: float, now: float) -> str:
+        if not self._total:
+            return f"{done:,.0f} {self._unit}"
+        left = (now - self._began) / max(done, 1e-9) * max(self._total - done, 0.0)
+        return f"{done:,.0f} of {self._total:,.0f} {self._unit}, {left:.0f} s left"
 
 
 class Bar:
@@ -64,7 +74,7 @@ class Bar:
         )
         self._task: TaskID | None = None
 
-    def start(self, phase: str, total: float, unit: str) -> None:
+    def start(self, phase: str, total: float | None, unit: str) -> None:
         """Begin a phase with a fresh bar."""
         if self._task is None:
             self._bars.start()

@@ -7,8 +7,8 @@ from typing import Protocol
 class Progress(Protocol):
     """Shows one phase of work at a time: the command line as a bar or plain lines, a library call not at all."""
 
-    def start(self, phase: str, total: float, unit: str) -> None:
-        """Begin a phase of `total` units of work."""
+    def start(self, phase: str, total: float | None, unit: str) -> None:
+        """Begin a phase of `total` units of work; None = nobody knows how many."""
         ...
 
     def advance(self, done: float, note: str = "") -> None:
@@ -27,7 +27,7 @@ class Progress(Protocol):
 class Silent:
     """Shows nothing."""
 
-    def start(self, phase: str, total: float, unit: str) -> None:
+    def start(self, phase: str, total: float | None, unit: str) -> None:
         """Show nothing."""
 
     def advance(self, done: float, note: str = "") -> None:
@@ -38,6 +38,23 @@ class Silent:
 
     def warn(self, text: str) -> None:
         """Show nothing."""
+
+
+def counter(progress: Progress, phase: str, total: float | None, unit: str) -> Callable[[int], None]:
+    """Begin a phase, and return a function that is told how much more of it is done."""
+    progress.start(phase, total, unit)
+    done = 0
+
+    def add(more: int) -> None:
+        nonlocal done
+        done += more
+        progress.advance(done)
+
+    return add
+
+
+def nobody(more: int) -> None:
+    """Be told how much more is done, where nobody looks on."""
 
 
 def phases(progress: Progress, unit: str) -> Callable[[str, float, float], None]:

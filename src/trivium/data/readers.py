@@ -22,7 +22,7 @@ from trivium.data.file_bytes import (
     reading,
     refuse_binary,
 )
-from trivium.data.tables import column_documents, column_names
+from trivium.data.tables import column_documents, column_names, delimiter_of
 
 Boundary = Literal["blank-line", "line", "file"]
 JSON_LINES = (".jsonl", ".ndjson", ".json")
@@ -105,6 +105,12 @@ def text_bytes(file: Path) -> int:
         return max(size, int.from_bytes(stream.read(4), "little"))
 
 
+def way_of_reading(file: Path) -> str:
+    """Return how a file is read, which its name decides: equal bytes read alike hold equal documents."""
+    form = "json lines" if _is_json_lines(file) else delimiter_of(file) or "text"
+    return f"{form}, compressed" if file.suffix == ".gz" else form
+
+
 def without_surrogates(text: str) -> str:
     """Return the text with each lone surrogate, which UTF-8 cannot write, replaced by U+FFFD."""
     try:
@@ -143,8 +149,7 @@ def _read_file(file: Path, named: bool, boundary: Boundary, field: str, encoding
         if block.startswith(codecs.BOM_UTF8) and encoding == "utf-8":
             start = len(stream.read(len(codecs.BOM_UTF8)))
             ledger.drop("byte order mark", start)
-        name = file.name.removesuffix(".gz").lower()
-        if name.endswith(JSON_LINES):
+        if _is_json_lines(file):
             yield from _json_lines(stream, source, start, field, encoding, ledger)
         elif field in column_names(file, encoding):
             yield from column_documents(stream, file, start, field, encoding, ledger)
@@ -152,6 +157,10 @@ def _read_file(file: Path, named: bool, boundary: Boundary, field: str, encoding
             yield from _plain(stream, source, start, boundary, encoding, ledger)
     for reason in sorted(ledger.num_bytes):
         yield Dropped(reason, source, ledger.documents[reason], ledger.num_bytes[reason])
+
+
+def _is_json_lines(file: Path) -> bool:
+    return file.name.removesuffix(".gz").lower().endswith(JSON_LINES)
 
 
 def _plain(

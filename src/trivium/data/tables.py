@@ -35,7 +35,7 @@ def require_columns(paths: Sequence[Path], *, field: str, encoding: str) -> None
         DataError: no such column, a first line that names none, a damaged .gz, a file that cannot be read.
     """
     for file in paths:
-        if _delimiter(file) is None or not file.is_file() or _is_empty(file):
+        if delimiter_of(file) is None or not file.is_file() or _is_empty(file):
             continue
         columns = column_names(file, encoding)
         if field not in columns:
@@ -51,7 +51,7 @@ def column_names(file: Path, encoding: str) -> list[str]:
     Raises:
         DataError: a first record that names no columns, bytes that are no text, a damaged .gz.
     """
-    delimiter = _delimiter(file)
+    delimiter = delimiter_of(file)
     if delimiter is None:
         return []
     with reading(file), open_file(file) as stream:
@@ -80,7 +80,7 @@ def column_documents(
     Raises:
         DataError: what is wrong, with file and line.
     """
-    source, delimiter, accounted, read = str(file), _delimiter(file) or ",", start, start
+    source, delimiter, accounted, read = str(file), delimiter_of(file) or ",", start, start
 
     def lines() -> Iterator[str]:
         nonlocal read
@@ -106,13 +106,14 @@ def column_documents(
     ledger.drop("table syntax", read - accounted)
 
 
+def delimiter_of(file: Path) -> str | None:
+    """Return what separates the fields of a table, known by its name; None for a file that is no table."""
+    return _DELIMITERS.get(Path(file.name.removesuffix(".gz").lower()).suffix)
+
+
 def _is_empty(file: Path) -> bool:
     with reading(file), open_file(file) as stream:
         return not stream.peek(1)
-
-
-def _delimiter(file: Path) -> str | None:
-    return _DELIMITERS.get(Path(file.name.removesuffix(".gz").lower()).suffix)
 
 
 def _records(lines: Iterator[str], source: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:

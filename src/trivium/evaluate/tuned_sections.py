@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trivium.evaluate.formatting import is_number, metric_text, number_text, percent_text
+from trivium.evaluate.formatting import NumberText, is_number, metric_text, number_text, percent_text, short_text
 from trivium.evaluate.markup import Markup
 from trivium.evaluate.page import Cell, Column, heat_cell, section, table
 from trivium.evaluate.run_files import metrics_of, scored_split
@@ -86,18 +86,24 @@ def _mistakes(results: Mapping[str, Any]) -> Markup | None:
     mistakes = _found(results, "mistakes") or _found(results, "worst_mistakes")
     if not isinstance(mistakes, Sequence) or not all(isinstance(each, Mapping) for each in mistakes) or not mistakes:
         return None
-    columns = [Column("right", numeric=False), Column("given", numeric=False), Column("sure of it")]
-    columns.append(Column("text", numeric=False))
+    mistakes = mistakes[:_MAX_MISTAKES]
+    known = [name for name in _HOW_BAD if any(is_number(each.get(name)) for each in mistakes)]
+    columns = [Column("right", numeric=False), Column("given", numeric=False)]
+    columns += [*(Column(_HOW_BAD[name][0]) for name in known), Column("text", numeric=False)]
     rows = []
-    for each in mistakes[:_MAX_MISTAKES]:
+    for each in mistakes:
         text = each.get("text") or " ".join(map(str, each.get("tokens") or []))
         right, given = (next((each[key] for key in keys if key in each), "") for keys in (_RIGHT, _GIVEN))
         shown = text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "\u2026"
-        sure = each.get("probability")
-        rows.append([Cell(right), Cell(given), Cell(percent_text(sure), sure), Cell(shown)])
+        how_bad = [Cell(_HOW_BAD[name][1](each.get(name)), each.get(name)) for name in known]
+        rows.append([Cell(right), Cell(given), *how_bad, Cell(shown)])
     return section(f"Its worst mistakes, on {scored_split(results)}", table(columns, rows))
 
 
+_HOW_BAD: dict[str, tuple[str, NumberText]] = {
+    "probability": ("sure of it", percent_text),
+    "error": ("off by", short_text),
+}
 _RIGHT, _GIVEN = ("gold", "right", "label"), ("predicted", "given", "answer")
 
 

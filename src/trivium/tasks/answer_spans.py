@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from trivium.core.batch import Batch
 from trivium.tasks.answer_windows import ENDS, STARTS, Asked
 from trivium.tasks.base import read_logits
-from trivium.tasks.pieces import Encoded, Piece, Reading
+from trivium.tasks.pieces import Encoded, Piece
 from trivium.tasks.read_batches import PLACES, read_batches
 from trivium.tasks.settings import AnswerSettings
 
@@ -78,7 +78,7 @@ def find_spans(
         here = slice(*np.searchsorted(owners, (first, stop)))
         spans: list[dict[tuple[int, int], float]] = [{} for _ in range(first, stop)]
         nats_E, windows_E = np.zeros(stop - first), np.zeros(stop - first, dtype=np.int64)
-        for piece, logits_NC in _read(network, encoded.pieces[here], encoded.reading, places):
+        for piece, logits_NC in _read(network, encoded._replace(pieces=encoded.pieces[here]), places):
             number = piece.example - first
             new = window_spans(piece, logits_NC, encoded.asked[piece.example], settings)
             spans[number] = _stitched(spans[number], new, settings.num_best)
@@ -151,13 +151,11 @@ def best_threshold(log_odds: Sequence[float], answered: Sequence[float], decline
     return float(best[np.abs(best).argmin()])
 
 
-def _read(
-    network: nn.Module, pieces: Sequence[Piece], reading: Reading, places: int
-) -> Iterator[tuple[Piece, np.ndarray]]:
+def _read(network: nn.Module, encoded: Encoded, places: int) -> Iterator[tuple[Piece, np.ndarray]]:
     """Yield each piece and its logits_NC, in float64, the longest pieces first."""
     was_training = network.training
     network.eval()
-    for chosen, (batch, *_) in read_batches(pieces, reading, places=places):
+    for chosen, (batch, *_) in read_batches(encoded.pieces, encoded.reading, places=places, told=encoded.told):
         logits_BNC = read_logits(network, batch).view(len(chosen), -1, 2).numpy()
         for piece, logits_NC in zip(chosen, logits_BNC, strict=True):
             yield piece, logits_NC[: len(piece.places_N)]

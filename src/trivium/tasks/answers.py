@@ -171,7 +171,7 @@ def _added_up(
     windows_A = np.zeros(len(sums_AC), dtype=np.int64)
     was_training = network.training
     network.eval()
-    for _, (batch, example_BN, answer_BN) in read_batches(pieces, encoded.reading, places=places):
+    for _, (batch, example_BN, answer_BN) in read_batches(pieces, encoded.reading, places=places, told=encoded.told):
         outputs_NC = read_logits(network, batch)
         numbers_NC = (outputs_NC.log_softmax(-1) if logarithms else outputs_NC).numpy()
         used_N = example_BN.reshape(-1) >= 0

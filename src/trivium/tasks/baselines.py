@@ -33,7 +33,7 @@ from trivium.tasks.metrics import Spans as SpanCounts
 from trivium.tasks.multi_label import MultiLabel
 from trivium.tasks.nested import Nested
 from trivium.tasks.nested_baselines import nested_baselines
-from trivium.tasks.pair_scores import PairNumbers, Vectors, WordOverlap, correlations, found
+from trivium.tasks.pair_scores import PairNumbers, Vectors, WordOverlap, correlations, retrieval_of
 from trivium.tasks.regress import Regress
 from trivium.tasks.relate import Relate, relation_metrics
 from trivium.tasks.spans import Spans
@@ -246,7 +246,7 @@ def _counted(train: Sequence[LabelExample]) -> _Counted:
 def embed_baselines(task: Embed, train: Sequence[SimilarExample], test: Sequence[SimilarExample]) -> dict[str, Row]:
     """Return the metrics of words that two texts have in common, and of TF-IDF, its weights from all texts."""
     texts, gold = numbered(test)
-    pairs, measure = PairNumbers.of(gold), correlations if task.is_scored else found
+    pairs, measure = PairNumbers.of(gold), correlations if task.is_scored else retrieval_of
     words = [frozenset(filter(None, split_all(text))) for text in texts]
     rows: dict[str, Row] = {OVERLAP: dict(measure(pairs, WordOverlap(words)).metrics)}
     try:

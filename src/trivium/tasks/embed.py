@@ -16,7 +16,7 @@ from trivium.data.labelled import Labelled, SimilarExample, read_similar
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.tasks.base import TaskReader, Unlabelled, class_logits
 from trivium.tasks.nearness import group_vectors, grouped, order_nats, own_cosines, partner_nats
-from trivium.tasks.pair_scores import PairNumbers, Vectors, correlations, found, partner_loss
+from trivium.tasks.pair_scores import PairNumbers, Vectors, correlations, partner_loss, retrieval_of
 from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Scores
 from trivium.tasks.settings import EMBED_SETTINGS, EmbedSettings
@@ -116,9 +116,9 @@ class Embed:
 
     def score(self, network: nn.Module, encoded: Encoded) -> Scores:
         """Return how well pairs are found, or how the cosines go with the scores."""
-        nearness = Vectors(unit(text_vectors(network, encoded.pieces, encoded.reading)))
+        nearness = Vectors(unit(text_vectors(network, encoded.pieces, encoded.reading, told=encoded.told)))
         pairs = PairNumbers.of(encoded.gold)
-        measured = correlations(pairs, nearness) if self.is_scored else found(pairs, nearness)
+        measured = correlations(pairs, nearness) if self.is_scored else retrieval_of(pairs, nearness)
         told = measured.metrics | {"loss": self._loss_of(pairs, nearness), "coverage": 1.0}
         return Scores(told, likely=measured.likely)
 

@@ -11,7 +11,7 @@ class Epoch(NamedTuple):
     """How good the model was when an epoch ended."""
 
     step: int
-    metrics: dict[str, float]  # of the validation examples, see `answers.Scores`
+    metrics: dict[str, float]  # of the validation examples, see `scores.Scores`
 
 
 def goodness(metrics: Mapping[str, float], chosen_by: str) -> tuple[float, float]:

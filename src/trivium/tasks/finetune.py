@@ -311,7 +311,7 @@ def results_of(config: FinetuneConfig, fitted: Fitted, material: Material, progr
         scores = task.score(fitted.tuned.model, asked)
         results["test"] = scores.metrics
     splits = {"train": material.train, "valid": material.valid, "test": material.test}
-    mistakes = [{"text": task.shown(examples[each.example], each.answer), **each._asdict()} for each in scores.mistakes]
+    mistakes = [{"text": task.shown(examples[each.example], each.answer), **each.row()} for each in scores.mistakes]
     return results | {
         "by_label": dict(scores.by_label),
         "confusion": scores.confusion,

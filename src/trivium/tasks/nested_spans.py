@@ -58,7 +58,7 @@ def _judged(network: nn.Module, encoded: Encoded, pieces: list[Piece], first: in
     nats_E, looked_at_E = np.zeros(stop - first), np.zeros(stop - first, dtype=np.int64)
     was_training = network.training
     network.eval()
-    for _, (batch, example_BN, answer_BN) in read_batches(pieces, encoded.reading):
+    for _, (batch, example_BN, answer_BN) in read_batches(pieces, encoded.reading, told=encoded.told):
         log_JC, right_J, place_J, width_J = _candidates(network, batch)
         example_J = example_BN.reshape(-1)[place_J] - first
         np.add.at(nats_E, example_J, -log_JC[np.arange(len(right_J)), right_J])

@@ -106,7 +106,7 @@ def correlations(pairs: PairNumbers, nearness: Nearness) -> Measured:
     return Measured(metrics, partial(rank_interval, ranks))
 
 
-def found(pairs: PairNumbers, nearness: Nearness) -> Measured:
+def retrieval_of(pairs: PairNumbers, nearness: Nearness) -> Measured:
     """Return how well each first text finds its second ones among all second texts: `recall@1`, `recall@10`, `mrr`."""
     retrieval = Retrieval((1, 10))
     for block in blocks(pairs, nearness):

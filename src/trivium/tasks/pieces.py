@@ -1,6 +1,6 @@
 """Labelled examples as pieces of tokens: windows over what is longer than a row, packed rows, batches by step."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from trivium.core.batch import Batch, read_again
 from trivium.core.batch import reading as only_read
 from trivium.core.errors import DataError
 from trivium.core.layout import TokenLayout, positions_of
+from trivium.core.progress import nobody
 from trivium.core.random import Key
 from trivium.data.order import document_order
 from trivium.data.packing import first_fit, first_fit_both
@@ -67,6 +68,7 @@ class Encoded(NamedTuple):
     # What is known of how the examples are read before any is answered; shown among the metrics.
     measured: Mapping[str, float] = MappingProxyType({})
     written: Written | None = None  # in tasks that write
+    told: Callable[[int], None] = nobody  # is told how many more pieces have been read
 
     @property
     def num_answers(self) -> int:

@@ -1,11 +1,11 @@
 """Answers to any number of texts, in order, in bounded memory."""
 
-import json
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 from trivium.core.errors import DataError
+from trivium.data.labelled import json_line
 from trivium.tasks.answer import Answer
 from trivium.tasks.base import Example, Task, Unlabelled
 from trivium.tasks.folder import TunedModel
@@ -53,8 +53,8 @@ def asked(line: str) -> Unlabelled:
     if not line.lstrip().startswith(("[", "{")):
         return line
     try:
-        found = json.loads(line)
-    except ValueError:
+        found = json_line(line, "line")
+    except DataError:
         return line
     if isinstance(found, dict):
         texts = [found[key] for key in ("text", "text_pair") if found.get(key) is not None]

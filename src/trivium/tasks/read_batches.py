@@ -1,8 +1,9 @@
 """Pieces in batches that are only read: those of like lengths together, as many as a budget of places has room for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from trivium.core.progress import nobody
 from trivium.tasks.pieces import Packed, Piece, Reading, pack
 
 PLACES = 1024  # a batch: its widest states stay in the cache of a small machine
@@ -15,7 +16,9 @@ class ReadBatch(NamedTuple):
     packed: Packed
 
 
-def read_batches(pieces: Sequence[Piece], reading: Reading, *, places: int = PLACES) -> Iterator[ReadBatch]:
+def read_batches(
+    pieces: Sequence[Piece], reading: Reading, *, places: int = PLACES, told: Callable[[int], None] = nobody
+) -> Iterator[ReadBatch]:
     """Yield all pieces in batches, the longest first.
 
     Rows are as long as a batch's longest piece: with enough pieces to choose from hardly a place is padding, and a
@@ -25,6 +28,7 @@ def read_batches(pieces: Sequence[Piece], reading: Reading, *, places: int = PLA
         pieces: in any order.
         reading: how they are read.
         places: rows times their length, at most, unless a piece alone is longer.
+        told: how many more pieces have been read, when the next batch is asked for.
     """
     longest_first = sorted(pieces, key=lambda piece: -len(piece.tokens_L))
     start = 0
@@ -36,3 +40,4 @@ def read_batches(pieces: Sequence[Piece], reading: Reading, *, places: int = PLA
         rows = [[piece] for piece in chosen]
         yield ReadBatch(chosen, pack(rows, reading, num_rows=len(chosen), capacity=capacity, length=length))
         start += len(chosen)
+        told(len(chosen))

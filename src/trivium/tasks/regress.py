@@ -110,8 +110,7 @@ class Regress:
             ranks.add(np.array([right]), np.array([found]))
             squares += float(gold_A1[0, 0] - answer.outputs_AC[0, 0]) ** 2
             total += 1
-            # No probability is known; the farthest from right come first.
-            worst.add(Mistake(abs(right - found), number, 0, f"{right:.4g}", f"{found:.4g}"))
+            worst.add(Mistake(None, number, 0, f"{right:.4g}", f"{found:.4g}", error=abs(right - found)))
         counted = errors.metrics() | ranks.metrics() | {"loss": squares / max(1, total), "coverage": 1.0}
         likely = partial(correlation_interval, ranks)
         return Scores(counted, mistakes=worst.worst_first(), likely=likely)

@@ -12,13 +12,13 @@ from trivium.core.errors import DataError
 from trivium.core.files import new_folder, sha256, write_json
 from trivium.core.progress import Progress, Silent
 from trivium.data.file_bytes import Document
-from trivium.data.readers import Boundary, find_files, read_documents
+from trivium.data.readers import Boundary, find_files, read_documents, way_of_reading
 from trivium.tasks.embedder import Embedder, vectors_of
 from trivium.tasks.vector_file import RowFile
 from trivium.tasks.vectors import unit
 
 MANIFEST, VECTORS, BEGINNINGS = "manifest.json", "vectors.npy", "beginnings.npy"
-_FORMAT = 1
+_FORMAT = 2
 _BLOCK = 8192  # vectors compared at a time: what bounds memory
 _BEGINNING_BYTES = 256
 
@@ -75,8 +75,9 @@ def updated_index(
 ) -> Index:
     """Return the index of a folder's texts; only files that are new or have changed are embedded.
 
-    Files are known by the SHA-256 of what is in them, the model by that of all its weights and settings. The index is
-    replaced at once when it is whole. What of a file cannot be read is said, and the rest of the folder is indexed.
+    Files are known by the SHA-256 of what is in them and by how they are read, the model by that of all its weights and
+    settings. The index is replaced at once when it is whole. What of a file cannot be read is said, and the rest of the
+    folder is indexed.
 
     Args:
         embedder: the model.
@@ -153,16 +154,16 @@ def _written(
     progress: Progress,
 ) -> tuple[list[IndexedFile], int]:
     """Write vectors and beginnings of all files; return the files, and how many texts were embedded."""
-    known = _known_by_hash(before)
-    num_bytes = sum((folder / path).stat().st_size for path, digest in found if digest not in known)
+    known = _known_files(before)
+    num_bytes = sum((folder / path).stat().st_size for path, digest in found if _key(path, digest) not in known)
     progress.start("embed", num_bytes, "bytes")
     files: list[IndexedFile] = []
     embedded = 0
     with RowFile(partial / VECTORS) as vectors, RowFile(partial / BEGINNINGS) as beginnings:
-        for is_known, some in groupby(found, lambda each: each[1] in known):
+        for is_known, some in groupby(found, lambda each: _key(*each) in known):
             if is_known and before is not None:
                 for path, digest in some:
-                    start, file = known[digest]
+                    start, file = known[_key(path, digest)]
                     _copy(before, start, start + file.texts, vectors, beginnings)
                     files.append(_renamed(file, path, folder))
                 continue
@@ -203,11 +204,16 @@ class _Reading:
             self._progress.advance(self._bytes)
 
 
-def _known_by_hash(index: Index | None) -> dict[str, _Known]:
-    known: dict[str, _Known] = {}
+def _key(path: str, digest: str) -> tuple[str, str]:
+    """Return what decides the texts of a file: its bytes, and how its name says that they are read."""
+    return digest, way_of_reading(Path(path))
+
+
+def _known_files(index: Index | None) -> dict[tuple[str, str], _Known]:
+    known: dict[tuple[str, str], _Known] = {}
     start = 0
     for file in index.files if index is not None else ():
-        known[file.sha256] = _Known(start, file)
+        known[_key(file.path, file.sha256)] = _Known(start, file)
         start += file.texts
     return known
 

@@ -1,11 +1,12 @@
 """What a network makes of texts: a vector each, from packed rows, whatever they are read with and however long."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
 import numpy as np
 from torch import nn
 
+from trivium.core.progress import nobody
 from trivium.data.frame import Framed
 from trivium.tasks.base import read_logits
 from trivium.tasks.pieces import Piece, Reading
@@ -36,7 +37,14 @@ def text_pieces(texts: Sequence[str], reading: Reading) -> list[Piece]:
     return pieces
 
 
-def text_vectors(network: nn.Module, pieces: Sequence[Piece], reading: Reading, *, places: int = PLACES) -> np.ndarray:
+def text_vectors(
+    network: nn.Module,
+    pieces: Sequence[Piece],
+    reading: Reading,
+    *,
+    places: int = PLACES,
+    told: Callable[[int], None] = nobody,
+) -> np.ndarray:
     """Return what stands for each text, float32 [texts, D], as the network has it and of any length.
 
     Args:
@@ -44,8 +52,9 @@ def text_vectors(network: nn.Module, pieces: Sequence[Piece], reading: Reading, 
         pieces: of `text_pieces`; a text's windows are averaged by their weights.
         reading: how the model reads.
         places: read at once, see `read_batches`.
+        told: how many more pieces have been read.
     """
-    vectors = [_read(network, some, reading, places) for some in _some(pieces)]
+    vectors = [_read(network, some, reading, places, told) for some in _some(pieces)]
     return np.concatenate(vectors) if vectors else np.zeros((0, 0), dtype=np.float32)
 
 
@@ -67,11 +76,13 @@ def _some(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
         yield some
 
 
-def _read(network: nn.Module, pieces: list[Piece], reading: Reading, places: int) -> np.ndarray:
+def _read(
+    network: nn.Module, pieces: list[Piece], reading: Reading, places: int, told: Callable[[int], None]
+) -> np.ndarray:
     first, sums_SD = pieces[0].example, np.zeros((0, 0))
     was_training = network.training
     network.eval()
-    for _, (batch, example_BN, _) in read_batches(pieces, reading, places=places):
+    for _, (batch, example_BN, _) in read_batches(pieces, reading, places=places, told=told):
         vectors_ND = read_logits(network, batch).numpy()
         if not len(sums_SD):
             sums_SD = np.zeros((pieces[-1].example - first + 1, vectors_ND.shape[1]))

@@ -151,7 +151,9 @@ class Write:
         decoding, pieces = self.settings.decoding, [encoded.pieces[number] for number in numbers]
         longest = min(decoding.max_new_tokens, room(self.settings, encoded.reading).target)
         decoding = decoding.model_copy(update={"max_new_tokens": longest})
-        return outputs(as_network(network), pieces, encoded.reading, decoding, seed=self.settings.seed)
+        return outputs(
+            as_network(network), pieces, encoded.reading, decoding, seed=self.settings.seed, told=encoded.told
+        )
 
 
 _LETTER, _HAN = regex.compile(r"\p{L}"), regex.compile(r"\p{Han}")

@@ -1,13 +1,12 @@
 """What people have of pairs, mails and dialogues, as examples of the task `write`."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from trivium.core.errors import DataError
 from trivium.data.labelled import DialogueExample, PairExample, read_dialogues, read_mails, read_pairs, turn_pairs
-from trivium.data.labelled.files import is_json, read_text
+from trivium.data.labelled.files import is_json, json_line, read_text
 from trivium.tasks.write_config import WriteConfig
 
 _LOOKED_AT = 65_536  # characters of a file, to see what it holds
@@ -61,8 +60,8 @@ def _parsed(value: str) -> Any:
     if not value.lstrip().startswith("{"):
         return value
     try:
-        row = json.loads(value)
-    except (ValueError, RecursionError):
+        row = json_line(value, "line")
+    except DataError:
         return value
     if isinstance(row.get("turns"), list):
         return row["turns"]
@@ -81,8 +80,8 @@ def _form(path: Path, settings: WriteConfig) -> str:
     if first.startswith("[") or any(name in beginning for name in ('"turns"', '"messages"')):
         return "dialogues"
     try:
-        row = json.loads(first)
-    except (ValueError, RecursionError):
+        row = json_line(first, f"{path}:1")
+    except DataError:
         return "dialogues"  # one object over several lines
     lists = isinstance(row, dict) and all(isinstance(value, list) for value in row.values())
     return "dialogues" if lists else "pairs"

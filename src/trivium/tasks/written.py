@@ -1,11 +1,12 @@
 """What a model writes, and how good that is: texts out of pieces, the loss of targets, and scores of texts."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
 from trivium.core.layout import TokenLayout
+from trivium.core.progress import nobody
 from trivium.core.random import Key
 from trivium.model.decoding import Decoding
 from trivium.model.device import device_of
@@ -34,7 +35,15 @@ ROWS = 16
 _SPLITS = {"13a": split_13a, "zh": split_zh, "words": split_words}
 
 
-def outputs(network: Network, pieces: Sequence[Piece], reading: Reading, decoding: Decoding, *, seed: int) -> list[str]:
+def outputs(
+    network: Network,
+    pieces: Sequence[Piece],
+    reading: Reading,
+    decoding: Decoding,
+    *,
+    seed: int,
+    told: Callable[[int], None] = nobody,
+) -> list[str]:
     """Return the text that is written for each piece, in order, each as it would be alone.
 
     Args:
@@ -43,6 +52,7 @@ def outputs(network: Network, pieces: Sequence[Piece], reading: Reading, decodin
         reading: the model's.
         decoding: how.
         seed: of what is drawn; equal sources draw equal texts.
+        told: how many more texts are written.
     """
     texts = [""] * len(pieces)
     order = sorted(range(len(pieces)), key=lambda number: -(pieces[number].given + source_length(pieces[number])))
@@ -54,6 +64,7 @@ def outputs(network: Network, pieces: Sequence[Piece], reading: Reading, decodin
         written = _batch_outputs(writer, [pieces[number] for number in numbers], reading, decoding, seed)
         for number, text in zip(numbers, written, strict=True):
             texts[number] = text
+        told(len(numbers))
     network.train(was_training)
     return texts
 

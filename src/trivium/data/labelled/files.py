@@ -136,14 +136,14 @@ def table_rows(
 def _parsed(text: str, where: str, *, lines: bool) -> Any:
     try:
         value = json.loads(text)
+        # Half of a pair, which cutting a text in the middle of an emoji leaves, cannot be tokenised.
+        return _mended(value) if _SURROGATE.search(text) else value
     except RecursionError:
         raise DataError(f"{where}: not valid JSON: lists or objects too deep in each other.") from None
     except json.JSONDecodeError as error:
         raise DataError(f"{where}{f':{error.lineno}' if lines else ''}: not valid JSON: {error}.") from None
     except ValueError as error:
         raise DataError(f"{where}: not valid JSON: {error}.") from None
-    # Half of a pair, which cutting a text in the middle of an emoji leaves, cannot be tokenised.
-    return _mended(value) if _SURROGATE.search(text) else value
 
 
 def _mended(value: Any) -> Any:
