@@ -14,6 +14,7 @@ from trivium.tasks.metrics import Answers, Bleu, Chrf, Distinct, Rouge, cmrc_sco
 from trivium.tasks.metrics.bleu import bleu_counts, bleu_of_counts, counts_of_kept
 from trivium.tasks.metrics.rouge import longest_common, rouge_score
 from trivium.tasks.metrics.text_units import content_words, split_13a, split_words, split_zh
+from trivium.tasks.written import text_scores
 
 EXACT = 1e-9
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -160,6 +161,25 @@ def test_rouge_by_hand() -> None:
     other.add("one", ["two"])
     rouge.merge(other)
     assert set(rouge.metrics().values()) == {0.5}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_texts_without_a_word_are_as_good_as_they_are_equal(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    signs = ["...", "!", "?!", "\u3002", "\u2014", "\u060c\u061f", "\u0964"]
+    given, other = rng.choice(signs, 2, replace=False)
+    for text, references, wanted in (
+        (given, [other], 0.0),
+        ("", [given], 0.0),
+        (given, [""], 0.0),
+        (given, [other, "a word"], 0.0),
+        (given, [other, given], 1.0),
+        (f"{given}\n{other}", [f" {given} {other}"], 1.0),
+        ("", [""], 1.0),
+    ):
+        assert set(rouge_score(text, references)) == {wanted}, (text, references)
+    found = text_scores(["", given], [[given], [other]], "13a")
+    assert [found[name] for name in ("rouge_1", "rouge_2", "rouge_l")] == [0.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("spaces", [True, False])

@@ -47,7 +47,8 @@ def rouge_score(given: str, references: Sequence[str]) -> RougeScore:
     """Return the scores of one text, each the best over its references.
 
     `Differs from rouge-score:` words are Unicode's and each Han or Kana character is one, where it keeps a-z and 0-9
-    only; and where neither text has a pair of words, equal texts score 1.
+    only; and where neither text has a pair of words, equal texts score 1. Where neither has a word at all (signs
+    alone, or nothing), the texts themselves are compared: 1 where they are equal but for white space, else 0.
 
     Args:
         given: the text; its lines are its sentences for `rougeLsum`.
@@ -63,7 +64,11 @@ def rouge_score(given: str, references: Sequence[str]) -> RougeScore:
     lines = [content_words(line) for line in given.splitlines()]
     best = [0.0] * len(RougeScore._fields)
     for reference in references:
-        score = _one(lines, [content_words(line) for line in reference.splitlines()])
+        right_lines = [content_words(line) for line in reference.splitlines()]
+        if any(lines) or any(right_lines):
+            score = _one(lines, right_lines)
+        else:
+            score = RougeScore(*[float(given.split() == reference.split())] * len(RougeScore._fields))
         best = [max(pair) for pair in zip(best, score, strict=True)]
     return RougeScore(*best)
 
