@@ -34,7 +34,7 @@ def class_answers(network: nn.Module, encoded: Encoded, *, num_classes: int, pla
     """Yield the answers of `answers` as logarithms of probabilities: averaged over windows as such, and normalised."""
     for answer in answers(network, encoded, num_outputs=num_classes, logarithms=True, places=places):
         mean_AC = answer.outputs_AC
-        yield answer._replace(outputs_AC=mean_AC - np.log(np.exp(mean_AC).sum(axis=1, keepdims=True)))
+        yield answer._replace(outputs_AC=mean_AC - np.logaddexp.reduce(mean_AC, axis=1, keepdims=True))
 
 
 def answers(
