@@ -1,5 +1,6 @@
 """Windows, packing and the order of training."""
 
+import time
 import tracemalloc
 
 import numpy as np
@@ -11,7 +12,16 @@ from trivium.core.errors import DataError
 from trivium.core.random import Key
 from trivium.data.labelled import UNSCORED, LabelExample
 from trivium.tasks.build import learned_task
-from trivium.tasks.pieces import Encoded, TrainingRows, best_windows, pack, row_capacity, window_starts
+from trivium.tasks.pieces import (
+    Encoded,
+    Piece,
+    TrainingRows,
+    best_windows,
+    by_examples,
+    pack,
+    row_capacity,
+    window_starts,
+)
 
 
 def test_windows_show_all_of_a_text_with_the_overlap_and_no_more_of_them_than_needed() -> None:
@@ -83,6 +93,33 @@ def test_memory_for_a_long_document_grows_with_its_words_alone(family: str) -> N
     assert sum(len(piece.answers_N) for piece in encoded.pieces) == len(words)
     assert len(encoded.pieces) > 1000
     assert peak < 1000 * len(words)  # words by windows would be 80 times that
+
+
+def _shown(owners: list[int], examples: int) -> Encoded:
+    """Return pieces of these examples, in order, that show nothing."""
+    zeros = np.zeros(0, dtype=np.int64)
+    pieces = [Piece(zeros, zeros, zeros, zeros, owner, 1.0) for owner in owners]
+    return Encoded(pieces, [zeros] * examples, reading())
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_examples_come_in_chunks_with_all_their_pieces(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    examples, together = int(rng.integers(0, 40)), int(rng.integers(1, 12))
+    windows = rng.integers(0, 4, examples)  # of some examples nothing is shown
+    encoded = _shown(np.repeat(np.arange(examples), windows).tolist(), examples)
+    chunks = list(by_examples(encoded, together))
+    assert [number for chunk in chunks for number in range(chunk.first, chunk.stop)] == list(range(examples))
+    for first, stop, pieces in chunks:
+        assert stop - first <= together
+        assert [id(piece) for piece in pieces] == [id(p) for p in encoded.pieces if first <= p.example < stop]
+
+
+def test_chunks_of_very_many_pieces_are_found_at_once() -> None:
+    encoded = _shown(list(range(100_000)), 100_000)
+    began = time.process_time()
+    assert sum(len(chunk.pieces) for chunk in by_examples(encoded, 16)) == 100_000
+    assert time.process_time() - began < 3  # to look through a list of all pieces for each chunk takes 13 s
 
 
 @pytest.mark.parametrize("family", ["encoder", "decoder"])

@@ -1,6 +1,6 @@
 """Labelled examples as pieces of tokens: windows over what is longer than a row, packed rows, batches by step."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -80,6 +80,22 @@ class Packed(NamedTuple):
     batch: Batch
     example_BN: np.ndarray  # int64, -1 = the place is not used
     answer_BN: np.ndarray  # int64
+
+
+class Chunk(NamedTuple):
+    """Some neighbouring examples, and the pieces that show them."""
+
+    first: int
+    stop: int  # one past the last example
+    pieces: list[Piece]
+
+
+def by_examples(encoded: Encoded, together: int) -> Iterator[Chunk]:
+    """Yield all examples with their pieces, in order, at most so many at a time."""
+    owner_P = np.array([piece.example for piece in encoded.pieces], dtype=np.int64)
+    for first in range(0, len(encoded.gold), together):
+        stop = min(first + together, len(encoded.gold))
+        yield Chunk(first, stop, encoded.pieces[slice(*np.searchsorted(owner_P, (first, stop)))])
 
 
 def window_starts(length: int, size: int, *, overlap: int) -> np.ndarray:
