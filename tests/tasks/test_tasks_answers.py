@@ -109,6 +109,27 @@ def test_the_windows_of_a_text_are_averaged() -> None:
         np.testing.assert_allclose(answer.outputs_AC[0], expected_C, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [2000.0, 1e6])
+def test_windows_that_contradict_each_other_leave_probabilities(size: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    examples = classify_examples(3, seed=9, lengths=(50, 70))
+    task = learned_task("classify", examples)
+    encoded = task.encode(examples, reading(row_length=32))
+    logits_WC = size * torch.tensor([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0]], dtype=torch.float64)
+    seen = iter(range(1000))
+
+    def contradicting(network: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        return torch.stack([logits_WC[next(seen) % 2] for _ in range(batch.weights_BN.numel())])
+
+    monkeypatch.setattr("trivium.tasks.answers.read_logits", contradicting)
+    with np.errstate(all="raise", under="ignore"):
+        given = list(class_answers(lively_model("encoder", task), encoded, num_classes=3))
+        scores = score_classes(lively_model("encoder", task), task.labels, encoded)
+    for answer in given:
+        assert answer.windows_A[0] > 1
+        np.testing.assert_allclose(np.exp(answer.outputs_AC).sum(axis=1), 1.0, atol=1e-9)
+    assert len(given) == 3 and all(np.isfinite(value) for value in scores.metrics.values())
+
+
 @pytest.mark.parametrize("task_name", ["label", "classify"])
 @pytest.mark.parametrize("row_length", [8, 64])
 def test_every_answer_is_counted_once(task_name: str, row_length: int) -> None:

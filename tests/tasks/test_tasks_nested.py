@@ -32,8 +32,7 @@ from trivium.tasks.metrics import Spans as SpanCounts
 from trivium.tasks.nested import Nested
 from trivium.tasks.nested_baselines import DICTIONARY
 from trivium.tasks.nested_spans import chosen_spans, judge_spans, overlaps_of, span_classes
-from trivium.tasks.nested_windows import best_of_spans
-from trivium.tasks.pieces import TrainingRows, pack, window_starts
+from trivium.tasks.pieces import TrainingRows, pack
 from trivium.tasks.predict import predict_texts
 from trivium.tasks.settings import Overlaps
 from trivium.train.log import read_log
@@ -93,24 +92,6 @@ def test_the_best_tags_of_the_same_language_stay_below_the_bound() -> None:
         counted.add(example.spans, spans_of_tags(row["labels"]))
     assert fitted.best.metrics["f1"] > 0.9
     assert counted.metrics()["f1"] <= best_flat_f1(valid) + 1e-9 < 0.8
-
-
-@pytest.mark.parametrize("both_ways", [True, False])
-def test_the_window_of_a_span_is_the_one_that_shows_most_around_it(both_ways: bool) -> None:
-    rng, held = np.random.default_rng(3), 0
-    for _ in range(300):
-        size, length = int(rng.integers(2, 30)), int(rng.integers(1, 150))
-        starts = window_starts(length, size, overlap=int(rng.integers(0, size)))
-        first = rng.integers(0, length, (10, 1))
-        last = np.minimum(first + np.arange(int(rng.integers(1, 12))), length - 1)
-        chosen = best_of_spans(first, last, starts, size=size, both_ways=both_ways)
-        for (row, column), window in np.ndenumerate(chosen):
-            a, b = int(first[row, 0]), int(last[row, column])
-            worth = [min(a - s, s + size - 1 - b) if both_ways else a - s for s in starts]
-            fits = [number for number, s in enumerate(starts) if s <= a and b < s + size]
-            assert window == max(fits, key=lambda number: (worth[number], -number), default=-1)
-            held += window >= 0
-    assert held > 5000
 
 
 @pytest.mark.parametrize("family", ["encoder", "decoder"])

@@ -1,5 +1,8 @@
 """Windows, packing and the order of training."""
 
+import time
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,16 @@ from trivium.core.errors import DataError
 from trivium.core.random import Key
 from trivium.data.labelled import UNSCORED, LabelExample
 from trivium.tasks.build import learned_task
-from trivium.tasks.pieces import Encoded, TrainingRows, best_windows, pack, row_capacity, window_starts
+from trivium.tasks.pieces import (
+    Encoded,
+    Piece,
+    TrainingRows,
+    best_windows,
+    by_examples,
+    pack,
+    row_capacity,
+    window_starts,
+)
 
 
 def test_windows_show_all_of_a_text_with_the_overlap_and_no_more_of_them_than_needed() -> None:
@@ -35,9 +47,9 @@ def test_the_best_window_shows_most_context(both_ways: bool) -> None:
         size = int(rng.integers(2, 30))
         length = int(rng.integers(1, 150))
         starts = window_starts(length, size, overlap=int(rng.integers(0, size)))
-        tokens = np.sort(rng.integers(-1, length, 10))
-        chosen = best_windows(tokens, starts, size=size, both_ways=both_ways)
-        for token, window in zip(np.maximum(tokens, 0), chosen, strict=True):
+        tokens = np.sort(rng.integers(0, length, 10))
+        chosen = best_windows(tokens, tokens, starts, size=size, both_ways=both_ways)
+        for token, window in zip(tokens, chosen, strict=True):
             best = max(_context(token, start, size, length, both_ways) for start in starts)
             assert best >= 0
             assert _context(token, starts[window], size, length, both_ways) == best
@@ -49,6 +61,65 @@ def _context(token: int, start: int, size: int, length: int, both_ways: bool) ->
     left = length if start == 0 else token - start
     right = length if start + size >= length else start + size - 1 - token
     return min(left, right) if both_ways else left
+
+
+@pytest.mark.parametrize("both_ways", [True, False])
+def test_the_window_of_a_span_is_the_one_that_shows_most_around_it(both_ways: bool) -> None:
+    rng, held = np.random.default_rng(3), 0
+    for _ in range(300):
+        size, length = int(rng.integers(2, 30)), int(rng.integers(1, 150))
+        starts = window_starts(length, size, overlap=int(rng.integers(0, size)))
+        first = rng.integers(0, length, (10, 1))
+        last = np.minimum(first + np.arange(int(rng.integers(1, 12))), length - 1)
+        chosen = best_windows(first, last, starts, size=size, both_ways=both_ways)
+        for (row, column), window in np.ndenumerate(chosen):
+            a, b = int(first[row, 0]), int(last[row, column])
+            worth = [min(a - s, s + size - 1 - b) if both_ways else a - s for s in starts]
+            fits = [number for number, s in enumerate(starts) if s <= a and b < s + size]
+            assert window == max(fits, key=lambda number: (worth[number], -number), default=-1)
+            held += window >= 0
+    assert held > 5000
+
+
+@pytest.mark.parametrize("family", ["encoder", "decoder"])
+def test_memory_for_a_long_document_grows_with_its_words_alone(family: str) -> None:
+    task = learned_task("label", label_examples(20, seed=3))
+    words = ("ba", "ke") * 50_000
+    long, read = LabelExample(words, ("",) * len(words)), reading(family, 128)
+    tracemalloc.start()
+    encoded = task.encode([long], read, known=False)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert sum(len(piece.answers_N) for piece in encoded.pieces) == len(words)
+    assert len(encoded.pieces) > 1000
+    assert peak < 1000 * len(words)  # words by windows would be 80 times that
+
+
+def _shown(owners: list[int], examples: int) -> Encoded:
+    """Return pieces of these examples, in order, that show nothing."""
+    zeros = np.zeros(0, dtype=np.int64)
+    pieces = [Piece(zeros, zeros, zeros, zeros, owner, 1.0) for owner in owners]
+    return Encoded(pieces, [zeros] * examples, reading())
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_examples_come_in_chunks_with_all_their_pieces(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    examples, together = int(rng.integers(0, 40)), int(rng.integers(1, 12))
+    windows = rng.integers(0, 4, examples)  # of some examples nothing is shown
+    encoded = _shown(np.repeat(np.arange(examples), windows).tolist(), examples)
+    chunks = list(by_examples(encoded, together))
+    assert [number for chunk in chunks for number in range(chunk.first, chunk.stop)] == list(range(examples))
+    for first, stop, pieces in chunks:
+        assert stop - first <= together
+        assert [id(piece) for piece in pieces] == [id(p) for p in encoded.pieces if first <= p.example < stop]
+
+
+def test_chunks_of_very_many_pieces_are_found_at_once() -> None:
+    encoded = _shown(list(range(100_000)), 100_000)
+    began = time.process_time()
+    assert sum(len(chunk.pieces) for chunk in by_examples(encoded, 16)) == 100_000
+    assert time.process_time() - began < 3  # to look through a list of all pieces for each chunk takes 13 s
 
 
 @pytest.mark.parametrize("family", ["encoder", "decoder"])

@@ -1,7 +1,6 @@
 """The best answers to a question over all windows of its context, and whether one is given at all."""
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from trivium.core.batch import Batch
 from trivium.tasks.answer_windows import ENDS, STARTS, Asked
 from trivium.tasks.base import read_logits
-from trivium.tasks.pieces import Encoded, Piece
+from trivium.tasks.pieces import Encoded, Piece, by_examples
 from trivium.tasks.read_batches import PLACES, read_batches
 from trivium.tasks.settings import AnswerSettings
 
@@ -72,13 +71,10 @@ def find_spans(
         settings: how long answers may be, and how many are kept.
         places: read at once, see `read_batches`.
     """
-    owners = [piece.example for piece in encoded.pieces]
-    starts = [*range(0, len(encoded.asked), _EXAMPLES), len(encoded.asked)]
-    for first, stop in pairwise(starts):
-        here = slice(*np.searchsorted(owners, (first, stop)))
+    for first, stop, pieces in by_examples(encoded, _EXAMPLES):
         spans: list[dict[tuple[int, int], float]] = [{} for _ in range(first, stop)]
         nats_E, windows_E = np.zeros(stop - first), np.zeros(stop - first, dtype=np.int64)
-        for piece, logits_NC in _read(network, encoded._replace(pieces=encoded.pieces[here]), places):
+        for piece, logits_NC in _read(network, encoded._replace(pieces=pieces), places):
             number = piece.example - first
             new = window_spans(piece, logits_NC, encoded.asked[piece.example], settings)
             spans[number] = _stitched(spans[number], new, settings.num_best)

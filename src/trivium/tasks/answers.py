@@ -13,7 +13,7 @@ from trivium.tasks.base import read_logits
 from trivium.tasks.metrics import Calibration, Confusion
 from trivium.tasks.metrics.bootstrap import share
 from trivium.tasks.metrics.likely import METRICS, Likely, confusion_interval, counted_interval
-from trivium.tasks.pieces import Encoded, Piece
+from trivium.tasks.pieces import Encoded, Piece, by_examples
 from trivium.tasks.read_batches import PLACES, read_batches
 from trivium.tasks.scores import Mistake, Scores, WorstMistakes
 from trivium.tasks.settings import ChosenBy
@@ -34,7 +34,7 @@ def class_answers(network: nn.Module, encoded: Encoded, *, num_classes: int, pla
     """Yield the answers of `answers` as logarithms of probabilities: averaged over windows as such, and normalised."""
     for answer in answers(network, encoded, num_outputs=num_classes, logarithms=True, places=places):
         mean_AC = answer.outputs_AC
-        yield answer._replace(outputs_AC=mean_AC - np.log(np.exp(mean_AC).sum(axis=1, keepdims=True)))
+        yield answer._replace(outputs_AC=mean_AC - np.logaddexp.reduce(mean_AC, axis=1, keepdims=True))
 
 
 def answers(
@@ -49,14 +49,9 @@ def answers(
         logarithms: of the softmax over an answer's numbers are averaged, instead of the numbers.
         places: read at once, see `read_batches`.
     """
-    starts = [*range(0, len(encoded.gold), _EXAMPLES), len(encoded.gold)]
-    owners = [piece.example for piece in encoded.pieces]
-    for first, stop in pairwise(starts):
-        here = slice(*np.searchsorted(owners, (first, stop)))
+    for first, stop, pieces in by_examples(encoded, _EXAMPLES):
         sizes = [len(gold) for gold in encoded.gold[first:stop]]
-        sums_AC, windows_A = _added_up(
-            network, encoded, encoded.pieces[here], first, sizes, num_outputs, logarithms, places
-        )
+        sums_AC, windows_A = _added_up(network, encoded, pieces, first, sizes, num_outputs, logarithms, places)
         mean_AC = sums_AC / np.maximum(windows_A, 1)[:, None]
         edges = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
         yield from (Answers(mean_AC[a:b], windows_A[a:b]) for a, b in pairwise(edges))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 from trivium.core.config import parse, read_toml, write_toml
 from trivium.core.errors import ConfigError, Interrupted
 from trivium.core.files import alone, new_folder, refuse_existing, write_json, write_text
-from trivium.core.progress import Progress, Silent
+from trivium.core.progress import Progress, Silent, counter
 from trivium.data.labelled import Problem, summed_up
 from trivium.model.config import Decoder
 from trivium.model.count import num_parameters
@@ -307,8 +307,8 @@ def results_of(config: FinetuneConfig, fitted: Fitted, material: Material, progr
         asked = task.encode(examples, fitted.tuned.reading)
         for said in asked.said:
             progress.warn(f"test: {said}")
-        progress.line(f"scoring {len(examples):,} test examples")
-        scores = task.score(fitted.tuned.model, asked)
+        read = counter(progress, "score test", len(asked.pieces), "pieces of text")
+        scores = task.score(fitted.tuned.model, asked._replace(told=read))
         results["test"] = scores.metrics
     splits = {"train": material.train, "valid": material.valid, "test": material.test}
     mistakes = [{"text": task.shown(examples[each.example], each.answer), **each.row()} for each in scores.mistakes]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -179,10 +180,13 @@ def _pieces(ids: np.ndarray, token_A: np.ndarray, gold_A: np.ndarray, example: i
     frame = reading.tokenizer.frame
     size = reading.row_length - frame.size(1)
     starts_W = window_starts(len(ids), size, overlap=size // 2)
-    window_A = best_windows(token_A, starts_W, size=size, both_ways=reading.both_ways)
+    shown_A = np.maximum(token_A, 0)  # the begin token stands before the first one
+    window_A = best_windows(shown_A, shown_A, starts_W, size=size, both_ways=reading.both_ways)
+    order = np.argsort(window_A, kind="stable")
+    edges = np.searchsorted(window_A[order], np.arange(len(starts_W) + 1))
     pieces = []
-    for window, start in enumerate(starts_W):
-        answers = np.flatnonzero(window_A == window)
+    for start, (begin, end) in zip(starts_W, pairwise(edges), strict=True):
+        answers = order[begin:end]
         if not len(answers):
             continue
         tokens_L, segments_L = frame.around([ids[start : start + size]])

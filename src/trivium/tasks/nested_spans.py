@@ -12,7 +12,7 @@ from torch.nn import functional
 from trivium.core.batch import Batch
 from trivium.tasks.base import read_logits
 from trivium.tasks.nested_windows import ELSEWHERE
-from trivium.tasks.pieces import Encoded, Piece
+from trivium.tasks.pieces import Encoded, Piece, by_examples
 from trivium.tasks.read_batches import read_batches
 from trivium.tasks.settings import Overlaps
 
@@ -46,11 +46,8 @@ def span_nats(scores_NWC: Tensor, classes_NW: Tensor) -> Tensor:
 
 def judge_spans(network: nn.Module, encoded: Encoded) -> Iterator[Judged]:
     """Yield what a model says of each example, in order, a few hundred read at a time; its mode stays as it was."""
-    starts = [*range(0, len(encoded.gold), _EXAMPLES), len(encoded.gold)]
-    owners = [piece.example for piece in encoded.pieces]
-    for first, stop in pairwise(starts):
-        here = slice(*np.searchsorted(owners, (first, stop)))
-        yield from _judged(network, encoded, encoded.pieces[here], first, stop)
+    for first, stop, pieces in by_examples(encoded, _EXAMPLES):
+        yield from _judged(network, encoded, pieces, first, stop)
 
 
 def _judged(network: nn.Module, encoded: Encoded, pieces: list[Piece], first: int, stop: int) -> list[Judged]:

@@ -8,7 +8,7 @@ import numpy as np
 from trivium.data.labelled import NestedExample, Problem, summed_up, text_of
 from trivium.data.labelled.checks import shown
 from trivium.tasks.label import align
-from trivium.tasks.pieces import Encoded, Piece, Reading, window_starts
+from trivium.tasks.pieces import Encoded, Piece, Reading, best_windows, window_starts
 from trivium.tasks.words_apart import encode_apart
 
 ELSEWHERE = -1  # the class of a candidate that a window does not look at, or that is none
@@ -86,7 +86,7 @@ def _windows(text: _Text, reading: Reading) -> _Windows:
     last_NW = token_N[np.minimum(np.arange(num_words)[:, None] + np.arange(max_words), num_words - 1)]
     longest = int((last_NW - token_N[:, None]).max(initial=0)) + 1
     starts_W = window_starts(len(text.ids), size, overlap=max(size // 2, min(longest, 3 * size // 4)))
-    window_NW = best_of_spans(token_N[:, None], last_NW, starts_W, size=size, both_ways=reading.both_ways)
+    window_NW = best_windows(token_N[:, None], last_NW, starts_W, size=size, both_ways=reading.both_ways)
     return _Windows(size, starts_W, np.where(text.classes_NW == ELSEWHERE, -1, window_NW))
 
 
@@ -110,35 +110,6 @@ def _pieces(text: _Text, windows: _Windows, example: int, reading: Reading) -> I
         places_N = text.token_N[words_N] - start + len(frame.before)
         no_labels_N = np.zeros(len(words_N), dtype=np.int64)
         yield Piece(tokens_L, places_N, no_labels_N, words_N, example, 1.0, segments_L, targets_NW)
-
-
-def best_of_spans(
-    first_S: np.ndarray, last_S: np.ndarray, starts_W: np.ndarray, *, size: int, both_ways: bool
-) -> np.ndarray:
-    """Return the window that shows most context of each span of tokens, -1 where none holds it.
-
-    As `best_windows` of single tokens: read both ways the one in which the nearer of the context before and behind is
-    longest, read from left to right the earliest that holds the span.
-
-    Args:
-        first_S, last_S: the first and the last token of each; of any shapes that fit each other.
-        starts_W: where the windows begin, increasing.
-        size: tokens a window.
-        both_ways: how the text is read.
-    """
-    first_S, last_S = np.broadcast_arrays(first_S, last_S)
-    last = len(starts_W) - 1
-    if both_ways:  # least is farthest where the window's middle is nearest to the span's: doubled, both are whole
-        middle_S = first_S + last_S - size + 1
-        after_S = np.clip(np.searchsorted(2 * starts_W, middle_S), 0, last)
-        before_S = np.maximum(after_S - 1, 0)
-        nearer_S = abs(2 * starts_W[before_S] - middle_S) <= abs(2 * starts_W[after_S] - middle_S)
-        chosen_S = np.where(nearer_S, before_S, after_S)
-    else:
-        chosen_S = np.clip(np.searchsorted(starts_W, last_S - size + 1), 0, last)
-    holds_S = (starts_W[chosen_S] <= first_S) & (last_S < starts_W[chosen_S] + size)
-    found: np.ndarray = np.where(holds_S, chosen_S, -1)
-    return found
 
 
 def _missed(example: NestedExample, gold_S3: np.ndarray, taken_S: np.ndarray, windows: _Windows) -> Iterator[Problem]:

@@ -1,6 +1,6 @@
 """Labelled examples as pieces of tokens: windows over what is longer than a row, packed rows, batches by step."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -84,6 +84,22 @@ class Packed(NamedTuple):
     answer_BN: np.ndarray  # int64
 
 
+class Chunk(NamedTuple):
+    """Some neighbouring examples, and the pieces that show them."""
+
+    first: int
+    stop: int  # one past the last example
+    pieces: list[Piece]
+
+
+def by_examples(encoded: Encoded, together: int) -> Iterator[Chunk]:
+    """Yield all examples with their pieces, in order, at most so many at a time."""
+    owner_P = np.array([piece.example for piece in encoded.pieces], dtype=np.int64)
+    for first in range(0, len(encoded.gold), together):
+        stop = min(first + together, len(encoded.gold))
+        yield Chunk(first, stop, encoded.pieces[slice(*np.searchsorted(owner_P, (first, stop)))])
+
+
 def window_starts(length: int, size: int, *, overlap: int) -> np.ndarray:
     """Return where windows over a text begin, int64: as few as give the overlap, evenly spread, none reaching out.
 
@@ -98,24 +114,34 @@ def window_starts(length: int, size: int, *, overlap: int) -> np.ndarray:
     return np.arange(count, dtype=np.int64) * (length - size) // (count - 1)
 
 
-def best_windows(tokens_N: np.ndarray, starts_W: np.ndarray, *, size: int, both_ways: bool) -> np.ndarray:
-    """Return the window that shows most context of each token, int64 [N].
+def best_windows(
+    first_S: np.ndarray, last_S: np.ndarray, starts_W: np.ndarray, *, size: int, both_ways: bool
+) -> np.ndarray:
+    """Return the window that shows most context of each span of tokens, int64, -1 where none holds it.
 
-    Read both ways it is the window whose nearer edge is farthest away; read from left to right, the one that begins
-    earliest. (An end of the text is no edge, but to count it as one never changes the choice.)
+    Read both ways it is the window in which the nearer of the context before and behind is longest; read from left to
+    right, the one that begins earliest; of several the first. (An end of the text is no edge, but to count it as one
+    never changes the choice.) Memory grows with the spans alone, not with the windows.
 
     Args:
-        tokens_N: places in the text; -1 stands for the begin token.
-        starts_W: where the windows begin, see `window_starts`.
+        first_S, last_S: the first and the last token of each, from 0; of any shapes that fit each other.
+        starts_W: where the windows begin, increasing, see `window_starts`.
         size: tokens a window.
         both_ways: how the text is read.
     """
-    left_NW = np.maximum(tokens_N, 0)[:, None] - starts_W
-    right_NW = size - 1 - left_NW
-    context_NW = np.minimum(left_NW, right_NW) if both_ways else left_NW
-    inside_NW = (left_NW >= 0) & (right_NW >= 0)
-    chosen: np.ndarray = np.where(inside_NW, context_NW, -1).argmax(axis=1)
-    return chosen
+    first_S, last_S = np.broadcast_arrays(first_S, last_S)
+    last = len(starts_W) - 1
+    if both_ways:  # least is farthest where the window's middle is nearest to the span's: doubled, both are whole
+        middle_S = first_S + last_S - size + 1
+        after_S = np.clip(np.searchsorted(2 * starts_W, middle_S), 0, last)
+        before_S = np.maximum(after_S - 1, 0)
+        nearer_S = abs(2 * starts_W[before_S] - middle_S) <= abs(2 * starts_W[after_S] - middle_S)
+        chosen_S = np.where(nearer_S, before_S, after_S)
+    else:
+        chosen_S = np.clip(np.searchsorted(starts_W, last_S - size + 1), 0, last)
+    holds_S = (starts_W[chosen_S] <= first_S) & (last_S < starts_W[chosen_S] + size)
+    found: np.ndarray = np.where(holds_S, chosen_S, -1)
+    return found
 
 
 def pack(

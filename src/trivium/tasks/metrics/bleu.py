@@ -75,13 +75,6 @@ def bleu_of_counts(counts: np.ndarray) -> np.ndarray:
     return scores.reshape(counts.shape[:-1])
 
 
-def counts_of_kept(kept_A6: np.ndarray) -> np.ndarray:
-    """Return the counts of texts, [texts, 10], of which the first 6 were kept: the others follow from the length."""
-    kept_A6 = np.asarray(kept_A6, dtype=np.float64)
-    totals_AO = np.maximum(kept_A6[:, :1] - np.arange(ORDER), 0.0)
-    return np.concatenate([kept_A6, totals_AO], axis=1)
-
-
 def _bleu(counts: np.ndarray) -> float:
     given, right = counts[:2]
     hits, totals = counts[2 : 2 + ORDER], counts[2 + ORDER :]

@@ -7,42 +7,11 @@ import numpy as np
 
 from trivium.core.errors import DataError
 from trivium.core.random import Key
-from trivium.tasks.metrics.kept import Kept
 
-MAX_NUMBERS = 8  # float32 an example: 32 bytes
 _DRAWN = 1 << 20  # examples drawn at a time: bounds memory
 # Sums of the examples' numbers, [samples, numbers], and how many examples there are, of all samples or of each, to
 # scores [samples].
 Metric = Callable[[np.ndarray, int | np.ndarray], np.ndarray]
-
-
-class ExampleNumbers:
-    """A few float32 an example whose sums a score is made of: at most 8, so 32 bytes.
-
-    Args:
-        width: numbers an example.
-
-    Raises:
-        DataError: more than 8 numbers.
-    """
-
-    def __init__(self, width: int) -> None:
-        if not 1 <= width <= MAX_NUMBERS:
-            raise DataError(
-                f"1 to {MAX_NUMBERS} numbers an example are kept, found {width}: keep what sums are made of."
-            )
-        self._kept = Kept(width)
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def add(self, numbers: np.ndarray) -> None:
-        """Keep the numbers of some examples, [examples, width], or of one, [width]."""
-        self._kept.add(numbers)
-
-    def rows(self) -> np.ndarray:
-        """Return what was kept, float32 [examples, width]."""
-        return self._kept.rows()
 
 
 class Interval(NamedTuple):
@@ -90,7 +59,7 @@ def interval(
     """Return the percentile bootstrap interval of a score (Efron 1979): examples are drawn again, with replacement.
 
     Args:
-        examples: float [examples, numbers], see `ExampleNumbers`.
+        examples: float [examples, numbers], whose sums the score is made of.
         metric: the score of the numbers' sums.
         key: what the draws are keyed by; equal keys give equal intervals.
         samples: how often all examples are drawn again.

@@ -52,7 +52,3 @@ class Kept:
     def column(self, number: int = 0) -> np.ndarray:
         """Return one number of each row, as a new array [rows]."""
         return np.concatenate([block[:, number] for block in [*self._full, self._block[: self._used]]])
-
-    def rows(self) -> np.ndarray:
-        """Return all rows as a new array, [rows, width]."""
-        return np.concatenate([*self._full, self._block[: self._used]])

@@ -59,19 +59,3 @@ class Retrieval:
             f"recall@{first}": float(value / count) for first, value in zip(self.first, self._recalls, strict=True)
         }
         return recalls | {"mrr": reciprocals / count}
-
-
-def cosines(queries_QD: np.ndarray, documents_SD: np.ndarray) -> np.ndarray:
-    """Return the cosine of each query with each document, [queries, documents]; 0 with a vector of zeros."""
-    return _unit(queries_QD) @ _unit(documents_SD).T
-
-
-def paired_cosines(left_AD: np.ndarray, right_AD: np.ndarray) -> np.ndarray:
-    """Return the cosine of each pair, [pairs]: what `RankCorrelation` compares with people's judgements (STS)."""
-    return np.asarray((_unit(left_AD) * _unit(right_AD)).sum(axis=1))
-
-
-def _unit(vectors_AD: np.ndarray) -> np.ndarray:
-    vectors_AD = np.asarray(vectors_AD, dtype=np.float64)
-    length_A1 = np.linalg.norm(vectors_AD, axis=1, keepdims=True)
-    return vectors_AD / np.where(length_A1 > 0, length_A1, 1.0)

@@ -15,8 +15,7 @@ class RougeScore(NamedTuple):
 
     rouge1: float
     rouge2: float
-    rougeL: float  # longest common subsequence of the whole texts
-    rougeLsum: float  # of lines: each reference line against all lines, what they share together
+    rougeL: float  # longest common subsequence
 
 
 class Rouge:
@@ -47,10 +46,11 @@ def rouge_score(given: str, references: Sequence[str]) -> RougeScore:
     """Return the scores of one text, each the best over its references.
 
     `Differs from rouge-score:` words are Unicode's and each Han or Kana character is one, where it keeps a-z and 0-9
-    only; and where neither text has a pair of words, equal texts score 1.
+    only; and where neither text has a pair of words, equal texts score 1. Where neither has a word at all (signs
+    alone, or nothing), the texts themselves are compared: 1 where they are equal but for white space, else 0.
 
     Args:
-        given: the text; its lines are its sentences for `rougeLsum`.
+        given: the text.
         references: right texts.
 
     Raises:
@@ -60,24 +60,25 @@ def rouge_score(given: str, references: Sequence[str]) -> RougeScore:
         raise DataError(
             "ROUGE needs at least one reference for each text, found none: give one, or leave the text out."
         )
-    lines = [content_words(line) for line in given.splitlines()]
+    words = content_words(given)
     best = [0.0] * len(RougeScore._fields)
     for reference in references:
-        score = _one(lines, [content_words(line) for line in reference.splitlines()])
+        right = content_words(reference)
+        if words or right:
+            score = _one(words, right)
+        else:
+            score = RougeScore(*[float(given.split() == reference.split())] * len(RougeScore._fields))
         best = [max(pair) for pair in zip(best, score, strict=True)]
     return RougeScore(*best)
 
 
-def _one(given_lines: list[list[str]], right_lines: list[list[str]]) -> RougeScore:
-    given, right = ([word for line in lines for word in line] for lines in (given_lines, right_lines))
-    if given == right and given_lines == right_lines:
-        return RougeScore(1.0, 1.0, 1.0, 1.0)
-    whole = _f1(longest_common(given, right), len(given), len(right)) if given != right else 1.0
+def _one(given: list[str], right: list[str]) -> RougeScore:
+    if given == right:
+        return RougeScore(1.0, 1.0, 1.0)
     return RougeScore(
-        _overlap(grams(given, 1), grams(right, 1)) if given != right else 1.0,
-        _overlap(grams(given, 2), grams(right, 2)) if given != right else 1.0,
-        whole,
-        whole if len(given_lines) == len(right_lines) == 1 else _lines(given_lines, right_lines),
+        _overlap(grams(given, 1), grams(right, 1)),
+        _overlap(grams(given, 2), grams(right, 2)),
+        _f1(longest_common(given, right), len(given), len(right)),
     )
 
 
@@ -105,40 +106,3 @@ def _overlap(given: Grams, right: Grams) -> float:
 
 def _f1(hits: int, given: int, right: int) -> float:
     return 2 * hits / (given + right) if hits else 0.0
-
-
-def _lines(given_lines: list[list[str]], right_lines: list[list[str]]) -> float:
-    """Return the summary-level score (Lin 2004, section 3.2); a word is counted as often as both texts have it."""
-    given, right = (Counter(word for line in lines for word in line) for lines in (given_lines, right_lines))
-    sizes = given.total(), right.total()
-    hits = 0
-    for line in right_lines:
-        union = set[int]().union(*(_common_places(line, other) for other in given_lines))
-        for place in sorted(union):
-            word = line[place]
-            if given[word] and right[word]:
-                hits += 1
-                given[word] -= 1
-                right[word] -= 1
-    return _f1(hits, *sizes)
-
-
-def _common_places(right: list[str], given: list[str]) -> list[int]:
-    """Return the places of `right` that a longest common subsequence takes; of several the one rouge-score takes."""
-    lengths = [[0] * (len(given) + 1)]
-    for word in right:
-        above, row = lengths[-1], [0]
-        for place, other in enumerate(given):
-            row.append(above[place] + 1 if word == other else max(above[place + 1], row[place]))
-        lengths.append(row)
-    places = []
-    mine, theirs = len(right), len(given)
-    while mine and theirs:
-        if right[mine - 1] == given[theirs - 1]:
-            mine, theirs = mine - 1, theirs - 1
-            places.append(mine)
-        elif lengths[mine][theirs - 1] > lengths[mine - 1][theirs]:
-            theirs -= 1
-        else:
-            mine -= 1
-    return places
