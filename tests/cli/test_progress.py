@@ -1,6 +1,7 @@
 """Plain progress: a line every few seconds, and no word of a total or of time left that nobody knows."""
 
 import random
+import re
 from io import StringIO
 
 import pytest
@@ -59,3 +60,19 @@ def test_a_bar_needs_no_total(monkeypatch: pytest.MonkeyPatch) -> None:
     bar.start("embed", None, "texts")
     bar.advance(64)
     bar.stop()
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_how_much_is_done_is_whole_on_a_narrow_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = StringIO()
+    monkeypatch.setattr("sys.stderr", terminal)
+    for name, value in {"COLUMNS": str(width), "FORCE_COLOR": "1", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    bar = Bar()
+    bar.start("fine-tune classify", 1200, "steps")
+    bar.advance(130, "loss 0.643  best accuracy 0.787  6,063 tokens/s")
+    bar.stop()
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue()).replace("\r", "\n").splitlines()
+    last = [line for line in shown if line.strip()][-1]
+    assert "fine-tune classify" in last and "130/1200 steps" in last and "loss" in last
+    assert ("6,063 tokens/s" in last) == (width >= 100)

@@ -61,16 +61,20 @@ class Bar:
             TextColumn,
             TimeRemainingColumn,
         )
+        from rich.table import Column
 
+        # On a narrow terminal the bar gives way first and then the note, never how much is done and how long is left.
+        whole = Column(no_wrap=True)
         self._bars = Progress(
-            TextColumn("{task.description:<12}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.description:<12}", table_column=whole),
+            BarColumn(bar_width=None, table_column=Column(ratio=1, max_width=24)),
+            MofNCompleteColumn(table_column=whole),
+            TextColumn("{task.fields[unit]}", table_column=whole),
+            TimeRemainingColumn(compact=True, table_column=whole),
+            TextColumn("{task.fields[note]}", table_column=Column(ratio=4, no_wrap=True, overflow="ellipsis")),
             console=Console(stderr=True),
             transient=True,
+            expand=True,
         )
         self._task: TaskID | None = None
 
