@@ -73,6 +73,10 @@ def test_a_model_is_fine_tuned_to_embed(trivium: Command, workshop: Path, tmp_pa
     assert mine["vector"] == pytest.approx(theirs["vector"], abs=1e-5)
     code, out, _ = trivium("report", tmp_path / "run")
     assert code == 0
+    results, page = json.loads((tmp_path / "run" / "results.json").read_text()), tmp_path / "run" / "report.html"
+    given = [row.replace(",", " | ") for row in files["valid"].read_text().splitlines()[1:]]
+    assert results["mistakes"] and all(row["text"] in given and row["error"] >= 1 for row in results["mistakes"])
+    assert "off by" in page.read_text(encoding="utf-8").partition("Its worst mistakes")[2]
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,11 @@ def test_mails_are_learned_scored_and_answered(
     results = json.loads(said)
     assert results["chosen_by"] == "rouge_l" and results["coverage"] == 0.5
     assert error.count(" were cut; ") == 3  # English is more than six tokens of this tokenizer's
+    [first, *_] = results["mistakes"]
+    assert (first["text"], first["right"]) in MAILS.values() and 0 <= first["rouge_l"] < 1
+    assert trivium("report", out)[0] == 0
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "ROUGE-L" in page[page.index("Its worst mistakes") :] and first["text"].rstrip("？?") in page
     code, said, error = trivium("evaluate", out, "--data", mails, "--json")
     assert code == 0, error
     scored = json.loads(said)

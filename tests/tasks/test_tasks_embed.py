@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from embed_support import embedder, pairs
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
 from task_support import FAMILIES, classify_examples, start
 
 from stopping import Killed, KilledAt
@@ -21,6 +21,7 @@ from trivium.core.random import Key
 from trivium.data.labelled import SimilarExample, write_jsonl
 from trivium.data.loader import micro_batches
 from trivium.objectives.contrastive import nearest_nats
+from trivium.tasks import pair_scores
 from trivium.tasks.baselines import OVERLAP, TFIDF_COSINE, baselines
 from trivium.tasks.build import learned_task, usual_head
 from trivium.tasks.config import finetune_config
@@ -222,6 +223,46 @@ def test_scores_are_those_of_all_pairs_by_brute_force() -> None:
     group = Pairs(unique[:1], unique[1:], ones, ones)
     cosine = torch.from_numpy(vectors @ vectors.T)[None]
     assert partner_loss(numbers, Vectors(vectors), 0.1) == pytest.approx(float(partner_nats(cosine, group, 0.1).mean()))
+
+
+def test_the_worst_pairs_are_those_found_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pair_scores, "_BLOCK", 300)  # several blocks
+    rng = np.random.default_rng()
+    vectors = rng.normal(size=(70, 3))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    numbers = PairNumbers(rng.integers(70, size=80), rng.integers(70, size=80), np.full(80, np.nan))
+    right = {*zip(numbers.first_A.tolist(), numbers.second_A.tolist(), strict=True)}
+    before = []
+    for first, second in zip(numbers.first_A.tolist(), numbers.second_A.tolist(), strict=True):
+        # Neither other right ones, nor itself, nor what is right the other way round.
+        wrong = [text for text in {*numbers.second_A.tolist()} - {first} if not {(first, text), (text, first)} & right]
+        before.append(sum(vectors[first] @ vectors[text] >= vectors[first] @ vectors[second] for text in wrong))
+    found = retrieval_of(numbers, Vectors(vectors)).mistakes
+    worst = sorted((pair for pair in range(80) if before[pair]), key=lambda pair: -before[pair])[:30]
+    assert [mistake.example for mistake in found] == worst and len(worst) == 30
+    for mistake in found:
+        assert mistake.error == before[mistake.example] and mistake.probability is None
+        assert (mistake.right, mistake.given) == ("rank 1", f"rank {1 + before[mistake.example]}")
+
+
+def test_the_worst_scored_pairs_are_those_whose_rank_is_farthest_off() -> None:
+    rng = np.random.default_rng()
+    vectors = rng.normal(size=(30, 4))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    scores = rng.integers(5, size=60).astype(float)
+    numbers = PairNumbers(rng.integers(30, size=60), rng.integers(30, size=60), scores)
+    cosines = (vectors[numbers.first_A] * vectors[numbers.second_A]).sum(axis=1)
+    right, given = rankdata(-scores), rankdata(-cosines)
+    apart = abs(right - given)
+    found = correlations(numbers, Vectors(vectors)).mistakes
+    assert [mistake.example for mistake in found] == np.argsort(-apart, kind="stable")[:30].tolist()
+    for mistake in found:
+        pair = mistake.example
+        assert mistake.error == apart[pair] > 0
+        assert mistake.right == f"{scores[pair]:g}, rank {right[pair]:g}"
+        assert mistake.given.endswith(f", rank {given[pair]:g}")
+    in_order = PairNumbers(numbers.first_A, numbers.second_A, cosines)
+    assert correlations(in_order, Vectors(vectors)).mistakes == ()
 
 
 def test_words_in_common_are_counted() -> None:

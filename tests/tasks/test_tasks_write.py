@@ -1,6 +1,7 @@
 """What is asked of pairs and what is written for them, against one pair at a time; what is cut is counted."""
 
 import math
+import random
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,12 @@ from trivium.tasks.build import build_task, empty_model, learned_task
 from trivium.tasks.config import FinetuneConfig, finetune_config
 from trivium.tasks.finetune import settled
 from trivium.tasks.metrics import Bleu, Chrf, Rouge
+from trivium.tasks.metrics.rouge import rouge_score
 from trivium.tasks.pieces import Encoded, TrainingRows, fit_rows, own_length, pack, row_capacity
 from trivium.tasks.write import Write
 from trivium.tasks.write_config import WriteConfig
 from trivium.tasks.write_files import TurnExample
-from trivium.tasks.written import outputs, target_nats
+from trivium.tasks.written import outputs, target_nats, worst_written
 
 # Both families, and a decoder that reads sources both ways.
 READERS = [("decoder", False), ("encoder_decoder", False), ("decoder", True)]
@@ -258,6 +260,36 @@ def test_scores_are_those_of_the_texts_with_all_their_references() -> None:
         rouge.add(given[number], examples[number].targets)
     assert two["rouge_l"] == pytest.approx(rouge.metrics()["rougeL"])
     assert two["loss"] == pytest.approx(metrics["loss"])
+
+
+def test_the_worst_texts_are_those_of_the_lowest_rouge_l() -> None:
+    examples = pairs(random.randint(35, 45), seed=random.randint(0, 999))
+    network, writes = writer("decoder"), task(decoding=Decoding(max_new_tokens=8))
+    encoded = writes.encode(examples, read_by("decoder"))
+    given = [answer["written"] for answer in writes.answered(network, examples, encoded)]
+    exact = random.randrange(len(examples))  # is no mistake
+    examples[exact] = examples[exact]._replace(targets=("other", given[exact] or "none"))
+    scores = [rouge_score(text, example.targets).rougeL for text, example in zip(given, examples, strict=True)]
+    encoded = writes.encode(examples, read_by("decoder"))
+    found = writes.score(network, encoded).mistakes
+    wrong = [number for number, score in enumerate(scores) if score < 1.0]
+    assert [mistake.example for mistake in found] == sorted(wrong, key=lambda number: scores[number])[:30]
+    for mistake in found:
+        assert mistake.rouge_l == scores[mistake.example] and mistake.probability is None
+        assert (mistake.right, mistake.given) == (examples[mistake.example].targets[0], given[mistake.example])
+    # Those of a part of the examples are numbered as all are.
+    part = task(valid_outputs=5, decoding=Decoding(max_new_tokens=8)).at_epochs().score(network, encoded).mistakes
+    numbers = np.linspace(0, len(examples) - 1, 5).round().astype(int).tolist()
+    assert part and {mistake.example for mistake in part} <= {*numbers}
+    for mistake in part:
+        assert mistake.given == given[mistake.example]
+
+
+def test_long_texts_are_shown_by_their_beginning() -> None:
+    long = PairExample("ba " * 900, ("ke " * 900,))
+    assert task().shown(long, 0) == ("ba " * 900)[:400] + "\u2026" and task().shown(ENGLISH, 0) == ENGLISH.source
+    [mistake] = worst_written(["lo " * 900], [long.targets], [7])
+    assert (len(mistake.right), len(mistake.given), mistake.example) == (401, 401, 7)
 
 
 def test_training_examples_decide_which_end_is_read_and_how_bleu_cuts() -> None:

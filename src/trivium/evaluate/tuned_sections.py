@@ -103,6 +103,7 @@ def _mistakes(results: Mapping[str, Any]) -> Markup | None:
 _HOW_BAD: dict[str, tuple[str, NumberText]] = {
     "probability": ("sure of it", percent_text),
     "error": ("off by", short_text),
+    "rouge_l": ("ROUGE-L", metric_text("rouge_l")),
 }
 _RIGHT, _GIVEN = ("gold", "right", "label"), ("predicted", "given", "answer")
 

@@ -120,7 +120,7 @@ class Embed:
         pairs = PairNumbers.of(encoded.gold)
         measured = correlations(pairs, nearness) if self.is_scored else retrieval_of(pairs, nearness)
         told = measured.metrics | {"loss": self._loss_of(pairs, nearness), "coverage": 1.0}
-        return Scores(told, likely=measured.likely)
+        return Scores(told, mistakes=measured.mistakes, likely=measured.likely)
 
     def shown(self, example: SimilarExample, answer: int) -> str:
         """Return the text, and its pair."""

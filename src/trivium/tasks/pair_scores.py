@@ -9,8 +9,9 @@ import numpy as np
 
 from trivium.tasks.metrics.bootstrap import mean
 from trivium.tasks.metrics.likely import Likely, counted_interval, rank_interval
-from trivium.tasks.metrics.regression import RankCorrelation, Regression
+from trivium.tasks.metrics.regression import RankCorrelation, Regression, average_ranks
 from trivium.tasks.metrics.retrieval import Retrieval
+from trivium.tasks.scores import MOST_MISTAKES, Mistake, WorstMistakes
 
 _BLOCK = 1 << 22  # numbers of a block of scores: what bounds memory
 
@@ -94,6 +95,7 @@ class Measured(NamedTuple):
 
     metrics: dict[str, float]
     likely: Likely  # of the first of them that a model is chosen by: `spearman`, `mrr`
+    mistakes: tuple[Mistake, ...]  # the pairs that are farthest from where they should be, the worst first
 
 
 def correlations(pairs: PairNumbers, nearness: Nearness) -> Measured:
@@ -103,16 +105,40 @@ def correlations(pairs: PairNumbers, nearness: Nearness) -> Measured:
     ranks.add(pairs.scores_A, given_A)
     numbers.add(pairs.scores_A, given_A)
     metrics = ranks.metrics() | {"pearson": numbers.metrics()["pearson"]}
-    return Measured(metrics, partial(rank_interval, ranks))
+    return Measured(metrics, partial(rank_interval, ranks), _misplaced(pairs.scores_A, given_A))
 
 
 def retrieval_of(pairs: PairNumbers, nearness: Nearness) -> Measured:
     """Return how well each first text finds its second ones among all second texts: `recall@1`, `recall@10`, `mrr`."""
-    retrieval = Retrieval((1, 10))
+    retrieval, worst = Retrieval((1, 10)), WorstMistakes()
     for block in blocks(pairs, nearness):
         retrieval.add(block.scores_QS, block.right_QS)
+        for mistake in _found_late(block):
+            worst.add(mistake)
     counts: dict[tuple[float, ...], int] = {(1.0 / rank,): n for rank, n in retrieval.first_ranks.items()}
-    return Measured(retrieval.metrics(), partial(counted_interval, counts, mean))
+    return Measured(retrieval.metrics(), partial(counted_interval, counts, mean), worst.worst_first())
+
+
+def _misplaced(right_A: np.ndarray, given_A: np.ndarray) -> tuple[Mistake, ...]:
+    """Return the pairs whose ranks by the right and by the given scores, counted from the highest, differ most."""
+    right_rank_A, given_rank_A = average_ranks(-right_A), average_ranks(-given_A)
+    error_A = np.abs(right_rank_A - given_rank_A)
+    worst = WorstMistakes()
+    for pair in np.argsort(-error_A, kind="stable")[:MOST_MISTAKES].tolist():
+        if error_A[pair] > 0:
+            right = f"{right_A[pair]:.4g}, rank {right_rank_A[pair]:g}"
+            given = f"{given_A[pair]:.4g}, rank {given_rank_A[pair]:g}"
+            worst.add(Mistake(None, pair, 0, right, given, error=float(error_A[pair])))
+    return worst.worst_first()
+
+
+def _found_late(block: "Block") -> Iterator[Mistake]:
+    """Yield the pairs whose second text is not the first to be found, other right ones left out; of ties it is last."""
+    wrong_QS = np.where(block.right_QS, -np.inf, block.scores_QS)
+    for pair, row, column in zip(block.pair_A.tolist(), block.row_A, block.column_A, strict=True):
+        before = int(np.count_nonzero(wrong_QS[row] >= block.scores_QS[row, column]))
+        if before:
+            yield Mistake(None, pair, 0, "rank 1", f"rank {1 + before}", error=float(before))
 
 
 class Block(NamedTuple):
@@ -120,6 +146,9 @@ class Block(NamedTuple):
 
     scores_QS: np.ndarray  # minus infinity for what is neither right nor wrong: itself, a partner the other way round
     right_QS: np.ndarray  # bool
+    pair_A: np.ndarray  # int64, the numbers of the pairs of these first texts
+    row_A: np.ndarray  # int64, of each of them
+    column_A: np.ndarray  # int64
 
 
 def blocks(pairs: PairNumbers, nearness: Nearness) -> Iterator[Block]:
@@ -140,7 +169,7 @@ def blocks(pairs: PairNumbers, nearness: Nearness) -> Iterator[Block]:
         asked_A, answer_A = pairs.second_A[backwards_A], pairs.first_A[backwards_A]
         left_out_QS[np.searchsorted(some_Q, asked_A), np.searchsorted(documents_S, answer_A)] = True
         scores_QS[left_out_QS & ~right_QS] = -np.inf
-        yield Block(scores_QS, right_QS)
+        yield Block(scores_QS, right_QS, here_A, row_A[here_A] - start, column_A[here_A])
 
 
 def partner_loss(pairs: PairNumbers, nearness: Nearness, temperature: float) -> float:

@@ -19,10 +19,13 @@ class Mistake(NamedTuple):
     right: str
     given: str
     error: float | None = None  # how far from right it is, where answers are not just right or wrong
+    rouge_l: float | None = None  # of a text that was written
 
     @property
     def badness(self) -> float:
         """How bad it is, to be compared with others of the same task: how sure the model was, or how far off it is."""
+        if self.rouge_l is not None:
+            return 1.0 - self.rouge_l
         known = self.error if self.probability is None else self.probability
         return 0.0 if known is None else known
 

@@ -22,11 +22,19 @@ from trivium.model.view import Tally
 from trivium.objectives.base import Predicted, as_network, predicted_from, token_terms_from
 from trivium.tasks.base import TaskReader, Unlabelled
 from trivium.tasks.pieces import Encoded, Reading
-from trivium.tasks.scores import Scores
+from trivium.tasks.scores import Mistake, Scores
 from trivium.tasks.write_config import WriteConfig
 from trivium.tasks.write_files import TurnExample, read_examples, unlabelled_example
 from trivium.tasks.write_pieces import encode_pairs, room
-from trivium.tasks.written import brief_scores, outputs, rouge_interval, target_nats, text_scores
+from trivium.tasks.written import (
+    brief_scores,
+    outputs,
+    rouge_interval,
+    shortened,
+    target_nats,
+    text_scores,
+    worst_written,
+)
 
 _LOOKED_AT = 1000  # targets, to see what script they are in
 
@@ -109,13 +117,14 @@ class Write:
         written = encoded.written
         if written is None:
             raise ValueError("expected examples that `Write.encode` has made")
-        count, metrics, likely = len(encoded.gold), dict[str, float](), None
+        count, metrics, likely, worst = len(encoded.gold), dict[str, float](), None, tuple[Mistake, ...]()
         most = count if self.most is None else min(count, self.most)
         if most:
             numbers = np.linspace(0, count - 1, most).round().astype(int).tolist()
             references = [written.references[number] for number in numbers]
             given = self._outputs(network, encoded, numbers)
             brief = self.most is not None
+            worst = worst_written(given, references, numbers)
             likely = partial(rouge_interval, given, references) if self.chosen_by == "rouge_l" else None
             metrics |= (
                 brief_scores(given, references)
@@ -127,11 +136,11 @@ class Write:
         if encoded.reading.tokenizer.is_lossless(written.learned):
             num_bytes = sum(len(text.encode()) for text in written.learned)
             metrics["bits_a_byte"] = nats / math.log(2) / max(1, num_bytes)
-        return Scores(metrics | {"coverage": 1.0 - written.cut / max(1, count)}, likely=likely)
+        return Scores(metrics | {"coverage": 1.0 - written.cut / max(1, count)}, mistakes=worst, likely=likely)
 
     def shown(self, example: PairExample, answer: int) -> str:
-        """Return the source."""
-        return example.source
+        """Return the beginning of the source."""
+        return shortened(example.source)
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Return the number of tokens to write."""

@@ -29,9 +29,11 @@ from trivium.tasks.pieces import (
     source_length,
     sources,
 )
+from trivium.tasks.scores import Mistake, WorstMistakes
 from trivium.tasks.write_config import BleuTokens
 
 ROWS = 16
+_SHOWN = 400  # characters of a text
 _SPLITS = {"13a": split_13a, "zh": split_zh, "words": split_words}
 
 
@@ -149,6 +151,29 @@ def rouge_interval(given: Sequence[str], references: Sequence[Sequence[str]], *,
     scores = (rouge_score(text, right).rougeL for text, right in zip(given, references, strict=True))
     counts: Counter[tuple[float, ...]] = Counter((score,) for score in scores)
     return counted_interval(counts, mean, key=key)
+
+
+def worst_written(
+    given: Sequence[str], references: Sequence[Sequence[str]], numbers: Sequence[int]
+) -> tuple[Mistake, ...]:
+    """Return the texts of the lowest ROUGE-L, of those that are not right, each beside the first right one.
+
+    Args:
+        given: the texts.
+        references: the right texts of each.
+        numbers: of the examples that they were written for.
+    """
+    worst = WorstMistakes()
+    for number, text, right in zip(numbers, given, references, strict=True):
+        score = rouge_score(text, right).rougeL
+        if score < 1.0:
+            worst.add(Mistake(None, number, 0, shortened(right[0]), shortened(text), rouge_l=score))
+    return worst.worst_first()
+
+
+def shortened(text: str) -> str:
+    """Return the beginning of a text, for tables."""
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "\u2026"
 
 
 def brief_scores(given: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
