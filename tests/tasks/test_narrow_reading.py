@@ -5,7 +5,9 @@ import pytest
 import torch
 from task_support import FAMILIES, classify_examples, label_examples, lively_model, reading
 from torch import nn
+from typer.testing import CliRunner
 
+from trivium.cli.main import app
 from trivium.core.errors import ConfigError
 from trivium.data.labelled import PairExample
 from trivium.model.precision import InferencePrecision, Int8Linear
@@ -41,6 +43,17 @@ def test_a_layer_in_int8_is_near_the_product_and_rounds_each_row_by_its_own_scal
     error_O = (found - exact).abs().mean((0, 1)) / exact.abs().mean((0, 1))
     assert 0.0 < float(error_O.max()) < 0.03
     torch.testing.assert_close(bare, found - bias, atol=1e-4, rtol=1e-4)
+
+
+def test_in_int8_what_is_beside_a_row_changes_it_a_little_and_the_help_says_so() -> None:
+    tuned, examples = tuned_model("encoder", "classify")
+    narrow = tuned_in(tuned, "int8")
+    together = probabilities(narrow, examples)
+    alone = np.concatenate([probabilities(narrow, [example]) for example in examples])
+    assert 0.0 < np.abs(together - alone).max() < 0.05
+    for verb in ("predict", "evaluate", "generate"):
+        said = " ".join(CliRunner().invoke(app, [verb, "--help"], env={"COLUMNS": "400"}).output.split())
+        assert "in int8 also with what else is read at once" in said
 
 
 @pytest.mark.parametrize("task_name", ["classify", "label"])

@@ -28,7 +28,8 @@ ReadAs = Annotated[
     Literal["float32", "bfloat16", "int8"],
     typer.Option(
         "--precision",
-        help="What is computed in: int8 is the fastest, bfloat16 where the processor has it; answers differ a little.",
+        help="What is computed in: int8 is the fastest, bfloat16 where the processor has it; answers differ a little, "
+        "and in int8 also with what else is read at once (probabilities by some thousandths).",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON, for programs.")]
