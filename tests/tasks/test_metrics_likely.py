@@ -162,14 +162,16 @@ def test_scores_of_a_confusion_have_the_interval_of_scikit_learns_scores_of_exam
     assert counted.metrics()[name] == pytest.approx(theirs(right, given), abs=1e-12)
     draws = rng.integers(0, 400, (2000, 400))
     wanted = np.quantile([theirs(right[draw], given[draw]) for draw in draws], [0.025, 0.975])
-    found = confusion_interval(counted.counts_CC, METRICS[name], key=KEY)
+    found = confusion_interval(counted, METRICS[name], key=KEY)
     assert close(found, (float(wanted[0]), float(wanted[1])), part=0.12)
-    assert found == confusion_interval(counted.counts_CC, METRICS[name], key=Key(3))
+    assert found == confusion_interval(counted, METRICS[name], key=Key(3))
 
 
 def test_a_confusion_of_nothing_or_of_one_class_has_an_interval_where_it_can() -> None:
-    assert confusion_interval(np.zeros((2, 2), dtype=np.int64), METRICS["macro_f1"], key=KEY) is None
-    one = np.array([[5, 0], [0, 0]])
+    assert confusion_interval(Confusion("ab"), METRICS["macro_f1"], key=KEY) is None
+    one, wrong = Confusion("ab"), Confusion("ab")
+    one.add(np.zeros(5, dtype=np.int64), np.zeros(5, dtype=np.int64))
     assert confusion_interval(one, METRICS["macro_f1"], key=KEY) == (1.0, 1.0)
     assert confusion_interval(one, METRICS["matthews"], key=KEY) == (0.0, 0.0)
-    assert confusion_interval(np.array([[0, 3], [2, 0]]), METRICS["macro_f1"], key=KEY) == (0.0, 0.0)
+    wrong.add(np.array([0, 0, 0, 1, 1]), np.array([1, 1, 1, 0, 0]))
+    assert confusion_interval(wrong, METRICS["macro_f1"], key=KEY) == (0.0, 0.0)

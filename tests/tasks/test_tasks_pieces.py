@@ -115,6 +115,19 @@ def test_examples_come_in_chunks_with_all_their_pieces(seed: int) -> None:
         assert [id(piece) for piece in pieces] == [id(p) for p in encoded.pieces if first <= p.example < stop]
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_chunks_have_as_many_answers_as_may_be(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    most, sizes = int(rng.integers(1, 20)), rng.integers(0, 12, 60)
+    encoded = _shown([], 0)._replace(gold=[np.zeros(size, dtype=np.int64) for size in sizes])
+    edges = [(chunk.first, chunk.stop) for chunk in by_examples(encoded, 9, most_answers=most)]
+    assert [number for first, stop in edges for number in range(first, stop)] == list(range(60))
+    for first, stop in edges:
+        assert stop - first == 1 or sizes[first:stop].sum() <= most
+        # One more would be too many examples, or too many answers.
+        assert stop == 60 or stop - first == 9 or sizes[first : stop + 1].sum() > most
+
+
 def test_chunks_of_very_many_pieces_are_found_at_once() -> None:
     encoded = _shown(list(range(100_000)), 100_000)
     began = time.process_time()

@@ -9,6 +9,7 @@ from trivium.evaluate.page import Cell, Column, heat_cell, section, table
 from trivium.evaluate.run_files import metrics_of, scored_split
 from trivium.evaluate.run_files import table as subtree
 
+_MAX_SCORED = 200  # classes in rows of their own
 _MAX_CLASSES, _MAX_MISTAKES, _MAX_TEXT = 24, 30, 400
 _BY_CLASS = ("per_class", "by_label", "by_class")
 
@@ -49,8 +50,11 @@ def _by_class(results: Mapping[str, Any]) -> Markup | None:
     metrics = list(dict.fromkeys(name for scores in classes.values() for name in scores))
     columns = [Column("class", numeric=False), *(Column(name.replace("_", " ")) for name in metrics)]
     order = sorted(classes, key=lambda name: -(classes[name].get("count") or classes[name].get("support") or 0))
+    order, note = order[:_MAX_SCORED], None
+    if len(classes) > len(order):
+        note = f"The {len(order)} most frequent of {number_text(len(classes))} classes."
     rows = [[Cell(name), *(_score(classes[name].get(metric), metric) for metric in metrics)] for name in order]
-    return section(f"Class by class, on {scored_split(results)}", table(columns, rows))
+    return section(f"Class by class, on {scored_split(results)}", table(columns, rows), note=note)
 
 
 def _confusion(results: Mapping[str, Any]) -> Markup | None:

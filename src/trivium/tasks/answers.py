@@ -20,7 +20,8 @@ from trivium.tasks.settings import ChosenBy
 
 _EXAMPLES = 512  # read at a time: what bounds memory
 _MOST_SHOWN = 200  # classes, of which a table of what is taken for what is kept
-_TOGETHER = 4096  # answers whose calibration is counted at once
+_MOST_READ = 1 << 23  # numbers of the head that are held of these examples, unless one alone has more: 64 MB
+_TOGETHER, _MOST_WAITING = 4096, 1 << 20  # answers, and their numbers, whose calibration is counted at once
 
 
 class Answers(NamedTuple):
@@ -49,7 +50,7 @@ def answers(
         logarithms: of the softmax over an answer's numbers are averaged, instead of the numbers.
         places: read at once, see `read_batches`.
     """
-    for first, stop, pieces in by_examples(encoded, _EXAMPLES):
+    for first, stop, pieces in by_examples(encoded, _EXAMPLES, most_answers=_MOST_READ // num_outputs):
         sizes = [len(gold) for gold in encoded.gold[first:stop]]
         sums_AC, windows_A = _added_up(network, encoded, pieces, first, sizes, num_outputs, logarithms, places)
         mean_AC = sums_AC / np.maximum(windows_A, 1)[:, None]
@@ -93,6 +94,7 @@ class ClassScores:
         self._confusion, self._worst = Confusion(labels), WorstMistakes()
         self._calibration, self._waiting = Calibration(), list[tuple[np.ndarray, np.ndarray]]()
         self._counts: Counter[tuple[float, ...]] = Counter()  # of examples with so many hits among so many answers
+        self._together = min(_TOGETHER, _MOST_WAITING // max(1, len(self.labels)))
         self._nats, self._given, self._num_waiting = 0.0, 0, 0
 
     def add(self, example: int, right_A: np.ndarray, given_A: np.ndarray, answer: Answers) -> None:
@@ -112,7 +114,7 @@ class ClassScores:
             self._counts[int((given_A == right_A).sum()), len(done)] += 1
             self._waiting.append((log_probabilities_AC, right_A))
             self._num_waiting += len(done)
-        if self._num_waiting >= _TOGETHER:
+        if self._num_waiting >= self._together:
             self._calibrate()
         for wrong in np.flatnonzero(given_A != right_A):
             sure = float(np.exp(log_probabilities_AC[wrong, given_A[wrong]]))
@@ -132,7 +134,7 @@ class ClassScores:
             shown = {"labels": list(self.labels), "counts": self._confusion.counts_CC.tolist()}
         likely: Likely = partial(counted_interval, self._counts, share)
         if chosen_by != "accuracy":
-            likely = partial(confusion_interval, self._confusion.counts_CC, METRICS[chosen_by])
+            likely = partial(confusion_interval, self._confusion, METRICS[chosen_by])
         return Scores(
             self._confusion.metrics() | shares | self._calibration.metrics(),
             self._confusion.by_label(),

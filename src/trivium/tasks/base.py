@@ -250,13 +250,14 @@ def read_logits(network: nn.Module, batch: Batch) -> Tensor:
         return class_logits(network, batch.to(device_of(network))).double().cpu()
 
 
-def class_numbers(labels: Sequence[str], names: Sequence[str]) -> np.ndarray:
-    """Return the number of each label, int64; raise DataError for one that is no class of the task."""
+def class_numbers(labels: Iterable[Sequence[str]], names: Sequence[str]) -> list[np.ndarray]:
+    """Return the numbers of each example's labels, int64; raise DataError for one that is no class of the task."""
     numbers = {name: number for number, name in enumerate(names)}
     try:
-        return np.array([numbers[label] for label in labels], dtype=np.int64)
+        return [np.array([numbers[label] for label in each], dtype=np.int64) for each in labels]
     except KeyError as error:
-        raise DataError(f"label {error.args[0]!r} is not one of those learned: {', '.join(names)}.") from None
+        label = error.args[0]
+        raise DataError(f"label {label!r} is not one of those learned.{nearest(label, list(names))}") from None
 
 
 def classes_of(labels: Iterable[str]) -> tuple[str, ...]:

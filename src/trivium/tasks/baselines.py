@@ -38,6 +38,7 @@ from trivium.tasks.regress import Regress
 from trivium.tasks.relate import Relate, relation_metrics
 from trivium.tasks.spans import Spans
 from trivium.tasks.texts import Texts
+from trivium.tasks.tfidf_baseline import tfidf, tfidf_classes, tfidf_labels
 from trivium.tasks.write import Write
 from trivium.tasks.write_baselines import write_baselines
 
@@ -45,7 +46,6 @@ Row = dict[str, float | str]
 TFIDF, RIDGE = "tf-idf + logistic regression", "tf-idf + ridge regression"
 TFIDF_COSINE, OVERLAP = "tf-idf, cosine", "words in common"
 WORD_ELSE_SHAPE = "most frequent of word, else shape"
-_STRENGTHS = (1.0, 10.0, 100.0)  # of scikit-learn's C, the inverse of the penalty
 
 
 def baselines(task: Task, train: Sequence[Any], valid: Sequence[Any], test: Sequence[Any]) -> dict[str, Row]:
@@ -101,12 +101,10 @@ def classify_baselines(
     def score(given: list[str]) -> float:
         return float(_row(task.labels, valid_right, [[label] for label in given])[task.chosen_by])
 
-    try:
-        given = _tfidf(terms[0], terms[1], terms[2], labels, score)
-        rows[TFIDF] = _row(task.labels, right, [[label] for label in given])
-    except MissingExtra as missing:
-        rows[TFIDF] = {"missing": str(missing)}
-    return rows
+    def row(given: list[str]) -> Row:
+        return _row(task.labels, right, [[label] for label in given])
+
+    return rows | {TFIDF: _tfidf_row(terms, labels, score, row)}
 
 
 def relate_baselines(
@@ -124,11 +122,10 @@ def relate_baselines(
     def score(given: list[str]) -> float:
         return float(_relation_row(task, valid_labels, given)[task.chosen_by])
 
-    try:
-        rows[TFIDF] = _relation_row(task, right, _tfidf(terms[0], terms[1], terms[2], labels, score))
-    except MissingExtra as missing:
-        rows[TFIDF] = {"missing": str(missing)}
-    return rows
+    def row(given: list[str]) -> Row:
+        return _relation_row(task, right, given)
+
+    return rows | {TFIDF: _tfidf_row(terms, labels, score, row)}
 
 
 def relation_terms(example: RelationExample) -> list[str]:
@@ -192,8 +189,8 @@ def multi_label_baselines(
 
     rows: dict[str, Row] = {"majority": row(np.broadcast_to(right_EC.mean(axis=0) > 0.5, test_EC.shape))}
     try:
-        features, test_features = _features(_terms(train), _terms(test))
-        rows[TFIDF] = row(np.stack([_separated(features, y, test_features) for y in right_EC.T], axis=1))
+        found = tfidf_labels(_terms(train), right_EC, _terms(test))
+        rows[TFIDF] = {"missing": found.remark} if found.classes is None else _learned(row(found.classes), found.remark)
     except MissingExtra as missing:
         rows[TFIDF] = {"missing": str(missing)}
     return rows
@@ -211,7 +208,7 @@ def regress_baselines(train: Sequence[RegressionExample], test: Sequence[Regress
 
     rows: dict[str, Row] = {"mean": row(np.full(len(test), values.mean()))}
     try:
-        features, test_features = _features(_terms(train), _terms(test))
+        features, test_features = tfidf(_terms(train), _terms(test))
         from sklearn.linear_model import Ridge
 
         rows[RIDGE] = row(Ridge().fit(features, values).predict(test_features))
@@ -262,54 +259,35 @@ def split_all(text: str) -> list[str]:
     return [text[begin:end].strip().lower() for begin, end in pairwise(cuts)]
 
 
-def _tfidf(
-    train: Sequence[Sequence[str]],
-    valid: Sequence[Sequence[str]],
-    test: Sequence[Sequence[str]],
+def _tfidf_row(
+    terms: Sequence[Sequence[Sequence[str]]],
     train_labels: Sequence[str],
     score: Callable[[list[str]], float],
-) -> list[str]:
-    """Return the class that logistic regression gives each test example; its penalty is chosen on `valid`.
+    row: Callable[[list[str]], Row],
+) -> Row:
+    """Return what `row` makes of the classes that logistic regression gives the test examples, or why there are none.
 
     Args:
-        train, valid, test: the terms of each example.
-        train_labels: the classes of the examples to learn from.
-        score: how good classes given to the `valid` examples are, the higher the better.
+        terms: of each training, validation and test example.
+        train_labels, score: see `tfidf_classes`.
+        row: the metrics of classes given to the test examples.
     """
-    if len(set(train_labels)) < 2:
-        return [train_labels[0]] * len(test)
-    features, valid_features, test_features = _features(train, valid, test)
-    from sklearn.linear_model import LogisticRegression
-
-    models = [LogisticRegression(C=strength, max_iter=1000).fit(features, train_labels) for strength in _STRENGTHS]
-    best = max(models, key=lambda model: score(model.predict(valid_features).tolist()))
-    return [str(label) for label in best.predict(test_features)]
-
-
-def _features(*splits: Sequence[Sequence[str]]) -> list[Any]:
-    """Return TF-IDF of the terms of each split, as the first of them has it; raise MissingExtra."""
+    train, valid, test = terms
     try:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-    except ImportError:
-        raise MissingExtra("scikit-learn", "baselines", "the TF-IDF baseline") from None
-    vectoriser = TfidfVectorizer(analyzer=list, sublinear_tf=True)
-    first, *others = splits
-    return [vectoriser.fit_transform(first), *map(vectoriser.transform, others)]
+        found = tfidf_classes(train, valid, test, train_labels, score)
+    except MissingExtra as missing:
+        return {"missing": str(missing)}
+    return {"missing": found.remark} if found.classes is None else _learned(row(found.classes), found.remark)
+
+
+def _learned(row: Row, remark: str) -> Row:
+    """Return a row that says what was learned from, if not from all."""
+    return row | ({"learned": f"learned from {remark}"} if remark else {})
 
 
 def _terms(examples: Sequence[Texts]) -> list[list[str]]:
     """Return the words and word pairs of each text."""
     return [_grams(_whole(example)) for example in examples]
-
-
-def _separated(features: Any, right_E: np.ndarray, test_features: Any) -> np.ndarray:
-    """Return whether a label applies to each test text, by logistic regression."""
-    from sklearn.linear_model import LogisticRegression
-
-    if right_E.all() or not right_E.any():
-        return np.full(test_features.shape[0], right_E[0])
-    given: np.ndarray = LogisticRegression(C=10.0, max_iter=1000).fit(features, right_E).predict(test_features)
-    return given
 
 
 def _tfidf_vectors(train: Sequence[str], texts: Sequence[str]) -> Any:
@@ -333,8 +311,8 @@ def _grams(text: str) -> list[str]:
 
 def _row(labels: Sequence[str], right: Sequence[Sequence[str]], given: Sequence[Sequence[str]]) -> Row:
     confusion = Confusion(labels)
-    for right_A, given_A in zip(right, given, strict=True):
-        confusion.add(class_numbers(right_A, labels), class_numbers(given_A, labels))
+    right_A, given_A = class_numbers([[label for each in side for label in each] for side in (right, given)], labels)
+    confusion.add(right_A, given_A)
     return dict(confusion.metrics())
 
 
@@ -346,7 +324,7 @@ def _crf_row(
         found = crf_labels(train, test)
     except MissingExtra as missing:
         return {CRF: {"missing": str(missing)}}
-    return {CRF: row(found.labels) | ({"learned": found.remark} if found.remark else {})}
+    return {CRF: _learned(row(found.labels), found.remark)}
 
 
 def _relation_row(task: Relate, right: Sequence[str], given: Sequence[str]) -> Row:

@@ -61,7 +61,7 @@ def crf_labels(train: Sequence[LabelExample], test: Sequence[LabelExample]) -> T
         found = [tagger.tag(scored_features(example)) for example in test]
         tagger.close()
     few = len(chosen) < len(train)
-    return Tagged(found, f"learned from {len(chosen):,} of {len(train):,} examples" if few else "")
+    return Tagged(found, f"{len(chosen):,} of {len(train):,} examples" if few else "")
 
 
 def _is_scored(example: LabelExample) -> bool:

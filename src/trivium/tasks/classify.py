@@ -79,7 +79,7 @@ class Classify:
 
     def encode(self, examples: Sequence[ClassifyExample], reading: Reading, *, known: bool = True) -> Encoded:
         """Return examples as pieces, each of which answers for the whole example."""
-        gold = [class_numbers(self.gold(e), self.labels) if known else np.zeros(1, np.int64) for e in examples]
+        gold = class_numbers(map(self.gold, examples), self.labels) if known else [_ZERO] * len(examples)
         pieces = [
             Piece(tokens_L, _ZERO, gold[number], _ZERO, number, share, segments_L=segments_L)
             for number, share, (tokens_L, segments_L) in text_windows(examples, reading)

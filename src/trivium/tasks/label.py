@@ -96,16 +96,15 @@ class Label:
         texts, starts = zip(*map(text_of, examples), strict=True) if examples else ((), ())
         encodings = encode_apart(reading.tokenizer, texts, starts, [example.tokens for example in examples])
         pieces: list[Piece] = []
-        gold: list[np.ndarray] = []
+        gold: list[np.ndarray] = class_numbers(map(self.gold, examples), self.labels) if known else []
         for number, (example, start_W, spans) in enumerate(zip(examples, starts, encodings, strict=True)):
             token_W = align(example.tokens, start_W, spans.starts, spans.ends, both_ways=reading.both_ways)
             if known:
                 token_A = token_W[[label != UNSCORED for label in example.labels]]
-                gold.append(class_numbers(self.gold(example), self.labels))
             else:
                 token_A = token_W
                 gold.append(np.zeros(len(token_W), dtype=np.int64))
-            pieces += _pieces(spans.ids, token_A, gold[-1], number, reading)
+            pieces += _pieces(spans.ids, token_A, gold[number], number, reading)
         return Encoded(pieces, gold, reading)
 
     def states(self, part: TaskReader, batch: Batch) -> Tensor:

@@ -92,12 +92,24 @@ class Chunk(NamedTuple):
     pieces: list[Piece]
 
 
-def by_examples(encoded: Encoded, together: int) -> Iterator[Chunk]:
-    """Yield all examples with their pieces, in order, at most so many at a time."""
+def by_examples(encoded: Encoded, together: int, *, most_answers: int | None = None) -> Iterator[Chunk]:
+    """Yield all examples with their pieces, in order.
+
+    Args:
+        encoded: the examples.
+        together: how many at a time, at most.
+        most_answers: that they have, unless one alone has more; None = any number.
+    """
     owner_P = np.array([piece.example for piece in encoded.pieces], dtype=np.int64)
-    for first in range(0, len(encoded.gold), together):
-        stop = min(first + together, len(encoded.gold))
+    answers_E = np.cumsum([0, *map(len, encoded.gold)])  # of the examples before each
+    first, count = 0, len(encoded.gold)
+    while first < count:
+        stop = min(first + together, count)
+        if most_answers is not None:
+            most = int(np.searchsorted(answers_E, answers_E[first] + most_answers, side="right")) - 1
+            stop = min(stop, max(first + 1, most))
         yield Chunk(first, stop, encoded.pieces[slice(*np.searchsorted(owner_P, (first, stop)))])
+        first = stop
 
 
 def window_starts(length: int, size: int, *, overlap: int) -> np.ndarray:

@@ -142,7 +142,7 @@ class Relate:
         Raises:
             ConfigError: rows too short for two marked spans.
         """
-        gold = [class_numbers(self.gold(e), self.labels) if known else _ZERO for e in examples]
+        gold = class_numbers(map(self.gold, examples), self.labels) if known else [_ZERO] * len(examples)
         pieces: list[Piece] = []
         num_whole = 0
         for number, marked in enumerate(marked_texts(examples, reading)):

@@ -7,6 +7,7 @@ import numpy as np
 
 from trivium.core.random import Key
 from trivium.tasks.metrics.bootstrap import Interval, Metric, interval, pearson, percentiles, resampled
+from trivium.tasks.metrics.confusion import Confusion
 from trivium.tasks.metrics.regression import RankCorrelation
 
 SAMPLES, LEVEL = 1000, 0.95
@@ -71,24 +72,24 @@ def matthews(hits_SC: np.ndarray, right_SC: np.ndarray, given_SC: np.ndarray) ->
 METRICS: Mapping[str, ClassMetric] = {"macro_f1": macro_f1, "matthews": matthews}
 
 
-def confusion_interval(counts_CC: np.ndarray, metric: ClassMetric, *, key: Key) -> Interval | None:
-    """Return the interval of a score from how often each class was given for each right one, of examples of one answer.
+def confusion_interval(counted: Confusion, metric: ClassMetric, *, key: Key) -> Interval | None:
+    """Return the interval of a score of classes, of examples of one answer each; None without any.
 
     Args:
-        counts_CC: integer [right, given].
+        counted: how often each class was given for each right one.
         metric: the score.
         key: what the draws are keyed by.
     """
-    total = int(counts_CC.sum())
+    right_K, given_K, times_K = counted.cells()
+    total = int(times_K.sum())
     if not total:
         return None
-    right_K, given_K = np.nonzero(counts_CC)
-    is_hit_K, classes, rng = right_K == given_K, len(counts_CC), key.child("bootstrap").numpy()
+    is_hit_K, classes, rng = right_K == given_K, len(counted.labels), key.child("bootstrap").numpy()
     at_once = max(1, _MOST_CELLS // max(len(right_K), classes))
     scores = []
     for done in range(0, SAMPLES, at_once):
         some = min(at_once, SAMPLES - done)
-        drawn_SK = rng.multinomial(total, counts_CC[right_K, given_K] / total, some)
+        drawn_SK = rng.multinomial(total, times_K / total, some)
         parts = [(drawn_SK[:, is_hit_K], right_K[is_hit_K]), (drawn_SK, right_K), (drawn_SK, given_K)]
         scores.append(metric(*(_by_class(drawn, class_K, classes) for drawn, class_K in parts)))
     return percentiles(np.concatenate(scores), LEVEL)
