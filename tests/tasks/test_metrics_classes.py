@@ -119,7 +119,7 @@ def test_areas_that_are_not_defined_are_chance() -> None:
 
 
 def test_areas_of_many_classes_are_refused() -> None:
-    with pytest.raises(ConfigError, match="2 to 7 classes, found 8"):
+    with pytest.raises(ConfigError, match="1 to 7 classes, found 8"):
         OneVersusRest(8)
 
 

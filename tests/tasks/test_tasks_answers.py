@@ -3,16 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 from task_support import FAMILIES, WRITER, classify_examples, label_examples, lively_model, reading
 
 from trivium.core.batch import Batch, read_again
 from trivium.core.layout import TokenLayout
 from trivium.core.random import Key
-from trivium.data.labelled import UNSCORED, LabelExample
+from trivium.data.labelled import UNSCORED, LabelExample, MultiLabelExample
 from trivium.data.packing import first_fit
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.model.pooling import document_means
-from trivium.tasks.answers import class_answers, score_classes
+from trivium.tasks.answers import answers, class_answers, score_classes
 from trivium.tasks.base import Example, Task, class_logits
 from trivium.tasks.build import learned_task
 from trivium.tasks.pieces import Piece, pack, row_capacity
@@ -144,6 +145,58 @@ def test_every_answer_is_counted_once(task_name: str, row_length: int) -> None:
     counts = {label: row["count"] for label, row in scores.by_label.items()}
     assert {label: gold.count(label) for label in set(gold)} == {k: v for k, v in counts.items() if v}
     assert set(scores.metrics) == {"accuracy", "macro_f1", "matthews", "loss", "coverage", "ece", "brier", "nll"}
+
+
+@pytest.mark.parametrize(("task_name", "classes"), [("classify", 2), ("classify", 3), ("multi_label", 3)])
+def test_classes_are_ranked_as_scikit_learn_says(task_name: str, classes: int) -> None:
+    made = classify_examples(600, seed=classes)
+    names = sorted({example.label for example in made})[:classes]
+    examples = [example for example in made if example.label in names]
+    rng = np.random.default_rng(classes)
+    if task_name == "multi_label":
+        sets = [tuple(name for name in names if rng.random() < 0.4) for _ in examples]
+        examples = [MultiLabelExample(e.text, labels, None) for e, labels in zip(examples, sets, strict=True)]
+    task = learned_task(task_name, examples)
+    model, encoded = lively_model("encoder", task), task.encode(examples, reading(row_length=32))
+    found = task.score(model, encoded).metrics
+    is_classify = task_name == "classify"
+    given = answers(model, encoded, num_outputs=classes, logarithms=is_classify)
+    scores = np.concatenate([answer.outputs_AC for answer in given])
+    held = [{example.label} if is_classify else {*example.labels} for example in examples]
+    areas = [roc_auc_score([name in labels for labels in held], scores[:, n]) for n, name in enumerate(task.labels)]
+    assert len(scores) == len(examples) > 300 and len(areas) == classes
+    if classes == 2:
+        wanted = roc_auc_score([task.labels[1] in labels for labels in held], scores[:, 1] - scores[:, 0])
+        assert found["auc"] == pytest.approx(wanted, abs=1e-9) and "macro_auc" not in found
+    else:
+        assert found["macro_auc"] == pytest.approx(np.mean(areas), abs=1e-5) and "auc" not in found
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("task_name", ["classify", "multi_label"])
+def test_answers_that_are_no_numbers_are_said_by_the_loss(task_name: str, classes: int) -> None:
+    examples = [e._replace(label="abc"[n % classes]) for n, e in enumerate(classify_examples(12, seed=1))]
+    if task_name == "multi_label":
+        examples = [MultiLabelExample(e.text, (e.label,), None) for e in examples]
+    task = learned_task(task_name, examples)
+    model = lively_model("encoder", task)
+    with torch.no_grad():
+        next(iter(model.head.parameters())).fill_(float("nan"))
+    metrics = task.score(model, task.encode(examples, reading())).metrics
+    assert np.isnan(metrics["loss"]) and {"auc", "macro_auc"} & metrics.keys()
+
+
+@pytest.mark.parametrize("task_name", ["classify", "multi_label"])
+def test_many_classes_are_not_ranked(task_name: str) -> None:
+    names = [f"c{number}" for number in range(8)]
+    made = classify_examples(40, seed=1)
+    examples = [e._replace(label=names[n % 8]) for n, e in enumerate(made)]
+    if task_name == "multi_label":
+        examples = [MultiLabelExample(e.text, (e.label,), None) for e in examples]
+    task = learned_task(task_name, examples)
+    found = task.score(lively_model("encoder", task), task.encode(examples, reading())).metrics
+    assert not {"auc", "macro_auc"} & found.keys()
 
 
 def test_words_that_are_not_scored_are_neither_learned_nor_counted() -> None:

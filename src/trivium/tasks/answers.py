@@ -10,9 +10,10 @@ import numpy as np
 from torch import nn
 
 from trivium.tasks.base import read_logits
-from trivium.tasks.metrics import Calibration, Confusion
+from trivium.tasks.metrics import Calibration, Confusion, OneVersusRest, RocArea
 from trivium.tasks.metrics.bootstrap import share
 from trivium.tasks.metrics.likely import METRICS, Likely, confusion_interval, counted_interval
+from trivium.tasks.metrics.ranking import MOST_CLASSES
 from trivium.tasks.pieces import Encoded, Piece, by_examples
 from trivium.tasks.read_batches import PLACES, read_batches
 from trivium.tasks.scores import Mistake, Scores, WorstMistakes
@@ -35,7 +36,9 @@ def class_answers(network: nn.Module, encoded: Encoded, *, num_classes: int, pla
     """Yield the answers of `answers` as logarithms of probabilities: averaged over windows as such, and normalised."""
     for answer in answers(network, encoded, num_outputs=num_classes, logarithms=True, places=places):
         mean_AC = answer.outputs_AC
-        yield answer._replace(outputs_AC=mean_AC - np.logaddexp.reduce(mean_AC, axis=1, keepdims=True))
+        with np.errstate(invalid="ignore"):  # what is no number stays none
+            total_A1 = np.logaddexp.reduce(mean_AC, axis=1, keepdims=True)
+        yield answer._replace(outputs_AC=mean_AC - total_A1)
 
 
 def answers(
@@ -64,6 +67,7 @@ def score_classes(
     encoded: Encoded,
     *,
     chosen_by: ChosenBy = "accuracy",
+    ranked: bool = False,
     places: int = PLACES,
 ) -> Scores:
     """Return how good answers are that are one class each; `coverage` is the share of answers that were given.
@@ -73,9 +77,10 @@ def score_classes(
         labels: the classes.
         encoded: the examples; of other metrics than accuracy, each of one answer.
         chosen_by: the metric that has an interval.
+        ranked: see `ClassScores`.
         places: read at once, see `read_batches`.
     """
-    found = ClassScores(labels)
+    found = ClassScores(labels, ranked=ranked)
     answered = class_answers(network, encoded, num_classes=len(labels), places=places)
     for number, (gold_A, answer) in enumerate(zip(encoded.gold, answered, strict=True)):
         found.add(number, gold_A, answer.outputs_AC.argmax(axis=1), answer)
@@ -83,14 +88,17 @@ def score_classes(
 
 
 class ClassScores:
-    """How good answers are that are one class each, added up example by example; nothing of an example is kept.
+    """How good answers are that are one class each, added up example by example.
 
     Args:
         labels: the classes.
+        ranked: whether the area under the ROC curve is measured, of up to 7 classes, for which at most 29 bytes an
+            answer are kept; else nothing is.
     """
 
-    def __init__(self, labels: Sequence[str]) -> None:
+    def __init__(self, labels: Sequence[str], *, ranked: bool = False) -> None:
         self.labels = tuple(labels)
+        self._area = _area(len(self.labels)) if ranked else None
         self._confusion, self._worst = Confusion(labels), WorstMistakes()
         self._calibration, self._waiting = Calibration(), list[tuple[np.ndarray, np.ndarray]]()
         self._counts: Counter[tuple[float, ...]] = Counter()  # of examples with so many hits among so many answers
@@ -129,6 +137,7 @@ class ClassScores:
         """
         self._calibrate()
         shares = {"loss": self._nats / max(1, self._given), "coverage": self._given / max(1, encoded.num_answers)}
+        areas = {} if self._area is None else self._area.metrics()
         shown = None
         if len(self.labels) <= _MOST_SHOWN:
             shown = {"labels": list(self.labels), "counts": self._confusion.counts_CC.tolist()}
@@ -136,7 +145,7 @@ class ClassScores:
         if chosen_by != "accuracy":
             likely = partial(confusion_interval, self._confusion, METRICS[chosen_by])
         return Scores(
-            self._confusion.metrics() | shares | self._calibration.metrics(),
+            self._confusion.metrics() | areas | shares | self._calibration.metrics(),
             self._confusion.by_label(),
             shown,
             self._worst.worst_first(),
@@ -145,11 +154,26 @@ class ClassScores:
         )
 
     def _calibrate(self) -> None:
-        """Count how sure the answers are that wait: many at once, for each call costs more than an answer."""
+        """Count how sure the answers are that wait, and their order: many at once, as a call costs more than one."""
         if self._waiting:
-            logs, rights = zip(*self._waiting, strict=True)
-            self._calibration.add(np.concatenate(logs), np.concatenate(rights))
+            logs_AC, right_A = map(np.concatenate, zip(*self._waiting, strict=True))
+            self._calibration.add(logs_AC, right_A)
+            if isinstance(self._area, RocArea):
+                self._area.add(in_order(logs_AC[:, 1] - logs_AC[:, 0]), right_A == 1)
+            elif self._area is not None:
+                self._area.add(in_order(logs_AC), right_A)
         self._waiting, self._num_waiting = [], 0
+
+
+def in_order(scores: np.ndarray) -> np.ndarray:
+    """Return scores with the least of all where there is no number: the loss, which is none either, ends such a run."""
+    return np.where(np.isnan(scores), -np.inf, scores)
+
+
+def _area(num_classes: int) -> RocArea | OneVersusRest | None:
+    if num_classes == 2:
+        return RocArea()
+    return OneVersusRest(num_classes) if num_classes <= MOST_CLASSES else None
 
 
 def _added_up(

@@ -106,7 +106,7 @@ class Classify:
 
     def score(self, network: nn.Module, encoded: Encoded) -> Scores:
         """Return how good the answers to labelled examples are."""
-        return score_classes(network, self.labels, encoded, chosen_by=self.settings.chosen_by)
+        return score_classes(network, self.labels, encoded, chosen_by=self.settings.chosen_by, ranked=True)
 
     def shown(self, example: ClassifyExample, answer: int) -> str:
         """Return the text, and its pair."""

@@ -18,10 +18,11 @@ from trivium.data.labelled import Labelled, MultiLabelExample, read_multi_label
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.objectives.base import labelled
 from trivium.tasks import metrics
-from trivium.tasks.answers import answers
+from trivium.tasks.answers import answers, in_order
 from trivium.tasks.base import TaskReader, Unlabelled, check_known, class_logits
 from trivium.tasks.metrics.bootstrap import f1
 from trivium.tasks.metrics.likely import counted_interval
+from trivium.tasks.metrics.ranking import MOST_CLASSES
 from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Mistake, Scores, WorstMistakes
 from trivium.tasks.settings import TEXT_SETTINGS, TextSettings
@@ -115,15 +116,19 @@ class MultiLabel:
     def score(self, network: nn.Module, encoded: Encoded) -> Scores:
         """Return F1 over all answers (micro) and as the mean over labels (macro), and whole texts that are right.
 
-        Calibration is that of the questions, whether each label applies.
+        Of up to 7 labels the mean area under the ROC curve, too (`macro_auc`). Calibration is that of the questions,
+        whether each label applies.
         """
         counted, worst, nats, total = metrics.MultiLabel(self.labels), WorstMistakes(), 0.0, 0
         calibration, counts = metrics.Calibration(), Counter[tuple[float, ...]]()
+        area = metrics.OneVersusRest(len(self.labels)) if len(self.labels) <= MOST_CLASSES else None
         given = answers(network, encoded, num_outputs=len(self.labels), logarithms=False)
         for number, (gold_AC, answer) in enumerate(zip(encoded.gold, given, strict=True)):
             logits_AC, right_AC = answer.outputs_AC, gold_AC > 0.5
             given_AC = logits_AC > 0
             counted.add(right_AC, given_AC)
+            if area is not None:
+                area.add(in_order(logits_AC), right_AC)
             calibration.add(yes_or_no(logits_AC), right_AC.reshape(-1))
             counts[int((right_AC & given_AC).sum()), int(right_AC.sum()), int(given_AC.sum())] += 1
             nats += float(np.logaddexp(0.0, np.where(right_AC, -logits_AC, logits_AC)).mean())
@@ -137,7 +142,8 @@ class MultiLabel:
             name: {"f1": float(f1_C[label]), "count": int(counted.right_C[label])}
             for label, name in enumerate(self.labels)
         }
-        found = counted.metrics() | {"loss": nats / max(1, total), "coverage": 1.0} | calibration.metrics()
+        areas = {} if area is None else area.metrics()
+        found = counted.metrics() | areas | {"loss": nats / max(1, total), "coverage": 1.0} | calibration.metrics()
         likely = partial(counted_interval, counts, f1)
         return Scores(found, by_label, None, worst.worst_first(), calibration.bins(), likely)
 

@@ -5,7 +5,7 @@ import numpy as np
 from trivium.core.errors import ConfigError
 from trivium.tasks.metrics.kept import Kept, require_ordered
 
-_MAX_CLASSES = 7  # a float32 a class and the right class: 29 bytes an example
+MOST_CLASSES = 7  # a float32 a class and a bit a class, which are the right ones: 29 bytes an example
 
 
 class RocArea:
@@ -50,21 +50,27 @@ class OneVersusRest:
     """
 
     def __init__(self, num_classes: int) -> None:
-        if not 2 <= num_classes <= _MAX_CLASSES:
+        if not 1 <= num_classes <= MOST_CLASSES:
             raise ConfigError(
-                f"The area under the ROC curve is kept for 2 to {_MAX_CLASSES} classes, found {num_classes}: use F1."
+                f"The area under the ROC curve is kept for 1 to {MOST_CLASSES} classes, found {num_classes}: use F1."
             )
         self._scores, self._right = Kept(num_classes), Kept(dtype=np.uint8)
 
-    def add(self, scores_AC: np.ndarray, right_A: np.ndarray) -> None:
-        """Keep scores [answers, classes] and the right classes, integer [answers].
+    def add(self, scores_AC: np.ndarray, right: np.ndarray) -> None:
+        """Keep scores [answers, classes] and what is right.
+
+        Args:
+            scores_AC: the higher, the likelier the class; see `RocArea`.
+            right: the right class, integer [answers]; or any number of right ones, bool [answers, classes].
 
         Raises:
             DataError: a score is not a number.
         """
         require_ordered(np.asarray(scores_AC))
+        right, classes_C = np.asarray(right), np.arange(self._scores.width)
+        right_AC = right if right.ndim == 2 else right[:, None] == classes_C
         self._scores.add(scores_AC)
-        self._right.add(right_A)
+        self._right.add((right_AC << classes_C).sum(axis=1))
 
     def merge(self, other: "OneVersusRest") -> None:
         """Keep what another has kept."""
@@ -73,10 +79,10 @@ class OneVersusRest:
 
     def metrics(self) -> dict[str, float]:
         """Return `macro_auc`, the mean over classes that are right somewhere and not everywhere; 0.5 if none is."""
-        right_A = self._right.column()
+        bits_A = self._right.column()
         areas = []
         for number in range(self._scores.width):
-            yes_A = right_A == number
+            yes_A = (bits_A >> number & 1).astype(bool)
             if 0 < np.count_nonzero(yes_A) < len(yes_A):
                 scores_A = self._scores.column(number)
                 areas.append(_area(scores_A[yes_A], scores_A[~yes_A]))
