@@ -96,7 +96,9 @@ def test_no_answer_changes_and_validation_is_more_likely(name: str) -> None:
     said = as_printed(task, model, others)
     assert len(said) == 80 and shown_labels(said) == shown_labels(printed)
     changed = [key for key, value in before.items() if after[key] != pytest.approx(value, abs=1e-12)]
-    assert set(changed) == {"loss", "nll", "ece", "brier"}
+    # Of three classes the order of texts by one class's probability may change, of yes and no it may not.
+    several = {"macro_auc"} if name == "classify" else set()
+    assert set(changed) - several == {"loss", "nll", "ece", "brier"}
     assert tempered(again, task, valid) == found and equal(parameters_of(model), parameters_of(again))
     rest = tempered(model, task, valid)
     assert rest is not None and rest.value == pytest.approx(1.0, abs=1e-5)
