@@ -168,7 +168,7 @@ def test_what_is_not_text(tmp_path, content, message):
     for read in (read_classify, read_multi_label, read_regression, read_label, read_pairs):
         with pytest.raises(DataError, match=message):
             read(written(tmp_path / "a", content))
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="a folder; expected one file"):
         read_classify(tmp_path)
 
 
