@@ -8,6 +8,7 @@ Unicode; the rules are written out in numpy because a match object a word costs 
 
 import re
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import regex
@@ -45,6 +46,12 @@ _SPACE = 0x40
 def word_starts(text: str) -> np.ndarray:
     """Return bool [characters], True where a word begins (UAX #29; punctuation does, white space does not)."""
     return _word_starts(_properties(text))
+
+
+def words_at(text: str) -> list[tuple[int, str]]:
+    """Return where each word begins, and the word without the white space after it."""
+    starts = np.flatnonzero(word_starts(text)).tolist()
+    return [(begin, text[begin:end].rstrip()) for begin, end in pairwise([*starts, len(text)])]
 
 
 def sentence_starts(text: str) -> np.ndarray:

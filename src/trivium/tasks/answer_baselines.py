@@ -3,13 +3,12 @@
 import statistics
 from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
 from trivium.data.labelled import AnswerExample
-from trivium.data.words import word_starts
+from trivium.data.words import words_at
 from trivium.tasks.answer_scores import AnswerTotals, some_unanswerable
 
 _LONGEST = 20  # words
@@ -75,9 +74,9 @@ def answer_length(examples: Sequence[AnswerExample]) -> int:
 
 def placed_words(text: str) -> list[Word]:
     """Return the words of a text by Unicode's rules, each Chinese character one, without punctuation."""
-    cuts = [int(cut) for cut in np.flatnonzero(word_starts(text))] + [len(text)]
-    parts = ((begin, text[begin:end].rstrip()) for begin, end in pairwise(cuts))
-    return [Word(part.lower(), begin, begin + len(part)) for begin, part in parts if any(map(str.isalnum, part))]
+    return [
+        Word(word.lower(), start, start + len(word)) for start, word in words_at(text) if any(map(str.isalnum, word))
+    ]
 
 
 def _row(test: Sequence[AnswerExample], given: Sequence[str]) -> dict[str, float | str]:

@@ -18,7 +18,7 @@ from trivium.data.labelled import (
     SimilarExample,
     spans_of_tags,
 )
-from trivium.data.words import word_starts
+from trivium.data.words import words_at
 from trivium.tasks.answer import Answer
 from trivium.tasks.answer_baselines import answer_baselines
 from trivium.tasks.base import Task, class_numbers
@@ -255,8 +255,7 @@ def embed_baselines(task: Embed, train: Sequence[SimilarExample], test: Sequence
 
 def split_all(text: str) -> list[str]:
     """Return the words and signs of a text by Unicode's rules, in small letters, for any script."""
-    cuts = [int(cut) for cut in np.flatnonzero(word_starts(text))] + [len(text)]
-    return [text[begin:end].strip().lower() for begin, end in pairwise(cuts)]
+    return [word.strip().lower() for _, word in words_at(text)]
 
 
 def _tfidf_row(

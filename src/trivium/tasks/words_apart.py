@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from trivium.data.tokenizer import Tokenizer, TokenSpans
-from trivium.data.words import word_starts
+from trivium.data.words import words_at
 
 
 def encode_words(tokenizer: Tokenizer, texts: Sequence[str]) -> list[TokenSpans]:
@@ -14,11 +14,9 @@ def encode_words(tokenizer: Tokenizer, texts: Sequence[str]) -> list[TokenSpans]
 
     Each Chinese character and each punctuation sign is a word: what is read off a text can begin and end at any.
     """
-    starts = [np.flatnonzero(word_starts(text)).tolist() for text in texts]
-    words = [
-        [text[begin:end].rstrip() for begin, end in pairwise([*own, len(text)])]
-        for text, own in zip(texts, starts, strict=True)
-    ]
+    placed = [words_at(text) for text in texts]
+    starts = [[start for start, _ in own] for own in placed]
+    words = [[word for _, word in own] for own in placed]
     return encode_apart(tokenizer, texts, starts, words)
 
 
