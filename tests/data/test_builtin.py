@@ -219,8 +219,11 @@ def test_a_snippet_is_the_source_without_layout():
     """A snippet's characters are those of its place in the file, and its labels are those of the whole file."""
     rng = random.Random(secrets.randbits(64))
     files = [file for file in source_files() if file.text.isascii() and 3000 < len(file.text) < 30_000]
+    rng.shuffle(files)
     checked = 0
-    for file in rng.sample(files, 5):
+    for file in files:
+        if checked > 100:  # whole files, as many as it takes: some give none
+            break
         tree = parse(file)
         if tree is None:
             continue
@@ -237,7 +240,7 @@ def test_a_snippet_is_the_source_without_layout():
             if "#" not in region:
                 assert _bare("".join(example.tokens)) in _bare(region)
                 checked += 1
-    assert checked > 10
+    assert checked > 100
 
 
 def _bare(code: str) -> str:
