@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 from time import process_time
@@ -121,24 +122,29 @@ def slug(name: str) -> str:
 
 
 def pretrain_road(road: Road, work: Path) -> dict[str, Any]:
-    """Pretrain a road's model, or go on with it where it was stopped."""
+    """Pretrain a road's model, what it begins with first, or go on where that was stopped; return what it cost."""
     from trivium.cli.environment import set_up_process
 
     set_up_process()
     from trivium.core.progress import Silent
     from trivium.data.shards import PreparedData
+    from trivium.model.folder import load_model
     from trivium.train.config import load_recipe
     from trivium.train.run import pretrain
 
+    first = None if road.start is None else pretrain_road(road.start, work)
     begun, out = process_time(), work / slug(road.name)
-    config = load_recipe(road.recipe, [f"train.steps={road.steps}", *road.settings])
+    named = [] if road.start is None else [f'start_from="{work / slug(road.start.name)}"']
+    config = load_recipe(road.recipe, [f"train.steps={road.steps}", *named, *road.settings])
     data = PreparedData.open(work / f"data-{road.text}")
-    results = pretrain(config, data, out, progress=Silent(), resume=out.is_dir())
+    start = None if road.start is None else partial(load_model, work / slug(road.start.name) / "model")
+    results = pretrain(config, data, out, progress=Silent(), resume=out.is_dir(), start=start)
     return {
         "road": road.name,
         "cpu_minutes": round((process_time() - begun) / 60, 1),
         "tokens": results["tokens"],
         "held_out": results["valid"],
+        "first": first,
     }
 
 

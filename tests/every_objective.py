@@ -28,6 +28,9 @@ _HYBRID = MixedConfig(
         PartConfig(objective=CausalConfig(), share=1.0),
     )
 )
+_BESIDE = MixedConfig(
+    parts=(PartConfig(objective=MaskedConfig()), PartConfig(objective=DenoiseConfig(shuffled=0.0), share=3.0))
+)
 # name: (preset, objective)
 CASES: dict[str, tuple[str, ObjectiveConfig]] = {
     "masked": ("encoder-tiny", MaskedConfig()),
@@ -52,6 +55,7 @@ CASES: dict[str, tuple[str, ObjectiveConfig]] = {
     "ul2": ("t5-small", Ul2Config()),
     "denoise": ("seq2seq-tiny", DenoiseConfig()),
     "hybrid": ("decoder-tiny", _HYBRID),
+    "masked-beside": ("seq2seq-tiny", _BESIDE),
 }
 
 

@@ -1,6 +1,7 @@
 """Trained on and on: domain's text, task's text, a task, another task; each folder says where its weights come from."""
 
 import hashlib
+import itertools
 import json
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from conftest import SMALL, Command
 from trivium.cli.main import _run
 from trivium.core.files import write_checksums
 from trivium.data.shards import PreparedData
+from trivium.model.folder import load_model
 from trivium.tasks.folder import load_tuned
 from trivium.tasks.start import open_run
 
@@ -124,6 +126,31 @@ def test_of_a_foreign_folder_the_chain_begins_with_its_name(chain: Chain, tmp_pa
     write_checksums(older)
     [found] = open_run(older).history
     assert (found.verb, found.weights) == ("found", _weights(chain["domain"]))
+
+
+@pytest.mark.parametrize("family", ["encoder", "decoder"])
+def test_an_encoder_decoder_begins_with_a_stack_on_both_sides(
+    family: str, workshop: Path, tmp_path: Path, trivium: Command
+) -> None:
+    out = tmp_path / "both"
+    pretrain = ("pretrain", "seq2seq-tiny", "--data", workshop / "data", "--from", workshop / family, "--out", out)
+    objective = "objective={kind='denoise'}"
+    code, _, error = trivium(*pretrain, "--steps", 1, "--set", objective, "--set", "optimiser.lr=1e-9", *SMALL)
+    assert code == 0 and "decoder.blocks.0.cross_attention.branch.query.weight" in error
+    both, one = (dict(load_model(run / "model").network.named_parameters()) for run in (out, workshop / family))
+    shared = [name.partition(".")[2] for name in one if name.startswith("stack.")]
+    assert len(shared) > 10
+    for side, name in itertools.product(("encoder", "decoder"), shared):
+        where = f"{side}.{name}" if f"{side}.{name}" in both else f"encoder.{name}"  # they share the embedding
+        assert torch.allclose(both[where], one[f"stack.{name}"], atol=1e-6)
+    assert [step["verb"] for step in _history(out)] == ["pretrain"] * 2
+    code, _, error = trivium("generate", out, "--prompt", "she takes")
+    assert code == 2 and error.count("\n") == 1  # `denoise` has not taught it to be asked
+    other = {"encoder": "decoder", "decoder": "encoder"}[family]
+    code, _, error = trivium(
+        "pretrain", f"{other}-tiny", "--data", workshop / "data", "--from", out, "--out", tmp_path / "x"
+    )
+    assert code == 2 and f"expected a model of the recipe's family, {other}; found encoder_decoder" in error
 
 
 def test_labelled_files_become_texts(workshop: Path, tmp_path: Path, trivium: Command) -> None:

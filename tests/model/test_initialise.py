@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from support import VOCABULARY_SIZE, equal, parameters_of, shrink
+from support import VOCABULARY_SIZE, equal, parameters_of, shrink, tiny
 from trivium.core.random import Key
 from trivium.model.build import build_network
 from trivium.model.config import ModelConfig
@@ -96,3 +96,21 @@ def test_a_fresh_network_predicts_nearly_every_word_alike(name: str) -> None:
         log_BLV = logits_of(network, batch).log_softmax(-1)
     loss = -float(log_BLV.mean())
     assert math.log(VOCABULARY_SIZE) <= loss < 1.25 * math.log(VOCABULARY_SIZE)
+
+
+@pytest.mark.parametrize("groups", [4, 2, 1])
+def test_what_is_written_looks_first_at_its_like(groups: int) -> None:
+    """Of many random places the heads of cross-attention that begin a network prefer the one that they stand for."""
+    config = tiny("encoder_decoder", groups=groups)
+    network = build_network(config)
+    initialise(network, config, Key(3))
+    hidden_MD = torch.randn(50, config.hidden_size, generator=torch.Generator().manual_seed(1))
+    for block in network.decoder.blocks:
+        cross = block.cross_attention.branch
+        query_HMK = cross.query(hidden_MD).unflatten(-1, (-1, cross.head_size)).transpose(0, 1)
+        keys = cross.key_value(hidden_MD)[:, : groups * cross.head_size]
+        key_GMK = keys.unflatten(-1, (-1, cross.head_size)).transpose(0, 1)
+        firsts = query_HMK[:: len(query_HMK) // groups]
+        assert torch.equal(firsts, key_GMK)
+        liked_GM = (firsts @ key_GMK.mT).argmax(-1)
+        assert float((liked_GM == torch.arange(50)).float().mean()) > 0.4  # by chance 0.02

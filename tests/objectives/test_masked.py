@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from support import FIRST_WORD, NUM_WORDS, SPECIAL, VOCABULARY_SIZE, made_up_text, random_rows, shrink
+from support import FIRST_WORD, NUM_WORDS, SPECIAL, VOCABULARY, VOCABULARY_SIZE, made_up_text, random_rows, shrink
 from trivium.core.batch import Batch, Rows
-from trivium.core.errors import ConfigError
 from trivium.core.ramp import Ramp
 from trivium.core.random import Key
 from trivium.data.packing import RowReader
+from trivium.model.build import build_network
+from trivium.model.config import Encoder, EncoderDecoder
+from trivium.model.folder import load_matching, unique_tensors
+from trivium.model.initialise import initialise
 from trivium.model.presets import preset
+from trivium.objectives.build import build_objective
 from trivium.objectives.hiding import GeometricSpans
 from trivium.objectives.masked import Masked, MaskedConfig
 
@@ -157,9 +161,23 @@ def test_shares_over_one_are_refused() -> None:
     MaskedConfig(mask_share=0.9, random_share=0.1)
 
 
-def test_two_stacks_are_refused() -> None:
-    with pytest.raises(ConfigError, match="encoder-decoder"):
-        objective().network(shrink(preset("seq2seq-tiny")))
+def test_of_an_encoder_decoder_the_encoder_learns_as_if_it_were_alone() -> None:
+    config = shrink(preset("seq2seq-tiny"))
+    assert isinstance(config.family, EncoderDecoder)
+    learned = build_objective(MaskedConfig(), VOCABULARY._replace(two_stacks=True))
+    both = learned.network(config)
+    initialise(both, config, Key(1))
+    alone = build_network(config.model_copy(update={"family": Encoder(stack=config.family.encoder)}))
+    named = {name.replace("encoder.", "stack.", 1): tensor for name, tensor in unique_tensors(both).items()}
+    assert load_matching(alone, named) == []
+    batch = learned.make(many_rows(4), Key(0))
+    (term,), (expected,) = learned.loss(both, batch, Key(0)), objective().loss(alone, batch, Key(0))
+    assert torch.equal(term.sum, expected.sum)
+    term.sum.backward()
+    taught = {name.partition(".")[0] for name, tensor in both.named_parameters() if tensor.grad is not None}
+    assert taught == {"encoder"}
+    # Nobody asks an encoder-decoder's encoder for tokens.
+    assert objective().speaks and not learned.speaks
 
 
 def test_the_rate_follows_its_ramp_and_the_shape_does_not() -> None:

@@ -188,27 +188,30 @@ def _start(name: str) -> "SavedModel":
     """Open the model that a run begins with."""
     from trivium.cli.locate import model_folder
     from trivium.core.errors import ConfigError
-    from trivium.hub.open import history_of, open_pretrained
+    from trivium.hub.open import history_of, is_foreign, open_pretrained
     from trivium.tasks.folder import does_task
 
     folder = model_folder(name)
     if does_task(folder):
         raise ConfigError(f"--from {name}: a fine-tuned model; expected a pretrained one.")
-    return open_pretrained(folder, speaks=True)._replace(history=history_of(folder, name))
+    # A folder of ours has a head, whatever its objective has taught it: the run goes on from there.
+    return open_pretrained(folder, speaks=is_foreign(folder))._replace(history=history_of(folder, name))
 
 
 def _changed(config: "RunConfig", start: "SavedModel", assignments: list[str]) -> "RunConfig":
     """Return the run with the architecture that it begins with, changed as asked, instead of the recipe's."""
     from trivium.core.config import override, parse
     from trivium.core.errors import ConfigError
-    from trivium.model.config import ModelConfig
+    from trivium.model.config import EncoderDecoder, ModelConfig
+    from trivium.model.warm_start import begins_with, written_from
 
-    kinds = (start.config.family.kind, config.model.family.kind)
-    if kinds[0] != kinds[1]:
+    if not begins_with(config.model, start.config):
         raise ConfigError(
-            f"--from {config.start_from}: expected a model of the recipe's family, {kinds[1]}; found {kinds[0]}."
+            f"--from {config.start_from}: expected a model of the recipe's family, {config.model.family.kind}; "
+            f"found {start.config.family.kind}."
         )
+    begun = written_from(start.config) if isinstance(config.model.family, EncoderDecoder) else start.config
     changes = [text.strip().removeprefix("model.") for text in assignments if text.strip().startswith("model.")]
     changes = [text for text in changes if not text.startswith("preset")]
-    tree = override(start.config.model_dump(mode="json", exclude_none=True), changes)
+    tree = override(begun.model_dump(mode="json", exclude_none=True), changes)
     return config.model_copy(update={"model": parse(ModelConfig, tree, "model")})

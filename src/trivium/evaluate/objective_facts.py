@@ -38,7 +38,7 @@ _TWO = "encoder-decoder"
 FACTS: tuple[Facts, ...] = (
     Facts(
         "masked",
-        _ONE,
+        f"{_ONE}, {_TWO} (its encoder)",
         "some tokens, words or runs of words",
         "the hidden tokens",
         "the whole text",

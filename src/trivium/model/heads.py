@@ -114,7 +114,10 @@ class LanguageModel(nn.Module):
 
 
 class TwoStacks(nn.Module):
-    """A stack that reads the batch's source and a stack that looks at it from the batch's own places."""
+    """A stack that reads the batch's source and a stack that looks at it from the batch's own places.
+
+    A batch without a source is only read, by the stack that reads.
+    """
 
     def __init__(self, *, encoder: Stack, decoder: Stack) -> None:
         super().__init__()
@@ -122,7 +125,9 @@ class TwoStacks(nn.Module):
         self.decoder = decoder
 
     def forward(self, batch: Batch, tally: Tally | None = None, places_BN: Tensor | None = None) -> Tensor:
-        """Return hidden_BLD of the decoder's places, or hidden_BND at some of them."""
+        """Return hidden_BLD of the decoder's places, or hidden_BND at some; without a source the encoder's."""
+        if batch.source is None:
+            return self.encoder(batch, tally=tally, places_BN=places_BN)
         return self.decoder(batch, self.encode(batch, tally), tally=tally, places_BN=places_BN)
 
     def encode(self, batch: Batch, tally: Tally | None = None) -> tuple[Tensor, TokenLayout] | None:

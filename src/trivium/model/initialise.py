@@ -32,6 +32,7 @@ def initialise(network: nn.Module, config: ModelConfig, key: Key) -> None:
     | embeddings, learned positions    | N(0, std)                          | N(0, factor)                       |
     | queries                          | N(0, std)                          | N(0, factor / sqrt(hidden x head)) |
     | keys, up, gate, router           | N(0, std)                          | N(0, factor / sqrt(hidden))        |
+    | keys of cross-attention          | the queries                        | N(0, factor / sqrt(hidden))        |
     | values                           | N(0, std [x beta])                 | N(0, factor / sqrt(hidden))        |
     | attention out                    | N(0, std [/ sqrt(branches)])       | N(0, factor / sqrt(heads x head))  |
     | feed-forward down                | N(0, std [/ sqrt(branches)])       | N(0, factor / sqrt(feed-forward))  |
@@ -42,6 +43,10 @@ def initialise(network: nn.Module, config: ModelConfig, key: Key) -> None:
     | norms                            | 1, shift 0                         | 1, shift 0                         |
     | gains of layer-scale             | their start                        | their start                        |
     | biases, offsets of embeddings    | 0                                  | 0                                  |
+
+    Where queries and keys of cross-attention are one matrix, a token that is written looks first at its like in what is
+    read, and copying is soon learned: of two encoder-decoders that began with one encoder the other needed three times
+    as many steps for it (docs/experiments.md). Of grouped queries a key is the first of its group.
 
     `residual` "scaled" divides by the square root of the number of branches that write into the stack's residual
     stream, "zero" makes those matrices 0. With DeepNorm values, outputs, up, gate and down are `beta` times as wide
@@ -122,6 +127,8 @@ def _draw_branch(module: nn.Module, config: ModelConfig, branches: int, generato
         raise TypeError("a branch ends in a matrix")
     match config.initialisation:
         case NormalInit(std=std, residual=residual):
+            if isinstance(module, CrossAttention):
+                _look_at_likes(module)
             match residual:
                 case "equal":
                     pass
@@ -152,6 +159,13 @@ def _draw_spans(head: SpanHead, ratio: float, generator: torch.Generator) -> Non
     _normal(head.both.weight, 1.0 / head.both.in_features, generator)  # it is summed over twice
     for linear in (head.first, head.last):  # of the base width, as the others are
         linear.weight.mul_(math.sqrt(ratio))
+
+
+def _look_at_likes(module: CrossAttention) -> None:
+    """Make the keys the queries."""
+    keys = module.key_value.weight[: module.key_value.out_features // 2]
+    groups = keys.shape[0] // module.head_size
+    keys.copy_(module.query.weight.view(groups, -1, module.head_size, keys.shape[1])[:, 0].flatten(0, 1))
 
 
 def _query_rows(module: nn.Module) -> Tensor | None:

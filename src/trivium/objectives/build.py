@@ -144,6 +144,7 @@ class Vocabulary(NamedTuple):
         counts_V: gives how often each token is in the training text; None = nobody counted.
         segments: the model tells a pair's texts apart.
         balanced: the network has experts, whose load is balanced beside (see `has_experts`).
+        two_stacks: the network is an encoder-decoder.
     """
 
     special: SpecialTokens
@@ -151,6 +152,7 @@ class Vocabulary(NamedTuple):
     counts_V: Callable[[], np.ndarray] | None = None
     segments: bool = False
     balanced: bool = False
+    two_stacks: bool = False
 
 
 def build_objective(config: ObjectiveConfig, vocabulary: Vocabulary) -> Objective:
@@ -251,7 +253,14 @@ def _told(config: SpansConfig) -> str:
 
 def _masked(config: MaskedConfig, vocabulary: Vocabulary) -> Masked:
     counts_V = vocabulary.counts_V() if config.rarity and vocabulary.counts_V is not None else None
-    return Masked(config, vocabulary.special, vocabulary.size, counts_V, balanced=vocabulary.balanced)
+    return Masked(
+        config,
+        vocabulary.special,
+        vocabulary.size,
+        counts_V,
+        two_stacks=vocabulary.two_stacks,
+        balanced=vocabulary.balanced,
+    )
 
 
 def _mixed(parts: tuple[PartConfig, ...], vocabulary: Vocabulary) -> Mixed:

@@ -17,7 +17,7 @@ from trivium.core.random import Key
 from trivium.core.special import SpecialTokens
 from trivium.model.build import build_network
 from trivium.model.config import ModelConfig
-from trivium.objectives.base import PredictsTokens, require_one_stack
+from trivium.objectives.base import PredictsTokens
 from trivium.objectives.hiding import Candidates, GeometricSpans, SingleTokens, Unit, hide
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -65,6 +65,7 @@ class Masked(PredictsTokens):
         special: the special tokens.
         vocabulary_size: of the texts.
         counts_V: how often each token is in the training text; used with `rarity` only.
+        two_stacks: the network is an encoder-decoder, of which the encoder learns.
 
     Raises:
         ConfigError: the tokenizer has no mask token.
@@ -74,6 +75,7 @@ class Masked(PredictsTokens):
     special: SpecialTokens
     vocabulary_size: int
     counts_V: np.ndarray | None = field(default=None, compare=False)
+    two_stacks: bool = False
     name: ClassVar[str] = "masked"
 
     def __post_init__(self) -> None:
@@ -83,12 +85,11 @@ class Masked(PredictsTokens):
 
     @property
     def speaks(self) -> bool:
-        """Whether a hidden token is named where it stands."""
-        return self.config.predicted_from == "itself"
+        """Whether a hidden token is named where it stands, by the stack that is asked for tokens."""
+        return self.config.predicted_from == "itself" and not self.two_stacks
 
     def network(self, config: ModelConfig) -> nn.Module:
-        """Build an encoder (or a decoder's stack, read both ways)."""
-        require_one_stack(config, "masked")
+        """Build the network, whose encoder (or one stack, read both ways) learns."""
         return build_network(config)
 
     def make(self, rows: Rows, key: Key, done: float = 1.0) -> Batch:

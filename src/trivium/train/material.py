@@ -15,10 +15,11 @@ from trivium.data.loader import StepRows, staged_batches, step_batches
 from trivium.data.packing import RowReader
 from trivium.data.shards import PreparedData
 from trivium.data.tokenizer import Tokenizer
-from trivium.model.config import ModelConfig, with_max_length, with_vocabulary
+from trivium.model.config import EncoderDecoder, ModelConfig, with_max_length, with_vocabulary
 from trivium.model.folder import SavedModel, load_matching, unique_tensors
 from trivium.model.initialise import initialise
 from trivium.model.stack import recompute_blocks
+from trivium.model.warm_start import on_both_sides
 from trivium.objectives.base import Learned, Objective, has_experts
 from trivium.objectives.build import DistilConfig, Vocabulary, build_objective
 from trivium.objectives.distil import Distil, teacher_hash
@@ -210,7 +211,8 @@ def vocabulary_of(model: ModelConfig, tokenizer: Tokenizer, data: PreparedData |
         return np.ones(size) if data is None else data.split("train").token_counts(size)
 
     segments = model.stacks()[0].embedding.num_segments > 1
-    return Vocabulary(tokenizer.special, size, counts_V, segments, balanced=has_experts(model))
+    balanced, two_stacks = has_experts(model), isinstance(model.family, EncoderDecoder)
+    return Vocabulary(tokenizer.special, size, counts_V, segments, balanced, two_stacks)
 
 
 def draw(network: nn.Module, config: RunConfig, material: Material, progress: Progress) -> list[str]:
@@ -218,7 +220,10 @@ def draw(network: nn.Module, config: RunConfig, material: Material, progress: Pr
     initialise(network, config.model, Key(config.seed))
     if config.start_from is None or material.start is None:
         return list(unique_tensors(network))
-    tensors = unique_tensors(material.start().network)
+    earlier = material.start()
+    tensors = unique_tensors(earlier.network)
+    if config.model.family.kind != earlier.config.family.kind:
+        tensors = on_both_sides(tensors)
     named = material.objective.trained_name
     anew = load_matching(network, {named(name): tensor for name, tensor in tensors.items()})
     if anew:

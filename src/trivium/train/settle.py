@@ -13,6 +13,7 @@ from trivium.core.random import Key
 from trivium.data.shards import PreparedData
 from trivium.model.history import with_name
 from trivium.model.initialise import initialise
+from trivium.model.warm_start import begins_with
 from trivium.train.config import RunConfig
 from trivium.train.device import settled_device
 from trivium.train.distributed import ALONE, Ranks
@@ -89,7 +90,7 @@ def require_alike(config: RunConfig, start: Start | None, data: PreparedData) ->
         raise CheckpointError(
             f"--from {named}: its tokenizer is not that of the data; prepare the data with --tokenizer {named}."
         )
-    if earlier.config.family.kind != config.model.family.kind:
+    if not begins_with(config.model, earlier.config):
         raise ConfigError(
             f"--from {named}: expected a model of the family {config.model.family.kind}; "
             f"found {earlier.config.family.kind}."

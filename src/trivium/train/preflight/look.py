@@ -183,7 +183,7 @@ def rehearsal_findings(config: RunConfig, material: Material, found: Rehearsal) 
             f"{found.num_parameters} parameters are not finite; look at model.initialisation and train.precision.",
         )
         return
-    yield from _first_loss_findings(config, found)
+    yield from _first_loss_findings(config, material, found)
     never = [name for name in found.without_gradient if material.objective.speaks or not name.startswith("head.")]
     if len(never) == found.num_parameters:
         yield config_error("gradient", "no parameter has a gradient: nothing would be learned.")
@@ -203,7 +203,7 @@ def rehearsal_findings(config: RunConfig, material: Material, found: Rehearsal) 
         yield from _overfit_findings(config, found.first_loss, found.overfit)
 
 
-def _first_loss_findings(config: RunConfig, found: Rehearsal) -> Iterator[Finding]:
+def _first_loss_findings(config: RunConfig, material: Material, found: Rehearsal) -> Iterator[Finding]:
     if not is_nats_a_token(config.objective):
         return
     terms = found.first_terms or {}
@@ -212,7 +212,9 @@ def _first_loss_findings(config: RunConfig, found: Rehearsal) -> Iterator[Findin
     if loss is None:
         return
     if config.start_from is not None:
-        if loss > _BEGUN_LOSS * chance:
+        # An encoder-decoder that begins with one stack has yet to learn to look from one side to the other.
+        same = material.start is None or material.start().config.family.kind == config.model.family.kind
+        if same and loss > _BEGUN_LOSS * chance:
             yield Finding(
                 "first_loss",
                 f"the run begins with {config.start_from}, and its first loss is {loss:.2f}: no better than chance "
