@@ -13,7 +13,13 @@ from trivium.train.config import load_recipe
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 USUAL = [path for path in RECIPES if path.stem in PRESETS]
 # Recipes with an objective of their own: what they learn.
-OTHERS = {"gptbert-tiny": "mixed", "electra-tiny": "replaced", "ul2-tiny": "ul2", "fill-in-tiny": "fill_in"}
+OTHERS = {
+    "gptbert-tiny": "mixed",
+    "bert2bert-tiny": "mixed",
+    "electra-tiny": "replaced",
+    "ul2-tiny": "ul2",
+    "fill-in-tiny": "fill_in",
+}
 
 
 @pytest.mark.parametrize("path", USUAL, ids=lambda path: path.stem)
