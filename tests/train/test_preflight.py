@@ -16,6 +16,10 @@ from trivium.core.errors import ConfigError
 from trivium.core.progress import Silent
 from trivium.core.random import Key
 from trivium.data.shards import PreparedData
+from trivium.model.build import build_network
+from trivium.model.config import with_vocabulary
+from trivium.model.folder import SavedModel
+from trivium.model.initialise import initialise
 from trivium.model.presets import preset
 from trivium.objectives.build import MixedConfig, PartConfig, Ul2Config
 from trivium.objectives.causal import CausalConfig
@@ -185,3 +189,24 @@ def test_an_example_of_nothing_is_said_to_be_empty(data: PreparedData, tmp_path:
     unused = replace(part.batch.layout, document_BL=torch.full_like(part.batch.layout.document_BL, -1))
     empty = part._replace(batch=replace(part.batch, layout=unused, weights_BN=torch.zeros_like(part.batch.weights_BN)))
     assert shown_examples([empty], data.tokenizer.token_texts) == ["(an empty row)"] * 2
+
+
+def test_an_encoder_decoder_that_begins_with_one_stack_need_not_have_learned_to_write(
+    data: PreparedData, tmp_path: Path
+) -> None:
+    """A network of the same kind whose first loss is no better than chance has learned something else."""
+
+    def warned(family: str) -> bool:
+        size = data.tokenizer.vocabulary_size
+        earlier = with_vocabulary(run_of(family).model, size)
+        network = build_network(earlier)
+        initialise(network, earlier, Key(5))
+        saved = SavedModel(earlier, network, data.tokenizer.to_bytes())
+        config = run_of("seq2seq-tiny")
+        config = config.model_copy(update={"start_from": "runs/before", "model": with_vocabulary(config.model, size)})
+        settled, material = ready(config, data, tmp_path / "out", progress=Silent(), start=lambda: saved)
+        found = preflight(settled, data, material, tmp_path, seconds=2.0, machine=ROOMY)
+        assert found.rehearsal.first_loss is not None
+        return any("no better than chance" in finding.text for finding in found.findings)
+
+    assert warned("seq2seq-tiny") and not warned("encoder-tiny")
