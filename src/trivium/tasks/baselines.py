@@ -19,8 +19,8 @@ from trivium.data.labelled import (
     spans_of_tags,
 )
 from trivium.data.words import words_at
-from trivium.tasks.answer import Answer
-from trivium.tasks.answer_baselines import answer_baselines
+from trivium.tasks.answer.baselines import answer_baselines
+from trivium.tasks.answer.task import Answer
 from trivium.tasks.base import Task, class_numbers
 from trivium.tasks.chain_baseline import CRF, crf_labels, shape
 from trivium.tasks.classify import Classify
@@ -31,16 +31,16 @@ from trivium.tasks.metrics import MultiLabel as LabelCounts
 from trivium.tasks.metrics import Relations as RelationCounts
 from trivium.tasks.metrics import Spans as SpanCounts
 from trivium.tasks.multi_label import MultiLabel
-from trivium.tasks.nested import Nested
-from trivium.tasks.nested_baselines import nested_baselines
+from trivium.tasks.nested.baselines import nested_baselines
+from trivium.tasks.nested.task import Nested
 from trivium.tasks.pair_scores import PairNumbers, Vectors, WordOverlap, correlations, retrieval_of
 from trivium.tasks.regress import Regress
 from trivium.tasks.relate import Relate, relation_metrics
 from trivium.tasks.spans import Spans
 from trivium.tasks.texts import Texts
 from trivium.tasks.tfidf_baseline import tfidf, tfidf_classes, tfidf_labels
-from trivium.tasks.write import Write
-from trivium.tasks.write_baselines import write_baselines
+from trivium.tasks.write.baselines import write_baselines
+from trivium.tasks.write.task import Write
 
 Row = dict[str, float | str]
 TFIDF, RIDGE = "tf-idf + logistic regression", "tf-idf + ridge regression"

@@ -17,7 +17,7 @@ from trivium.tasks.folder import TunedModel
 from trivium.tasks.label import Label
 from trivium.tasks.metrics import JointRelations
 from trivium.tasks.metrics import Spans as FoundSpans
-from trivium.tasks.nested import Nested
+from trivium.tasks.nested.task import Nested
 from trivium.tasks.relate import Relate
 from trivium.tasks.spans import Spans
 

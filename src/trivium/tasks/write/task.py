@@ -23,10 +23,10 @@ from trivium.objectives.base import Predicted, as_network, predicted_from, token
 from trivium.tasks.base import TaskReader, Unlabelled
 from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Mistake, Scores
-from trivium.tasks.write_config import WriteConfig
-from trivium.tasks.write_files import TurnExample, read_examples, unlabelled_example
-from trivium.tasks.write_pieces import encode_pairs, room
-from trivium.tasks.written import (
+from trivium.tasks.write.config import WriteConfig
+from trivium.tasks.write.files import TurnExample, read_examples, unlabelled_example
+from trivium.tasks.write.pieces import encode_pairs, room
+from trivium.tasks.write.written import (
     brief_scores,
     outputs,
     rouge_interval,

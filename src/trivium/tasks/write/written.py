@@ -30,7 +30,7 @@ from trivium.tasks.pieces import (
     sources,
 )
 from trivium.tasks.scores import Mistake, WorstMistakes
-from trivium.tasks.write_config import BleuTokens
+from trivium.tasks.write.config import BleuTokens
 
 ROWS = 16
 _SHOWN = 400  # characters of a text

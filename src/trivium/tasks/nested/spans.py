@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from trivium.core.batch import Batch
 from trivium.tasks.base import read_logits
-from trivium.tasks.nested_windows import ELSEWHERE
+from trivium.tasks.nested.windows import ELSEWHERE
 from trivium.tasks.pieces import Encoded, Piece, by_examples
 from trivium.tasks.read_batches import read_batches
 from trivium.tasks.settings import Overlaps

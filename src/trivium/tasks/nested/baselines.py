@@ -7,8 +7,8 @@ import numpy as np
 
 from trivium.data.labelled import NestedExample, Span
 from trivium.tasks.metrics import Spans
-from trivium.tasks.nested import Nested
-from trivium.tasks.nested_spans import chosen_spans
+from trivium.tasks.nested.spans import chosen_spans
+from trivium.tasks.nested.task import Nested
 
 DICTIONARY = "spans of the training examples, longest first"
 

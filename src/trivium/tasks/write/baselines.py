@@ -10,9 +10,9 @@ from trivium.core.errors import MissingExtra
 from trivium.data.labelled import PairExample
 from trivium.data.words import sentence_starts, word_starts
 from trivium.tasks.metrics.text_units import split_words
-from trivium.tasks.write import Write
-from trivium.tasks.write_files import TurnExample
-from trivium.tasks.written import text_scores
+from trivium.tasks.write.files import TurnExample
+from trivium.tasks.write.task import Write
+from trivium.tasks.write.written import text_scores
 
 LEAD, FIRST_WORDS = "first sentence", "first words"
 MOST_FREQUENT, NEAREST = "most frequent target", "target of the nearest source by tf-idf"

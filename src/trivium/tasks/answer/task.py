@@ -15,9 +15,9 @@ from trivium.data.labelled.checks import kind
 from trivium.data.labelled.files import json_line
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.model.heads import labelled_states
-from trivium.tasks.answer_scores import AnswerTotals, Judged, candidates_of, chosen_threshold, judged, some_unanswerable
-from trivium.tasks.answer_spans import boundaries, boundary_nats, find_spans
-from trivium.tasks.answer_windows import encode_questions
+from trivium.tasks.answer.scores import AnswerTotals, Judged, candidates_of, chosen_threshold, judged, some_unanswerable
+from trivium.tasks.answer.spans import boundaries, boundary_nats, find_spans
+from trivium.tasks.answer.windows import encode_questions
 from trivium.tasks.base import TaskReader, Unlabelled, class_logits
 from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Scores

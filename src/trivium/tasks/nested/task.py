@@ -20,8 +20,8 @@ from trivium.tasks import metrics
 from trivium.tasks.base import TaskReader, Unlabelled, check_known, class_logits
 from trivium.tasks.metrics.bootstrap import f1
 from trivium.tasks.metrics.likely import counted_interval
-from trivium.tasks.nested_spans import Judged, chosen_spans, judge_spans, overlaps_of, span_classes, span_nats
-from trivium.tasks.nested_windows import ELSEWHERE, encode_spans
+from trivium.tasks.nested.spans import Judged, chosen_spans, judge_spans, overlaps_of, span_classes, span_nats
+from trivium.tasks.nested.windows import ELSEWHERE, encode_spans
 from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Mistake, Scores, WorstMistakes
 from trivium.tasks.settings import NESTED_SETTINGS, NestedSettings, Overlaps

@@ -9,7 +9,7 @@ from trivium.core.errors import ConfigError
 from trivium.data.labelled import PairExample
 from trivium.data.tokenizer import TokenSpans
 from trivium.tasks.pieces import Encoded, Piece, Reading, Written
-from trivium.tasks.write_config import WriteConfig
+from trivium.tasks.write.config import WriteConfig
 
 _USUAL_TARGET = 128
 

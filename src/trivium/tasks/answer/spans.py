@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trivium.core.batch import Batch
-from trivium.tasks.answer_windows import ENDS, STARTS, Asked
+from trivium.tasks.answer.windows import ENDS, STARTS, Asked
 from trivium.tasks.base import read_logits
 from trivium.tasks.pieces import Encoded, Piece, by_examples
 from trivium.tasks.read_batches import PLACES, read_batches

@@ -9,7 +9,7 @@ import numpy as np
 
 from trivium.data.labelled import AnswerExample
 from trivium.data.words import words_at
-from trivium.tasks.answer_scores import AnswerTotals, some_unanswerable
+from trivium.tasks.answer.scores import AnswerTotals, some_unanswerable
 
 _LONGEST = 20  # words
 

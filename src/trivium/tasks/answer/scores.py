@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from trivium.data.labelled import AnswerExample
-from trivium.tasks.answer_spans import Span, best_threshold, probabilities
-from trivium.tasks.answer_windows import is_chinese
+from trivium.tasks.answer.spans import Span, best_threshold, probabilities
+from trivium.tasks.answer.windows import is_chinese
 from trivium.tasks.metrics import Answers, cmrc_score, squad_score
 from trivium.tasks.metrics.answer_text import AnswerScore
 from trivium.tasks.metrics.bootstrap import mean

@@ -7,7 +7,7 @@ from typing import Any
 from trivium.core.errors import DataError
 from trivium.data.labelled import DialogueExample, PairExample, read_dialogues, read_mails, read_pairs, turn_pairs
 from trivium.data.labelled.files import is_json, json_line, read_text
-from trivium.tasks.write_config import WriteConfig
+from trivium.tasks.write.config import WriteConfig
 
 _LOOKED_AT = 65_536  # characters of a file, to see what it holds
 
