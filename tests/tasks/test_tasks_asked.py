@@ -13,8 +13,8 @@ from trivium.tasks.answers import class_answers
 from trivium.tasks.base import Task
 from trivium.tasks.build import build_task, learned_task
 from trivium.tasks.folder import TunedModel
-from trivium.tasks.joint import predict_joint
 from trivium.tasks.predict import asked, predict_texts
+from trivium.tasks.relate.joint import predict_joint
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from trivium.tasks.fit import fit
 from trivium.tasks.folder import load_tuned
 from trivium.tasks.pieces import pack, places_of, row_capacity
 from trivium.tasks.predict import predict_texts
-from trivium.tasks.relate import Relate, no_relation
+from trivium.tasks.relate.task import Relate, no_relation
 
 SETTINGS = ["epochs=2", "rows=4", "optimiser.lr=0.02", "precision=float32"]
 Files = dict[str, Path]

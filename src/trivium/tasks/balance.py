@@ -11,7 +11,7 @@ from trivium.tasks.classify import Classify
 from trivium.tasks.label import Label
 from trivium.tasks.multi_label import MultiLabel
 from trivium.tasks.nested.task import Nested
-from trivium.tasks.relate import Relate
+from trivium.tasks.relate.task import Relate
 from trivium.tasks.spans import Spans
 
 _SHOWN = 6

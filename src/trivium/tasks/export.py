@@ -24,7 +24,7 @@ from trivium.model.folder import load_tensors, model_folder, unique_tensors
 from trivium.model.heads import Readout
 from trivium.tasks.base import TaskModel, TaskNetwork
 from trivium.tasks.build import build_task, empty_model, head_kind
-from trivium.tasks.embed import Embed
+from trivium.tasks.embed.task import Embed
 from trivium.tasks.export_embedder import reading_network, write_after_reading
 from trivium.tasks.folder import TunedModel, does_task, load_tuned
 from trivium.tasks.regress import Regress

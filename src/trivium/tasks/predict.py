@@ -9,7 +9,7 @@ from trivium.data.labelled import json_line
 from trivium.tasks.answer.task import Answer
 from trivium.tasks.base import Example, Task, Unlabelled
 from trivium.tasks.folder import TunedModel
-from trivium.tasks.relate import Relate
+from trivium.tasks.relate.task import Relate
 from trivium.tasks.write.task import Write
 
 _READ_JSON = (Relate, Answer, Write)  # know themselves what their JSON says

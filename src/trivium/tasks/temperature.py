@@ -14,7 +14,7 @@ from trivium.tasks.label import Label
 from trivium.tasks.metrics import Temperature, fit_temperature
 from trivium.tasks.multi_label import MultiLabel, yes_or_no
 from trivium.tasks.pieces import Encoded
-from trivium.tasks.relate import Relate
+from trivium.tasks.relate.task import Relate
 from trivium.tasks.spans import Spans
 
 _MOST_NUMBERS = 1 << 20  # that a temperature is fitted to: of more answers, some at equal distances

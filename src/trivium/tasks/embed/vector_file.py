@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib import format as numpy_format
 
 from trivium.core.errors import DataError
-from trivium.tasks.vectors import unit
+from trivium.tasks.embed.vectors import unit
 
 _BLOCK = 8192  # rows read at a time: what bounds memory
 

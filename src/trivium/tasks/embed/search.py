@@ -13,9 +13,9 @@ from trivium.core.files import new_folder, sha256, write_json
 from trivium.core.progress import Progress, Silent
 from trivium.data.file_bytes import Document
 from trivium.data.readers import Boundary, find_files, read_documents, way_of_reading
-from trivium.tasks.embedder import Embedder, vectors_of
-from trivium.tasks.vector_file import RowFile
-from trivium.tasks.vectors import unit
+from trivium.tasks.embed.embedder import Embedder, vectors_of
+from trivium.tasks.embed.vector_file import RowFile
+from trivium.tasks.embed.vectors import unit
 
 MANIFEST, VECTORS, BEGINNINGS = "manifest.json", "vectors.npy", "beginnings.npy"
 _FORMAT = 2

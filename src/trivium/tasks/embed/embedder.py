@@ -17,12 +17,12 @@ from trivium.model.heads import TwoStacks
 from trivium.model.stack import Stack
 from trivium.tasks.base import TaskModel, stacks_of
 from trivium.tasks.build import build_head, usual_head
-from trivium.tasks.embed import Embed
+from trivium.tasks.embed.task import Embed
+from trivium.tasks.embed.vectors import text_pieces, text_vectors, unit
 from trivium.tasks.folder import TASK, load_tuned
 from trivium.tasks.pieces import Reading
 from trivium.tasks.settings import EmbedSettings
 from trivium.tasks.start import open_run
-from trivium.tasks.vectors import text_pieces, text_vectors, unit
 
 _TEXTS, _CHARACTERS = 512, 1 << 20  # read at a time, the fewer: what bounds memory
 

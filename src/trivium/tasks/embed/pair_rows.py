@@ -34,7 +34,7 @@ class PairRows:
     from: whole, a few such texts would fill a group, and there would be little to tell apart.
 
     Args:
-        encoded: of `tasks.embed`: the pieces are those of texts, the gold of a pair is two texts and a score.
+        encoded: of `tasks.embed.task`: the pieces are those of texts, the gold of a pair is two texts and a score.
         group_rows: rows of a group, at least 2.
         rows: rows a step at most; as many are used as the evenly spread epochs need.
         accumulation: the groups of a step are a multiple of this.

@@ -18,7 +18,7 @@ from trivium.tasks.label import Label
 from trivium.tasks.metrics import JointRelations
 from trivium.tasks.metrics import Spans as FoundSpans
 from trivium.tasks.nested.task import Nested
-from trivium.tasks.relate import Relate
+from trivium.tasks.relate.task import Relate
 from trivium.tasks.spans import Spans
 
 T = TypeVar("T")

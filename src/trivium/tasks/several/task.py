@@ -17,7 +17,7 @@ from trivium.tasks.config import TuningConfig, with_lr
 from trivium.tasks.fit import Fitting, pretrained_weights, settled_types
 from trivium.tasks.pieces import Encoded
 from trivium.tasks.reader import begin_reader
-from trivium.tasks.several_rows import SeveralRows
+from trivium.tasks.several.rows import SeveralRows
 from trivium.tasks.start import Start
 
 MEAN = "mean"  # of the metrics that the tasks' best epochs are chosen by

@@ -85,7 +85,7 @@ class PairNumbers(NamedTuple):
 
     @classmethod
     def of(cls, gold: Sequence[np.ndarray]) -> "PairNumbers":
-        """Return the pairs of the gold of `tasks.embed`."""
+        """Return the pairs of the gold of `tasks.embed.task`."""
         pairs_A3 = np.concatenate([np.zeros((0, 3)), *gold])
         return cls(pairs_A3[:, 0].astype(np.int64), pairs_A3[:, 1].astype(np.int64), pairs_A3[:, 2])
 

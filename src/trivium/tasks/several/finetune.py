@@ -36,8 +36,8 @@ from trivium.tasks.finetune import (
 from trivium.tasks.fingerprints import fingerprints, require_unchanged
 from trivium.tasks.fit import Fitted, Fitting, Progressed, as_at_best, settled_on, settled_types
 from trivium.tasks.folder import MODEL, TunedModel, save_tuned
-from trivium.tasks.several import MEAN, Part, make_several, own_metrics, several_model, together
-from trivium.tasks.several_config import PartConfig, SeveralConfig, alone_config
+from trivium.tasks.several.config import PartConfig, SeveralConfig, alone_config
+from trivium.tasks.several.task import MEAN, Part, make_several, own_metrics, several_model, together
 from trivium.tasks.start import Start
 from trivium.train.log import Log
 from trivium.train.resume import require_same

@@ -15,13 +15,13 @@ from trivium.core.random import Key
 from trivium.data.labelled import Labelled, SimilarExample, read_similar
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.tasks.base import TaskReader, Unlabelled, class_logits
-from trivium.tasks.nearness import group_vectors, grouped, order_nats, own_cosines, partner_nats
-from trivium.tasks.pair_scores import PairNumbers, Vectors, correlations, partner_loss, retrieval_of
+from trivium.tasks.embed.nearness import group_vectors, grouped, order_nats, own_cosines, partner_nats
+from trivium.tasks.embed.pair_scores import PairNumbers, Vectors, correlations, partner_loss, retrieval_of
+from trivium.tasks.embed.vectors import text_pieces, text_vectors, unit
 from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Scores
 from trivium.tasks.settings import EMBED_SETTINGS, EmbedSettings
 from trivium.tasks.texts import one_or_two, pooled, printed_texts
-from trivium.tasks.vectors import text_pieces, text_vectors, unit
 
 _DIGITS = 6
 _COMPARED = 256  # pairs whose order is scored together

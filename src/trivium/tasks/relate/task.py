@@ -30,11 +30,11 @@ from trivium.model.heads import labelled_states
 from trivium.objectives.base import Predicted
 from trivium.tasks.answers import ClassScores, class_answers
 from trivium.tasks.base import TaskReader, Unlabelled, check_known, class_numbers, classes_of, predicted_classes
-from trivium.tasks.markers import Ids, Marked, cut_at_spans, mark_spans, markers_of
 from trivium.tasks.metrics import Relations
 from trivium.tasks.metrics.likely import counted_interval
 from trivium.tasks.metrics.relations import macro_f1, micro_f1
 from trivium.tasks.pieces import Encoded, Piece, Reading
+from trivium.tasks.relate.markers import Ids, Marked, cut_at_spans, mark_spans, markers_of
 from trivium.tasks.scores import Scores
 from trivium.tasks.settings import RELATE_SETTINGS, RelateSettings
 
