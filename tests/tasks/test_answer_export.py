@@ -21,7 +21,7 @@ from trivium.model.presets import preset
 from trivium.tasks.answer.task import Answer
 from trivium.tasks.build import learned_task
 from trivium.tasks.config import finetune_config
-from trivium.tasks.export import export_huggingface
+from trivium.tasks.export.huggingface import export_huggingface
 from trivium.tasks.fit import fit
 from trivium.tasks.folder import TunedModel, load_tuned, save_tuned
 from trivium.tasks.predict import predict_texts

@@ -22,7 +22,7 @@ from trivium.tasks.base import read_logits, reading_part
 from trivium.tasks.build import build_model
 from trivium.tasks.pieces import Reading, pack
 from trivium.tasks.settings import AnswerSettings
-from trivium.tasks.words_apart import encode_words
+from trivium.tasks.words.apart import encode_words
 
 
 def examples_of(seed: int) -> list[AnswerExample]:

@@ -21,7 +21,7 @@ from trivium.core.random import Key
 from trivium.data.labelled import SimilarExample, write_jsonl
 from trivium.data.loader import micro_batches
 from trivium.objectives.contrastive import nearest_nats
-from trivium.tasks.baselines import OVERLAP, TFIDF_COSINE, baselines
+from trivium.tasks.baselines.by_task import OVERLAP, TFIDF_COSINE, baselines
 from trivium.tasks.build import learned_task, usual_head
 from trivium.tasks.config import finetune_config
 from trivium.tasks.embed import pair_scores

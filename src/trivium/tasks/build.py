@@ -18,15 +18,15 @@ from trivium.model.initialise import initialise
 from trivium.objectives.base import as_network
 from trivium.tasks.answer.task import Answer
 from trivium.tasks.base import Example, Part, Task, TaskHead, TaskModel, TaskNetwork, reading_part, stacks_of
-from trivium.tasks.classify import Classify
 from trivium.tasks.embed.task import Embed
-from trivium.tasks.label import Label
-from trivium.tasks.multi_label import MultiLabel
 from trivium.tasks.nested.task import Nested
-from trivium.tasks.regress import Regress
 from trivium.tasks.relate.task import Relate
 from trivium.tasks.settings import TASKS, task_settings
-from trivium.tasks.spans import Spans
+from trivium.tasks.texts.classify import Classify
+from trivium.tasks.texts.multi_label import MultiLabel
+from trivium.tasks.texts.regress import Regress
+from trivium.tasks.words.label import Label
+from trivium.tasks.words.spans import Spans
 from trivium.tasks.write.config import WriteConfig
 from trivium.tasks.write.task import Write
 

@@ -11,7 +11,7 @@ from trivium.data.labelled import Answer, AnswerExample
 from trivium.data.tokenizer import TokenSpans
 from trivium.tasks.pieces import Encoded, Piece, Reading, window_starts
 from trivium.tasks.settings import AnswerSettings
-from trivium.tasks.words_apart import encode_words
+from trivium.tasks.words.apart import encode_words
 
 STARTS, ENDS = 1, 2
 """Bits of a place's class: a right answer starts with its token, or ends with it."""

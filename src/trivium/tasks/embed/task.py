@@ -21,7 +21,7 @@ from trivium.tasks.embed.vectors import text_pieces, text_vectors, unit
 from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Scores
 from trivium.tasks.settings import EMBED_SETTINGS, EmbedSettings
-from trivium.tasks.texts import one_or_two, pooled, printed_texts
+from trivium.tasks.texts.base import one_or_two, pooled, printed_texts
 
 _DIGITS = 6
 _COMPARED = 256  # pairs whose order is scored together

@@ -7,9 +7,9 @@ import numpy as np
 
 from trivium.data.labelled import NestedExample, Problem, summed_up, text_of
 from trivium.data.labelled.checks import shown
-from trivium.tasks.label import align
 from trivium.tasks.pieces import Encoded, Piece, Reading, best_windows, window_starts
-from trivium.tasks.words_apart import encode_apart
+from trivium.tasks.words.apart import encode_apart
+from trivium.tasks.words.label import align
 
 ELSEWHERE = -1  # the class of a candidate that a window does not look at, or that is none
 

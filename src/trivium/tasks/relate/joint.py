@@ -14,12 +14,12 @@ from trivium.data.labelled import (
 from trivium.data.labelled.spans import Span
 from trivium.tasks.base import Task
 from trivium.tasks.folder import TunedModel
-from trivium.tasks.label import Label
 from trivium.tasks.metrics import JointRelations
 from trivium.tasks.metrics import Spans as FoundSpans
 from trivium.tasks.nested.task import Nested
 from trivium.tasks.relate.task import Relate
-from trivium.tasks.spans import Spans
+from trivium.tasks.words.label import Label
+from trivium.tasks.words.spans import Spans
 
 T = TypeVar("T")
 _TEXTS = 64  # read at a time

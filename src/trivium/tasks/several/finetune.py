@@ -12,7 +12,7 @@ from trivium.core.progress import Progress, Silent
 from trivium.model.count import num_parameters
 from trivium.model.folder import TASKS
 from trivium.model.history import Made, write_history
-from trivium.tasks.baselines import Row
+from trivium.tasks.baselines.by_task import Row
 from trivium.tasks.config import FinetuneConfig, Fingerprints
 from trivium.tasks.epochs import Epoch
 from trivium.tasks.finetune import (

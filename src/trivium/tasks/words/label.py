@@ -30,7 +30,7 @@ from trivium.tasks.base import TaskReader, Unlabelled, check_known, class_number
 from trivium.tasks.pieces import Encoded, Piece, Reading, best_windows, window_starts
 from trivium.tasks.scores import Scores
 from trivium.tasks.settings import WORD_SETTINGS, WordSettings
-from trivium.tasks.words_apart import encode_apart
+from trivium.tasks.words.apart import encode_apart
 
 _AROUND = 8  # words that are shown on each side of one
 

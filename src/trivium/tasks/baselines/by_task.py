@@ -22,23 +22,23 @@ from trivium.data.words import words_at
 from trivium.tasks.answer.baselines import answer_baselines
 from trivium.tasks.answer.task import Answer
 from trivium.tasks.base import Task, class_numbers
-from trivium.tasks.chain_baseline import CRF, crf_labels, shape
-from trivium.tasks.classify import Classify
+from trivium.tasks.baselines.chain import CRF, crf_labels, shape
+from trivium.tasks.baselines.tfidf import tfidf, tfidf_classes, tfidf_labels
 from trivium.tasks.embed.pair_scores import PairNumbers, Vectors, WordOverlap, correlations, retrieval_of
 from trivium.tasks.embed.task import Embed, numbered
-from trivium.tasks.label import Label
 from trivium.tasks.metrics import Confusion, RankCorrelation, Regression
 from trivium.tasks.metrics import MultiLabel as LabelCounts
 from trivium.tasks.metrics import Relations as RelationCounts
 from trivium.tasks.metrics import Spans as SpanCounts
-from trivium.tasks.multi_label import MultiLabel
 from trivium.tasks.nested.baselines import nested_baselines
 from trivium.tasks.nested.task import Nested
-from trivium.tasks.regress import Regress
 from trivium.tasks.relate.task import Relate, relation_metrics
-from trivium.tasks.spans import Spans
-from trivium.tasks.texts import Texts
-from trivium.tasks.tfidf_baseline import tfidf, tfidf_classes, tfidf_labels
+from trivium.tasks.texts.base import Texts
+from trivium.tasks.texts.classify import Classify
+from trivium.tasks.texts.multi_label import MultiLabel
+from trivium.tasks.texts.regress import Regress
+from trivium.tasks.words.label import Label
+from trivium.tasks.words.spans import Spans
 from trivium.tasks.write.baselines import write_baselines
 from trivium.tasks.write.task import Write
 

@@ -25,9 +25,9 @@ from trivium.model.heads import Readout
 from trivium.tasks.base import TaskModel, TaskNetwork
 from trivium.tasks.build import build_task, empty_model, head_kind
 from trivium.tasks.embed.task import Embed
-from trivium.tasks.export_embedder import reading_network, write_after_reading
+from trivium.tasks.export.embedder import reading_network, write_after_reading
 from trivium.tasks.folder import TunedModel, does_task, load_tuned
-from trivium.tasks.regress import Regress
+from trivium.tasks.texts.regress import Regress
 
 # What config.json calls a task of texts.
 PROBLEMS = {"multi_label": "multi_label_classification", "regress": "regression"}

@@ -26,7 +26,7 @@ from trivium.tasks.metrics.ranking import MOST_CLASSES
 from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Mistake, Scores, WorstMistakes
 from trivium.tasks.settings import TEXT_SETTINGS, TextSettings
-from trivium.tasks.texts import encode_numbers, one_or_two, pooled, printed_texts, shown_texts
+from trivium.tasks.texts.base import encode_numbers, one_or_two, pooled, printed_texts, shown_texts
 
 
 @dataclass(frozen=True)

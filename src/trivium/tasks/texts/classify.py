@@ -18,7 +18,7 @@ from trivium.tasks.base import TaskReader, Unlabelled, check_known, class_number
 from trivium.tasks.pieces import Encoded, Piece, Reading
 from trivium.tasks.scores import Scores
 from trivium.tasks.settings import CLASSIFY_SETTINGS, ClassifySettings
-from trivium.tasks.texts import one_or_two, pooled, printed_texts, shown_texts, text_windows
+from trivium.tasks.texts.base import one_or_two, pooled, printed_texts, shown_texts, text_windows
 
 
 @dataclass(frozen=True)

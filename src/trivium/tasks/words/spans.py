@@ -29,13 +29,13 @@ from trivium.objectives.base import Predicted
 from trivium.tasks import metrics
 from trivium.tasks.answers import Answers, ClassScores, answers
 from trivium.tasks.base import TaskReader, Unlabelled, check_known, class_logits, predicted_classes, task_model
-from trivium.tasks.label import Label
 from trivium.tasks.metrics.bootstrap import f1
 from trivium.tasks.metrics.likely import counted_interval
 from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Scores
 from trivium.tasks.settings import SPAN_SETTINGS, SpanSettings
-from trivium.tasks.viterbi import Chain, best_path, bio_chain, learned_chain, path_nats
+from trivium.tasks.words.label import Label
+from trivium.tasks.words.viterbi import Chain, best_path, bio_chain, learned_chain, path_nats
 
 
 @dataclass(frozen=True)
