@@ -225,7 +225,6 @@ def test_a_run_of_several_asked_as_one_names_its_tasks(run: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('task = "write"', "`write` trains the whole network: fine-tune it by itself"),
         ('task = "embed"', "`embed` compares the texts of whole batches: fine-tune it by itself"),
         ('task = "clasify"', "`clasify` is no task. Did you mean `classify`"),
         ('task = "classify"\nwieght = 2', "unknown key `wieght`. Did you mean `weight`"),

@@ -13,11 +13,6 @@ from trivium.model.config import ReadoutConfig
 from trivium.tasks.config import FinetuneConfig, Fingerprints, TuningConfig, open_tree
 from trivium.tasks.settings import task_settings
 
-_ALONE: Mapping[str, str] = {
-    "write": "trains the whole network",
-    "embed": "compares the texts of whole batches",
-}
-
 
 class PartConfig(Config):
     """One of several tasks.
@@ -56,8 +51,10 @@ class PartConfig(Config):
 
     @model_validator(mode="after")
     def _can_be_beside_others(self) -> Self:
-        if self.task in _ALONE:
-            raise ValueError(f"`{self.task}` {_ALONE[self.task]}: fine-tune it by itself")
+        if self.task == "embed":
+            raise ValueError("`embed` compares the texts of whole batches: fine-tune it by itself")
+        if self.task == "write" and self.settings.get("valid_outputs") == 0:
+            raise ValueError("`settings.valid_outputs` must be more than 0: the mean of the tasks' scores chooses")
         return self
 
 
@@ -76,6 +73,14 @@ class SeveralConfig(TuningConfig):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two tasks are called `{name}`; give each a `name` of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _all_write_or_none(self) -> Self:
+        tasks = {part.task for part in self.tasks}
+        if "write" in tasks and len(tasks) > 1:
+            others = ", ".join(sorted(tasks - {"write"}))
+            raise ValueError(f"`write` trains the whole network: only tasks that write learn with it, not {others}")
         return self
 
 

@@ -132,10 +132,10 @@ def _fingerprints(start: Start, part: PartConfig) -> Fingerprints:
 
 def _settled(config: SeveralConfig, start: Start, found: Sequence[Fingerprints]) -> SeveralConfig:
     """Return the settings with nothing left open."""
-    parts = [
-        part.model_copy(update={"readout": settled(alone_config(config, part), start).readout, "fingerprints": own})
-        for part, own in zip(config.tasks, found, strict=True)
-    ]
+    parts = []
+    for part, read in zip(config.tasks, found, strict=True):
+        own = settled(alone_config(config, part), start)
+        parts.append(part.model_copy(update={"readout": own.readout, "settings": own.settings, "fingerprints": read}))
     given = {"row_length": config.row_length or start.row_length, "tasks": tuple(parts)}
     given |= {"start_from": start.name, "history": start.history}
     return settled_types(config).model_copy(update=given)

@@ -1,4 +1,7 @@
-"""Several tasks on one stack: each has a head of its own, and every step learns from rows of all of them."""
+"""Several tasks in one network, and every step learns from rows of all of them.
+
+Each has a head of its own on one stack; or all of them write, told apart by what stands before their sources (T5).
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,10 +12,10 @@ from torch import nn
 from trivium.core.batch import AnyBatch, Batch, MixedBatch, Term
 from trivium.core.errors import ConfigError
 from trivium.core.random import Key
-from trivium.objectives.base import Learned
+from trivium.objectives.base import Learned, as_network
 from trivium.objectives.regularisers.build import regularised
-from trivium.tasks.base import Task, TaskModel, task_model
-from trivium.tasks.build import build_model
+from trivium.tasks.base import Task, TaskModel, TaskNetwork
+from trivium.tasks.build import at_epochs, build_model
 from trivium.tasks.config import TuningConfig, with_lr
 from trivium.tasks.fit import Fitting, pretrained_weights, settled_types
 from trivium.tasks.pieces import Encoded
@@ -34,20 +37,23 @@ class Part(NamedTuple):
 
 
 class SeveralModel(nn.Module):
-    """A stack that reads, with a head for each of several tasks.
+    """A stack that reads, with a head for each of several tasks; or one network that writes for all of them.
 
     Args:
-        models: of the tasks; they have one reader.
+        models: of the tasks; they have one reader, or are one network.
     """
 
-    def __init__(self, models: Sequence[TaskModel]) -> None:
+    def __init__(self, models: Sequence[TaskNetwork]) -> None:
         super().__init__()
-        self.reader = models[0].reader  # first, so that its parameters are called as those of one task's are
+        first = models[0]
+        # First, so that its parameters are called as those of one task's are.
+        self.reader = first.reader if isinstance(first, TaskModel) else first
         self.models = nn.ModuleList(models)
 
-    def of(self, number: int) -> TaskModel:
+    def of(self, number: int) -> TaskNetwork:
         """Return the model of one task."""
-        return task_model(self.models[number])
+        model = self.models[number]
+        return model if isinstance(model, TaskModel) else as_network(model)
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ class Several:
         """
         model, metrics = several_model(network), {}
         for number, part in enumerate(self.parts):
-            metrics[part.name] = part.task.score(model.of(number), part.valid).metrics
+            metrics[part.name] = at_epochs(part.task).score(model.of(number), part.valid).metrics
         return together(self.parts, metrics)
 
     def _term(self, number: int, name: str) -> str:
@@ -133,12 +139,12 @@ def make_several(start: Start, parts: Sequence[Part], config: TuningConfig) -> F
     key = Key(config.seed).child("finetune")
     readouts = [part.task.readout for part in parts]
     stacks = {readout.stack if readout is not None else None for readout in readouts}
-    if len(stacks) > 1 or None in stacks:
+    if len(stacks) > 1:
         found = ", ".join(f"{p.name} {r.stack if r else 'none'}" for p, r in zip(parts, readouts, strict=True))
         raise ConfigError(f"tasks that are learned together read one stack; `readout.stack` of each: {found}.")
     reader = begin_reader(start, config, readouts[0], key.child("reader"))
     models = [build_model(part.task, reader.config, reader.part, dropout=config.dropout, key=key) for part in parts]
-    model = SeveralModel([task_model(each) for each in models])
+    model = SeveralModel(models)
     size = reader.config.hidden_size
     learned = tuple(
         regularised(config.regularisers, part.task, name=part.task.name, network=each, hidden_size=size)

@@ -21,8 +21,10 @@ class WriteConfig(Config):
     Args:
         form: what files hold, pairs or dialogues; None = as a file looks. A folder holds mails.
         columns: which columns of a file of pairs are what.
+        instruction: what stands before every source and is always read whole ("summarize: "), so that one model can
+            tell its tasks apart (T5, Raffel et al. 2020).
         max_turns: of a dialogue, that are read before the one that is written; None = all that there is room for.
-        max_source: tokens of a source at most; None = all that a row has room for.
+        max_source: tokens of a source at most, without the instruction; None = all that a row has room for.
         max_target: tokens of a target, and of what is written, at most; None = 128, or half a row where that is less.
         keep: which end of a source that is too long is read; None = the last of dialogues, else the first.
         prefix: a decoder reads sources both ways; None = if it was pretrained with the objective `prefix`. An
@@ -36,6 +38,7 @@ class WriteConfig(Config):
 
     form: Literal["pairs", "dialogues"] | None = None
     columns: PairColumns = PAIR_COLUMNS
+    instruction: str = ""
     max_turns: PositiveInt | None = None
     max_source: PositiveInt | None = None
     max_target: PositiveInt | None = None

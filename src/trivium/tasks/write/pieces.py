@@ -15,7 +15,7 @@ _USUAL_TARGET = 128
 
 
 class Room(NamedTuple):
-    """How many tokens of an example's text are read and written at most, special tokens not counted."""
+    """How many tokens of a text are read and written at most; special ones and the instruction are not counted."""
 
     source: int
     target: int
@@ -26,10 +26,11 @@ def room(settings: WriteConfig, reading: Reading) -> Room:
     frame, row_length = reading.tokenizer.frame, reading.row_length
     target = settings.max_target or min(_USUAL_TARGET, row_length // 2)
     around = frame.size(1) if reading.source else len(frame.before) + 1 + target
-    source = row_length - around
+    source = row_length - around - len(_instruction(settings, reading))
     if source < 1 or target >= row_length:
+        beside = ", `settings.instruction`" if settings.instruction else ""
         raise ConfigError(
-            f"`settings.max_target` {target} and special tokens leave no room in rows of {row_length} tokens; "
+            f"`settings.max_target` {target}{beside} and special tokens leave no room in rows of {row_length} tokens; "
             "lower it, or make `row_length` larger."
         )
     return Room(min(source, settings.max_source or source), target)
@@ -48,14 +49,14 @@ def encode_pairs(examples: Sequence[PairExample], settings: WriteConfig, reading
         reading: the model's.
         known: False: the targets are not looked at.
     """
-    space, tokenizer = room(settings, reading), reading.tokenizer
+    space, tokenizer, instruction_L = room(settings, reading), reading.tokenizer, _instruction(settings, reading)
     sources = tokenizer.encode_batch([example.source for example in examples])
     firsts = [example.targets[0] for example in examples] if known else []
     targets = tokenizer.encode_batch(firsts) if known else [None] * len(examples)
     pieces: list[Piece] = []
     sources_cut = targets_cut = cut = 0
     for number, (source, target) in enumerate(zip(sources, targets, strict=True)):
-        kept = _kept(source.ids, space.source, last=settings.keep == "last")
+        kept = np.concatenate([instruction_L, _kept(source.ids, space.source, last=settings.keep == "last")])
         labels_A = _labels(target, space.target, tokenizer.special.eos)
         pieces.append(_piece(kept, labels_A, number, reading))
         longer = len(source.ids) > space.source, target is not None and len(target.ids) > space.target
@@ -68,6 +69,11 @@ def encode_pairs(examples: Sequence[PairExample], settings: WriteConfig, reading
     written = Written([example.targets for example in examples], learned, sources_cut, targets_cut, cut)
     said = _cut_words(written, len(examples), reading.row_length)
     return Encoded(pieces, [piece.classes_N for piece in pieces], reading, said=said, written=written)
+
+
+def _instruction(settings: WriteConfig, reading: Reading) -> np.ndarray:
+    """Return the tokens before every source, int64; cut by themselves, they are the same before all of them."""
+    return np.array(reading.tokenizer.encode(settings.instruction), dtype=np.int64)
 
 
 def _cut_words(written: Written, count: int, row_length: int) -> tuple[str, ...]:
