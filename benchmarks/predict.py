@@ -258,7 +258,7 @@ def make_ours(folder: Path) -> None:
     from trivium.model.preset_families import bert
     from trivium.tasks.build import build_model, learned_task, usual_head
     from trivium.tasks.config import finetune_config
-    from trivium.tasks.export import export_huggingface
+    from trivium.tasks.export.huggingface import export_huggingface
     from trivium.tasks.folder import TunedModel, save_tuned
     from trivium.tasks.reader import begin_reader
     from trivium.tasks.start import random_start

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from trivium.model.chain import LabelChain
-from trivium.tasks.viterbi import Chain, best_path, bio_chain, learned_chain, path_nats
+from trivium.tasks.words.viterbi import Chain, best_path, bio_chain, learned_chain, path_nats
 
 
 def drawn_chain(num_labels: int) -> LabelChain:

@@ -16,7 +16,7 @@ from trivium.data.labelled import AnswerExample
 from trivium.data.tokenizer import Tokenizer
 from trivium.data.tokenizer_training import TokenizerKind
 from trivium.model.config import ReadoutConfig, with_vocabulary
-from trivium.tasks.answer import Answer
+from trivium.tasks.answer.task import Answer
 from trivium.tasks.base import TaskModel, reading_part, reads_both_ways
 from trivium.tasks.build import build_model
 from trivium.tasks.pieces import Reading

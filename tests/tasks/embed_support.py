@@ -11,8 +11,8 @@ from trivium.data.labelled import SimilarExample
 from trivium.model.config import Pooling, ReadoutConfig, with_vocabulary
 from trivium.tasks.base import reading_part, reads_both_ways
 from trivium.tasks.build import build_model
-from trivium.tasks.embed import Embed
-from trivium.tasks.embedder import Embedder
+from trivium.tasks.embed.embedder import Embedder
+from trivium.tasks.embed.task import Embed
 from trivium.tasks.pieces import Reading
 from trivium.tasks.settings import EMBED_SETTINGS, EmbedSettings
 

@@ -25,10 +25,10 @@ from trivium.core.errors import ConfigError, DataError
 from trivium.core.progress import Silent
 from trivium.data.labelled import Answer as Placed
 from trivium.data.labelled import AnswerExample
-from trivium.tasks.answer import Answer
-from trivium.tasks.answer_baselines import answer_baselines, answer_length, placed_words, sliding_window
-from trivium.tasks.answer_scores import NO_ANSWER, answer_score
-from trivium.tasks.answer_spans import find_spans
+from trivium.tasks.answer.baselines import answer_baselines, answer_length, placed_words, sliding_window
+from trivium.tasks.answer.scores import NO_ANSWER, answer_score
+from trivium.tasks.answer.spans import find_spans
+from trivium.tasks.answer.task import Answer
 from trivium.tasks.build import build_task, learned_task, task_numbers, texts_of
 from trivium.tasks.config import TaskFile, finetune_config
 from trivium.tasks.finetune import finetune

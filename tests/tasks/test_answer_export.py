@@ -18,10 +18,10 @@ from trivium.hub.families import usual_readout
 from trivium.hub.tokenizers import write_tokenizer
 from trivium.model.config import ReadoutConfig, with_vocabulary
 from trivium.model.presets import preset
-from trivium.tasks.answer import Answer
+from trivium.tasks.answer.task import Answer
 from trivium.tasks.build import learned_task
 from trivium.tasks.config import finetune_config
-from trivium.tasks.export import export_huggingface
+from trivium.tasks.export.huggingface import export_huggingface
 from trivium.tasks.fit import fit
 from trivium.tasks.folder import TunedModel, load_tuned, save_tuned
 from trivium.tasks.predict import predict_texts

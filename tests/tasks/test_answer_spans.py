@@ -13,9 +13,9 @@ from trivium.core.batch import Batch
 from trivium.data.labelled import Answer as Placed
 from trivium.data.labelled import AnswerExample
 from trivium.model.config import ReadoutConfig
-from trivium.tasks.answer import Answer
-from trivium.tasks.answer_spans import Span, best_threshold, boundary_nats, find_spans, probabilities, window_spans
-from trivium.tasks.answer_windows import Asked, encode_questions
+from trivium.tasks.answer.spans import Span, best_threshold, boundary_nats, find_spans, probabilities, window_spans
+from trivium.tasks.answer.task import Answer
+from trivium.tasks.answer.windows import Asked, encode_questions
 from trivium.tasks.pieces import Encoded, Piece, Reading, pack, row_capacity
 from trivium.tasks.settings import AnswerSettings
 

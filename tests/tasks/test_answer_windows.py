@@ -16,13 +16,13 @@ from trivium.data.labelled import Answer, AnswerExample, read_answers
 from trivium.data.tokenizer import Tokenizer
 from trivium.data.tokenizer_training import TokenizerKind
 from trivium.model.config import with_vocabulary
-from trivium.tasks.answer import Answer as AnswerTask
-from trivium.tasks.answer_windows import ENDS, STARTS, encode_questions, is_chinese, token_span
+from trivium.tasks.answer.task import Answer as AnswerTask
+from trivium.tasks.answer.windows import ENDS, STARTS, encode_questions, is_chinese, token_span
 from trivium.tasks.base import read_logits, reading_part
 from trivium.tasks.build import build_model
 from trivium.tasks.pieces import Reading, pack
 from trivium.tasks.settings import AnswerSettings
-from trivium.tasks.words_apart import encode_words
+from trivium.tasks.words.apart import encode_words
 
 
 def examples_of(seed: int) -> list[AnswerExample]:

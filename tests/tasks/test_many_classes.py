@@ -16,7 +16,7 @@ from trivium.data.labelled import ClassifyExample, MultiLabelExample, RelationEx
 from trivium.evaluate.report import run_report
 from trivium.tasks.answers import Answers, ClassScores
 from trivium.tasks.base import class_numbers
-from trivium.tasks.baselines import TFIDF, baselines
+from trivium.tasks.baselines.by_task import TFIDF, baselines
 from trivium.tasks.build import learned_task
 from trivium.tasks.config import finetune_config
 from trivium.tasks.finetune import finetune
@@ -131,7 +131,7 @@ def test_answers_wait_for_their_calibration_in_bounded_memory() -> None:
 def test_of_too_many_classes_logistic_regression_is_left_out_and_says_so(
     task_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trivium.tasks.tfidf_baseline._MOST_CLASSES", 49)
+    monkeypatch.setattr("trivium.tasks.baselines.tfidf._MOST_CLASSES", 49)
     train = [_example(task_name, number, number % 50) for number in range(100)]
     task = learned_task(task_name, train)
     rows = baselines(task, train, train[:50], train[:50])
@@ -160,10 +160,10 @@ def test_of_too_much_logistic_regression_learns_a_part_and_says_so(
     assert "learned" not in every
     found = [len(example.text.split()) for example in train]
     work = 3 * sum(2 * words - 1 + 8 for words in found)  # three classes; words and pairs of words
-    monkeypatch.setattr("trivium.tasks.tfidf_baseline._MOST_WORK", work)
+    monkeypatch.setattr("trivium.tasks.baselines.tfidf._MOST_WORK", work)
     assert baselines(task, train, test, test)[TFIDF] == every
-    monkeypatch.setattr("trivium.tasks.tfidf_baseline._MOST_WORK", work // 2)
-    monkeypatch.setattr("trivium.tasks.tfidf_baseline._MOST_WEIGHTS", 3 * 20)
+    monkeypatch.setattr("trivium.tasks.baselines.tfidf._MOST_WORK", work // 2)
+    monkeypatch.setattr("trivium.tasks.baselines.tfidf._MOST_WEIGHTS", 3 * 20)
     row = baselines(task, train, test, test)[TFIDF]
     said = "learned from 59 of 120 examples", "learned from 60 of 120 examples"
     assert str(row["learned"]).startswith(said)

@@ -14,7 +14,7 @@ from trivium.tasks.metrics import Answers, Bleu, Chrf, Distinct, Rouge, cmrc_sco
 from trivium.tasks.metrics.bleu import bleu_counts, bleu_of_counts
 from trivium.tasks.metrics.rouge import longest_common, rouge_score
 from trivium.tasks.metrics.text_units import content_words, split_13a, split_words, split_zh
-from trivium.tasks.written import text_scores
+from trivium.tasks.write.written import text_scores
 
 EXACT = 1e-9
 FIXTURES = Path(__file__).parents[1] / "fixtures"

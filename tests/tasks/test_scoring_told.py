@@ -12,12 +12,12 @@ from nested_inputs import nested_examples
 from task_support import classify_examples, label_examples, lively_model, reading
 from torch import nn
 
-from trivium.tasks.answer import Answer
+from trivium.tasks.answer.task import Answer
 from trivium.tasks.base import Task
 from trivium.tasks.build import learned_task
 from trivium.tasks.pieces import Encoded
-from trivium.tasks.write import Write
-from trivium.tasks.write_config import WriteConfig
+from trivium.tasks.write.config import WriteConfig
+from trivium.tasks.write.task import Write
 
 Scored = tuple[Task, nn.Module, Encoded]
 

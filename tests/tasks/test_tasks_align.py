@@ -8,7 +8,7 @@ from task_support import CHINESE, CODE, ENGLISH, tokenizer
 
 from trivium.data.labelled import LabelExample, cut_text, text_of, whole_text
 from trivium.data.tokenizer_training import TokenizerKind
-from trivium.tasks.label import Label, align
+from trivium.tasks.words.label import Label, align
 
 TEXTS = {
     "english": cut_text(ENGLISH)[:2],

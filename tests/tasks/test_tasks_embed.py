@@ -21,18 +21,18 @@ from trivium.core.random import Key
 from trivium.data.labelled import SimilarExample, write_jsonl
 from trivium.data.loader import micro_batches
 from trivium.objectives.contrastive import nearest_nats
-from trivium.tasks import pair_scores
-from trivium.tasks.baselines import OVERLAP, TFIDF_COSINE, baselines
+from trivium.tasks.baselines.by_task import OVERLAP, TFIDF_COSINE, baselines
 from trivium.tasks.build import learned_task, usual_head
 from trivium.tasks.config import finetune_config
-from trivium.tasks.embed import Embed, numbered, pairs_of
-from trivium.tasks.embedder import embed_texts, open_embedder
+from trivium.tasks.embed import pair_scores
+from trivium.tasks.embed.embedder import embed_texts, open_embedder
+from trivium.tasks.embed.nearness import group_vectors, grouped, order_nats, own_cosines, partner_nats
+from trivium.tasks.embed.pair_rows import PairRows
+from trivium.tasks.embed.pair_scores import PairNumbers, Vectors, WordOverlap, correlations, partner_loss, retrieval_of
+from trivium.tasks.embed.task import Embed, numbered, pairs_of
 from trivium.tasks.finetune import finetune
 from trivium.tasks.fit import fit
 from trivium.tasks.folder import load_tuned, save_tuned
-from trivium.tasks.nearness import group_vectors, grouped, order_nats, own_cosines, partner_nats
-from trivium.tasks.pair_rows import PairRows
-from trivium.tasks.pair_scores import PairNumbers, Vectors, WordOverlap, correlations, partner_loss, retrieval_of
 from trivium.tasks.predict import predict_texts
 from trivium.tasks.settings import EmbedSettings
 from trivium.train.checkpoint import checkpoints, step_of

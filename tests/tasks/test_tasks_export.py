@@ -29,7 +29,7 @@ from trivium.tasks.answers import class_answers
 from trivium.tasks.base import reads_both_ways
 from trivium.tasks.build import empty_model, head_kind, learned_task
 from trivium.tasks.config import finetune_config
-from trivium.tasks.export import export_huggingface
+from trivium.tasks.export.huggingface import export_huggingface
 from trivium.tasks.fit import fit
 from trivium.tasks.folder import TunedModel, load_tuned, save_tuned
 from trivium.tasks.pieces import Reading

@@ -19,8 +19,8 @@ from trivium.model.config import ReadoutConfig, TransformConfig, with_vocabulary
 from trivium.model.presets import preset
 from trivium.tasks.build import learned_task, usual_head
 from trivium.tasks.config import finetune_config
-from trivium.tasks.embedder import embed_texts, open_embedder
-from trivium.tasks.export import export_huggingface
+from trivium.tasks.embed.embedder import embed_texts, open_embedder
+from trivium.tasks.export.huggingface import export_huggingface
 from trivium.tasks.fit import fit
 from trivium.tasks.folder import save_tuned
 from trivium.tasks.start import random_start

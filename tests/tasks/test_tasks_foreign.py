@@ -21,10 +21,10 @@ from trivium.objectives.build import Vocabulary, build_objective
 from trivium.objectives.masked import Masked, MaskedConfig
 from trivium.objectives.spans import SpansConfig
 from trivium.tasks.base import reading_of
-from trivium.tasks.classify import Classify
-from trivium.tasks.label import Label
 from trivium.tasks.pieces import Reading, pack
 from trivium.tasks.speak import Speaker, continue_text, fill_masks
+from trivium.tasks.texts.classify import Classify
+from trivium.tasks.words.label import Label
 
 SYLLABLE_IDS = {name: number + 10 for number, name in enumerate(SYLLABLES)}
 FRAMES: dict[str, tuple[list[str], tuple[str, str] | None]] = {

@@ -25,7 +25,7 @@ from trivium.model.initialise import initialise
 from trivium.model.presets import preset
 from trivium.tasks.answers import class_answers
 from trivium.tasks.config import finetune_config
-from trivium.tasks.export import export_huggingface
+from trivium.tasks.export.huggingface import export_huggingface
 from trivium.tasks.finetune import finetune
 from trivium.tasks.folder import TunedModel, load_tuned
 from trivium.tasks.predict import predict_texts

@@ -24,10 +24,10 @@ from trivium.data.labelled.spans import Span
 from trivium.tasks.base import Task
 from trivium.tasks.build import build_task
 from trivium.tasks.folder import TunedModel
-from trivium.tasks.joint import find_relations, find_spans, predict_joint, score_joint, score_spans
 from trivium.tasks.metrics.matching import Found
 from trivium.tasks.predict import predict_texts
-from trivium.tasks.relate import Relate
+from trivium.tasks.relate.joint import find_relations, find_spans, predict_joint, score_joint, score_spans
+from trivium.tasks.relate.task import Relate
 from trivium.tasks.settings import RelateSettings
 
 TEXTS = (ENGLISH, CHINESE.replace(" ", ""), "  \n" + ENGLISH, "", "  ")

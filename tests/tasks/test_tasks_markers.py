@@ -11,8 +11,8 @@ from trivium.data.labelled import RelationExample
 from trivium.data.labelled.spans import Span
 from trivium.data.tokenizer import Tokenizer
 from trivium.data.tokenizer_training import TokenizerKind
-from trivium.tasks.markers import cut_at_spans, mark_spans, markers_of, shown_tokens
-from trivium.tasks.relate import marked_texts
+from trivium.tasks.relate.markers import cut_at_spans, mark_spans, markers_of, shown_tokens
+from trivium.tasks.relate.task import marked_texts
 
 TEXTS = (ENGLISH, CHINESE.replace(" ", ""), "a\u0301 \U0001f600 \n\n  x\ty")
 

@@ -9,9 +9,9 @@ from sklearn import metrics
 from task_support import classify_examples, label_examples
 
 from trivium.data.labelled import UNSCORED, LabelExample
-from trivium.tasks.baselines import TFIDF, WORD_ELSE_SHAPE, baselines, split_all
+from trivium.tasks.baselines.by_task import TFIDF, WORD_ELSE_SHAPE, baselines, split_all
+from trivium.tasks.baselines.chain import CRF, crf_labels, shape, word_features
 from trivium.tasks.build import learned_task
-from trivium.tasks.chain_baseline import CRF, crf_labels, shape, word_features
 from trivium.tasks.metrics import Confusion
 
 
@@ -141,7 +141,7 @@ def test_of_too_much_a_chain_learns_a_part_and_says_so(monkeypatch: pytest.Monke
     pytest.importorskip("pycrfsuite")
     examples = label_examples(60, seed=7)
     task, words = learned_task("label", examples), sum(len(example.tokens) for example in examples)
-    monkeypatch.setattr("trivium.tasks.chain_baseline._MOST_WORK", words * (200 + 16) // 3)
+    monkeypatch.setattr("trivium.tasks.baselines.chain._MOST_WORK", words * (200 + 16) // 3)
     row = baselines(task, examples, examples, examples)[CRF]
     assert row["learned"] == "learned from 20 of 60 examples" and 0.3 < float(row["accuracy"]) <= 1.0
 

@@ -21,17 +21,17 @@ from trivium.core.random import Key
 from trivium.data.labelled import NestedExample, Span, spans_of_tags
 from trivium.model.precision import InferencePrecision
 from trivium.tasks.base import TaskModel, TaskReader
-from trivium.tasks.baselines import baselines
+from trivium.tasks.baselines.by_task import baselines
 from trivium.tasks.build import build_task, learned_task
 from trivium.tasks.config import finetune_config
-from trivium.tasks.export import export_huggingface
+from trivium.tasks.export.huggingface import export_huggingface
 from trivium.tasks.finetune import finetune
 from trivium.tasks.fit import fit
 from trivium.tasks.folder import TunedModel, load_tuned, save_tuned, tuned_in
 from trivium.tasks.metrics import Spans as SpanCounts
-from trivium.tasks.nested import Nested
-from trivium.tasks.nested_baselines import DICTIONARY
-from trivium.tasks.nested_spans import chosen_spans, judge_spans, overlaps_of, span_classes
+from trivium.tasks.nested.baselines import DICTIONARY
+from trivium.tasks.nested.spans import chosen_spans, judge_spans, overlaps_of, span_classes
+from trivium.tasks.nested.task import Nested
 from trivium.tasks.pieces import TrainingRows, pack
 from trivium.tasks.predict import predict_texts
 from trivium.tasks.settings import Overlaps

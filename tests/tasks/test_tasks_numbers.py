@@ -21,7 +21,7 @@ from trivium.model.config import with_vocabulary
 from trivium.model.presets import preset
 from trivium.tasks.build import build_task, head_kind, learned_task
 from trivium.tasks.config import finetune_config
-from trivium.tasks.export import export_huggingface
+from trivium.tasks.export.huggingface import export_huggingface
 from trivium.tasks.finetune import finetune
 from trivium.tasks.fit import Fitted, fit
 from trivium.tasks.folder import load_tuned, save_tuned

@@ -14,9 +14,9 @@ from trivium.model.config import MuP
 from trivium.tasks.build import learned_task
 from trivium.tasks.config import finetune_config, with_lr
 from trivium.tasks.finetune import finetune
-from trivium.tasks.finetune_several import finetune_several
 from trivium.tasks.fit import fit
-from trivium.tasks.several_config import several_config
+from trivium.tasks.several.config import several_config
+from trivium.tasks.several.finetune import finetune_several
 from trivium.tasks.start import Start, random_start
 from trivium.train.log import Log, read_log
 from trivium.train.optimiser_config import OPTIMISERS, OptimiserKind

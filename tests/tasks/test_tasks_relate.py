@@ -23,16 +23,16 @@ from trivium.evaluate.speed import reading_batch
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig, TransformConfig
 from trivium.tasks.answers import class_answers
 from trivium.tasks.base import class_logits
-from trivium.tasks.baselines import baselines, relation_terms
+from trivium.tasks.baselines.by_task import baselines, relation_terms
 from trivium.tasks.build import build_task, learned_task
 from trivium.tasks.config import finetune_config
-from trivium.tasks.export import export_huggingface
+from trivium.tasks.export.huggingface import export_huggingface
 from trivium.tasks.finetune import finetune
 from trivium.tasks.fit import fit
 from trivium.tasks.folder import load_tuned
 from trivium.tasks.pieces import pack, places_of, row_capacity
 from trivium.tasks.predict import predict_texts
-from trivium.tasks.relate import Relate, no_relation
+from trivium.tasks.relate.task import Relate, no_relation
 
 SETTINGS = ["epochs=2", "rows=4", "optimiser.lr=0.02", "precision=float32"]
 Files = dict[str, Path]

@@ -15,9 +15,9 @@ from trivium.core.errors import DataError
 from trivium.core.files import sha256
 from trivium.data.file_bytes import Document
 from trivium.data.readers import read_documents
-from trivium.tasks import search
-from trivium.tasks.embedder import Embedder, embed_texts
-from trivium.tasks.search import Hit, Index, nearest_texts, updated_index, usual_place
+from trivium.tasks.embed import search
+from trivium.tasks.embed.embedder import Embedder, embed_texts
+from trivium.tasks.embed.search import Hit, Index, nearest_texts, updated_index, usual_place
 
 
 @pytest.fixture

@@ -21,13 +21,13 @@ from trivium.tasks.base import Task
 from trivium.tasks.build import learned_task
 from trivium.tasks.config import finetune_config
 from trivium.tasks.finetune import finetune
-from trivium.tasks.finetune_several import finetune_several
 from trivium.tasks.fit import as_at_best, begin_fit, fit, fit_steps
 from trivium.tasks.folder import load_tuned
 from trivium.tasks.pieces import Encoded
-from trivium.tasks.several import Part, make_several, several_model
-from trivium.tasks.several_config import several_config
-from trivium.tasks.several_rows import SeveralRows
+from trivium.tasks.several.config import several_config
+from trivium.tasks.several.finetune import finetune_several
+from trivium.tasks.several.rows import SeveralRows
+from trivium.tasks.several.task import Part, make_several, several_model
 from trivium.tasks.start import Start, open_run, random_start
 from trivium.train.checkpoint import checkpoints, step_of
 from trivium.train.log import read_log
@@ -225,7 +225,6 @@ def test_a_run_of_several_asked_as_one_names_its_tasks(run: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('task = "write"', "`write` trains the whole network: fine-tune it by itself"),
         ('task = "embed"', "`embed` compares the texts of whole batches: fine-tune it by itself"),
         ('task = "clasify"', "`clasify` is no task. Did you mean `classify`"),
         ('task = "classify"\nwieght = 2', "unknown key `wieght`. Did you mean `weight`"),

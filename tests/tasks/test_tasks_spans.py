@@ -17,7 +17,7 @@ from trivium.model.config import with_vocabulary
 from trivium.model.presets import preset
 from trivium.tasks.build import build_task, learned_task, usual_head
 from trivium.tasks.config import finetune_config
-from trivium.tasks.export import export_huggingface
+from trivium.tasks.export.huggingface import export_huggingface
 from trivium.tasks.finetune import finetune
 from trivium.tasks.fit import fit
 from trivium.tasks.folder import load_tuned, save_tuned

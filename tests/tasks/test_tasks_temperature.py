@@ -19,7 +19,7 @@ from trivium.tasks import temperature as fitting
 from trivium.tasks.base import Task
 from trivium.tasks.build import learned_task
 from trivium.tasks.config import finetune_config
-from trivium.tasks.export import export_huggingface
+from trivium.tasks.export.huggingface import export_huggingface
 from trivium.tasks.finetune import finetune
 from trivium.tasks.fit import fit
 from trivium.tasks.folder import TunedModel, load_tuned, save_tuned, tuned_in

@@ -12,10 +12,10 @@ from trivium.core.batch import reading
 from trivium.core.errors import DataError
 from trivium.core.layout import TokenLayout
 from trivium.model.config import Pooling
-from trivium.tasks.embedder import Embedder, embed_texts, vectors_of
+from trivium.tasks.embed.embedder import Embedder, embed_texts, vectors_of
+from trivium.tasks.embed.vector_file import RowFile, fitted_whitening, save_vectors
+from trivium.tasks.embed.vectors import text_pieces, unit
 from trivium.tasks.settings import EmbedSettings
-from trivium.tasks.vector_file import RowFile, fitted_whitening, save_vectors
-from trivium.tasks.vectors import text_pieces, unit
 
 
 @torch.inference_mode()

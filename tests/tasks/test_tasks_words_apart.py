@@ -9,7 +9,7 @@ from task_support import start
 from trivium.data.labelled import LabelExample, text_of
 from trivium.data.tokenizer import Tokenizer
 from trivium.tasks.build import learned_task
-from trivium.tasks.words_apart import encode_apart
+from trivium.tasks.words.apart import encode_apart
 
 CHINESE = "北京大学在北京,清华大学也在北京。"
 

@@ -23,10 +23,10 @@ from trivium.tasks.finetune import settled
 from trivium.tasks.metrics import Bleu, Chrf, Rouge
 from trivium.tasks.metrics.rouge import rouge_score
 from trivium.tasks.pieces import Encoded, TrainingRows, fit_rows, own_length, pack, row_capacity
-from trivium.tasks.write import Write
-from trivium.tasks.write_config import WriteConfig
-from trivium.tasks.write_files import TurnExample
-from trivium.tasks.written import outputs, target_nats, worst_written
+from trivium.tasks.write.config import WriteConfig
+from trivium.tasks.write.files import TurnExample
+from trivium.tasks.write.task import Write
+from trivium.tasks.write.written import outputs, target_nats, worst_written
 
 # Both families, and a decoder that reads sources both ways.
 READERS = [("decoder", False), ("encoder_decoder", False), ("decoder", True)]

@@ -10,8 +10,7 @@ from write_inputs import pairs
 
 from trivium.data.labelled import PairExample
 from trivium.tasks.build import learned_task
-from trivium.tasks.write import Write
-from trivium.tasks.write_baselines import (
+from trivium.tasks.write.baselines import (
     FIRST_WORDS,
     LEAD,
     MOST_FREQUENT,
@@ -21,7 +20,8 @@ from trivium.tasks.write_baselines import (
     nearest,
     write_baselines,
 )
-from trivium.tasks.write_files import TurnExample
+from trivium.tasks.write.files import TurnExample
+from trivium.tasks.write.task import Write
 
 
 def learned(examples: list[PairExample]) -> Write:

@@ -10,8 +10,8 @@ from write_inputs import CHINESE
 from trivium.core.errors import DataError
 from trivium.data.labelled import PairColumns, PairExample
 from trivium.tasks.build import build_task, texts_of
-from trivium.tasks.write_config import WriteConfig
-from trivium.tasks.write_files import TurnExample, read_examples, unlabelled_example
+from trivium.tasks.write.config import WriteConfig
+from trivium.tasks.write.files import TurnExample, read_examples, unlabelled_example
 
 TURNS = ["你好！", "Hello.", "How are you?", "Fine."]
 HISTORIES = [("你好！", "Hello."), ("你好！\nHello.", "How are you?"), ("你好！\nHello.\nHow are you?", "Fine.")]

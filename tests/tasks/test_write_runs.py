@@ -21,13 +21,13 @@ from trivium.model.folder import load_model, save_model
 from trivium.model.presets import preset
 from trivium.tasks.build import learned_task
 from trivium.tasks.config import finetune_config
-from trivium.tasks.export import export_huggingface
+from trivium.tasks.export.huggingface import export_huggingface
 from trivium.tasks.finetune import finetune
 from trivium.tasks.fit import Fitted, fit
 from trivium.tasks.folder import TunedModel, does_task, load_tuned, save_tuned
 from trivium.tasks.predict import predict_texts
 from trivium.tasks.start import Start, open_run, random_start
-from trivium.tasks.written import target_nats
+from trivium.tasks.write.written import target_nats
 from trivium.train.config import load_recipe
 
 FAST = ["precision=float32", "rows=2", "optimiser.lr=0.01", "settings.valid_outputs=0"]

@@ -13,7 +13,7 @@ from trivium.cli.prepare import Boundary
 
 if TYPE_CHECKING:
     from trivium.core.progress import Progress
-    from trivium.tasks.embedder import Embedder
+    from trivium.tasks.embed.embedder import Embedder
 
 
 class PoolingName(StrEnum):
@@ -61,8 +61,8 @@ def embed_command(
     from trivium.cli.progress import shown
     from trivium.core.errors import ConfigError
     from trivium.data.text_lines import text_lines
-    from trivium.tasks.embedder import vectors_of
-    from trivium.tasks.vector_file import save_vectors
+    from trivium.tasks.embed.embedder import vectors_of
+    from trivium.tasks.embed.vector_file import save_vectors
 
     if (out is None) != as_json:
         raise ConfigError("say where the vectors go: --out FILE.npy, or --json; one of them.")
@@ -107,8 +107,8 @@ def search_command(
 
     set_up_process()
     from trivium.cli.progress import shown
-    from trivium.tasks.embedder import embed_texts
-    from trivium.tasks.search import nearest_texts, updated_index, usual_place
+    from trivium.tasks.embed.embedder import embed_texts
+    from trivium.tasks.embed.search import nearest_texts, updated_index, usual_place
 
     text = as_text(query)
     embedder = _open(run, pooling)
@@ -131,7 +131,7 @@ _DIGITS = 6
 
 def _open(run: str, pooling: PoolingName | None) -> "Embedder":
     from trivium.cli.locate import located
-    from trivium.tasks.embedder import open_embedder
+    from trivium.tasks.embed.embedder import open_embedder
 
     return open_embedder(located(run), pooling=None if pooling is None else pooling.value)
 
@@ -141,7 +141,7 @@ def _print(embedder: "Embedder", texts: Iterable[str]) -> None:
     import json
     from collections import deque
 
-    from trivium.tasks.embedder import embed_texts
+    from trivium.tasks.embed.embedder import embed_texts
 
     waiting = deque[str]()
 

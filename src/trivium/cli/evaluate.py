@@ -102,7 +102,7 @@ def predict_command(
     if relations is None:
         answers = predict_texts(tuned, read)
     else:
-        from trivium.tasks.joint import predict_joint
+        from trivium.tasks.relate.joint import predict_joint
 
         answers = predict_joint(tuned, tuned_in(load_tuned(located(relations)), precision), read)
     for answer in answers:
@@ -157,7 +157,7 @@ def _joint_metrics(
     from trivium.data.labelled import read_joint
     from trivium.tasks.finetune import tell
     from trivium.tasks.folder import load_tuned, tuned_in
-    from trivium.tasks.joint import score_joint, score_spans
+    from trivium.tasks.relate.joint import score_joint, score_spans
 
     finder, relater = (tuned_in(load_tuned(path), precision) for path in (run, relations))
     examples, problems = read_joint(file)

@@ -29,7 +29,7 @@ def command(
     import json
 
     from trivium.cli.locate import located
-    from trivium.tasks.export import export_huggingface
+    from trivium.tasks.export.huggingface import export_huggingface
 
     exported = export_huggingface(located(run), out, model_type=model_type)
     if as_json:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from trivium.core.progress import Progress
     from trivium.data.tokenizer import Tokenizer
     from trivium.tasks.config import FinetuneConfig
-    from trivium.tasks.several_config import SeveralConfig
+    from trivium.tasks.several.config import SeveralConfig
     from trivium.tasks.start import Start
     from trivium.train.track import Tracker
 
@@ -119,7 +119,7 @@ def _one(given: "Mapping[str, str | Path | None]", assignments: list[str]) -> _A
 def _several(file: Path, given: "Mapping[str, str | Path | None]", assignments: list[str]) -> _Asked:
     """Return what a file of several tasks asks for; raise ConfigError when options say of them what it says."""
     from trivium.core.errors import ConfigError
-    from trivium.tasks.several_config import several_config
+    from trivium.tasks.several.config import several_config
 
     said = [name for name, value in given.items() if value is not None]
     if said:
@@ -130,8 +130,8 @@ def _several(file: Path, given: "Mapping[str, str | Path | None]", assignments: 
 
 def _finetune(begin: "Start", asked: _Asked, how: _How) -> dict[str, Any]:
     from trivium.tasks.finetune import finetune
-    from trivium.tasks.finetune_several import finetune_several
-    from trivium.tasks.several_config import SeveralConfig
+    from trivium.tasks.several.config import SeveralConfig
+    from trivium.tasks.several.finetune import finetune_several
 
     if isinstance(asked.config, SeveralConfig):
         return finetune_several(begin, asked.config, **how)

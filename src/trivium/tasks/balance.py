@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from trivium.data.labelled import spans_of_tags
-from trivium.tasks.answer import Answer
+from trivium.tasks.answer.task import Answer
 from trivium.tasks.base import Task
-from trivium.tasks.classify import Classify
-from trivium.tasks.label import Label
-from trivium.tasks.multi_label import MultiLabel
-from trivium.tasks.nested import Nested
-from trivium.tasks.relate import Relate
-from trivium.tasks.spans import Spans
+from trivium.tasks.nested.task import Nested
+from trivium.tasks.relate.task import Relate
+from trivium.tasks.texts.classify import Classify
+from trivium.tasks.texts.multi_label import MultiLabel
+from trivium.tasks.words.label import Label
+from trivium.tasks.words.spans import Spans
 
 _SHOWN = 6
 

@@ -16,19 +16,19 @@ from trivium.model.chain import LabelChain
 from trivium.model.config import DEFAULT_READOUT, Decoder, ModelConfig, ReadoutConfig
 from trivium.model.initialise import initialise
 from trivium.objectives.base import as_network
-from trivium.tasks.answer import Answer
+from trivium.tasks.answer.task import Answer
 from trivium.tasks.base import Example, Part, Task, TaskHead, TaskModel, TaskNetwork, reading_part, stacks_of
-from trivium.tasks.classify import Classify
-from trivium.tasks.embed import Embed
-from trivium.tasks.label import Label
-from trivium.tasks.multi_label import MultiLabel
-from trivium.tasks.nested import Nested
-from trivium.tasks.regress import Regress
-from trivium.tasks.relate import Relate
+from trivium.tasks.embed.task import Embed
+from trivium.tasks.nested.task import Nested
+from trivium.tasks.relate.task import Relate
 from trivium.tasks.settings import TASKS, task_settings
-from trivium.tasks.spans import Spans
-from trivium.tasks.write import Write
-from trivium.tasks.write_config import WriteConfig
+from trivium.tasks.texts.classify import Classify
+from trivium.tasks.texts.multi_label import MultiLabel
+from trivium.tasks.texts.regress import Regress
+from trivium.tasks.words.label import Label
+from trivium.tasks.words.spans import Spans
+from trivium.tasks.write.config import WriteConfig
+from trivium.tasks.write.task import Write
 
 HEADS = ("classify", "label", "answer")
 """The heads of other libraries' checkpoints that do a task of ours."""

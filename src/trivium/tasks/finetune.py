@@ -14,7 +14,7 @@ from trivium.model.count import num_parameters
 from trivium.model.history import Made, write_history
 from trivium.tasks.balance import balance_text, class_counts
 from trivium.tasks.base import Example, Task
-from trivium.tasks.baselines import Row, baselines
+from trivium.tasks.baselines.by_task import Row, baselines
 from trivium.tasks.build import build_task, head_kind, learned_task, usual_head
 from trivium.tasks.config import FinetuneConfig, Fingerprints, TuningConfig, with_lr
 from trivium.tasks.epochs import Epoch

@@ -21,12 +21,12 @@ from trivium.objectives.regularisers.build import regularised
 from trivium.tasks.base import Settles, Task, TaskModel
 from trivium.tasks.build import at_epochs, build_model
 from trivium.tasks.config import FinetuneConfig, TuningConfig, with_lr
-from trivium.tasks.embed import Embed
+from trivium.tasks.embed.pair_rows import PairRows
+from trivium.tasks.embed.task import Embed
 from trivium.tasks.epoch_steps import EpochSteps
 from trivium.tasks.epochs import Epoch, as_epochs, as_tensors, goodness
 from trivium.tasks.folder import TunedModel
 from trivium.tasks.metrics import Temperature
-from trivium.tasks.pair_rows import PairRows
 from trivium.tasks.pieces import Encoded, TrainingRows
 from trivium.tasks.reader import Reader, begin_reader
 from trivium.tasks.scores import Scores

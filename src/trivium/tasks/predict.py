@@ -6,11 +6,11 @@ from typing import Any
 
 from trivium.core.errors import DataError
 from trivium.data.labelled import json_line
-from trivium.tasks.answer import Answer
+from trivium.tasks.answer.task import Answer
 from trivium.tasks.base import Example, Task, Unlabelled
 from trivium.tasks.folder import TunedModel
-from trivium.tasks.relate import Relate
-from trivium.tasks.write import Write
+from trivium.tasks.relate.task import Relate
+from trivium.tasks.write.task import Write
 
 _READ_JSON = (Relate, Answer, Write)  # know themselves what their JSON says
 _TEXTS, _MOST_TEXTS = 64, 512  # read before the first is answered; the most that are read at once

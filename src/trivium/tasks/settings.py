@@ -8,7 +8,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from trivium.core.config import Config, parse
 from trivium.core.errors import ConfigError, nearest
 from trivium.data.labelled import ClassifyColumns, Scheme, SpanColumns, TokenColumns
-from trivium.tasks.write_config import WriteConfig
+from trivium.tasks.write.config import WriteConfig
 
 Overlaps = Literal["none", "nested", "crossing"]
 ChosenBy = Literal["accuracy", "macro_f1", "matthews"]

@@ -20,7 +20,7 @@ from trivium.objectives.prefix import PrefixConfig
 from trivium.tasks.base import Part, TaskModel, reading_of, reading_part
 from trivium.tasks.folder import TASK, TunedModel, load_tuned
 from trivium.tasks.pieces import Reading
-from trivium.tasks.write_config import WriteConfig
+from trivium.tasks.write.config import WriteConfig
 from trivium.train.config import DataConfig, RunConfig
 
 

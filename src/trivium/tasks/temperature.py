@@ -9,13 +9,13 @@ from torch import nn
 from trivium.model.heads import Readout
 from trivium.tasks.answers import Answers, answers, class_answers
 from trivium.tasks.base import Task, TaskModel
-from trivium.tasks.classify import Classify
-from trivium.tasks.label import Label
 from trivium.tasks.metrics import Temperature, fit_temperature
-from trivium.tasks.multi_label import MultiLabel, yes_or_no
 from trivium.tasks.pieces import Encoded
-from trivium.tasks.relate import Relate
-from trivium.tasks.spans import Spans
+from trivium.tasks.relate.task import Relate
+from trivium.tasks.texts.classify import Classify
+from trivium.tasks.texts.multi_label import MultiLabel, yes_or_no
+from trivium.tasks.words.label import Label
+from trivium.tasks.words.spans import Spans
 
 _MOST_NUMBERS = 1 << 20  # that a temperature is fitted to: of more answers, some at equal distances
 _PRIOR = 1.0  # answers that are right by lot: a few that are all right are no reason to be perfectly sure

@@ -1,0 +1,1 @@
+"""What a score is measured against: methods without a network."""

@@ -1,0 +1,1 @@
+"""Models of ours, written for other libraries."""

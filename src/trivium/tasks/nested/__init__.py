@@ -1,0 +1,1 @@
+"""Labelled spans of words that may lie inside each other and overlap."""

@@ -1,0 +1,1 @@
+"""Several tasks learned together, on one stack."""
