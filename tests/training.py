@@ -11,10 +11,12 @@ from trivium.core.batch import Batch
 from trivium.core.random import Key
 from trivium.data.loader import ahead, step_batches
 from trivium.data.packing import RowReader
+from trivium.model.config import EncoderDecoder, ModelConfig
 from trivium.model.initialise import initialise
 from trivium.model.presets import preset
 from trivium.objectives.base import Objective
 from trivium.objectives.build import ObjectiveConfig, build_objective, usual_objective
+from trivium.objectives.spans import SpansConfig
 from trivium.train.config import AdamWConfig, LinearSchedule, Precision, RunConfig, TrainConfig
 from trivium.train.loop import StepReport, train_steps
 from trivium.train.optimisers import Optimiser, build_optimiser
@@ -57,6 +59,11 @@ class Trial:
         return [report.loss for report in self.reports(start, stop)]
 
 
+def one_objective(model: ModelConfig) -> ObjectiveConfig:
+    """What a family is usually pretrained with; of an encoder-decoder's mixture the part that is written."""
+    return SpansConfig() if isinstance(model.family, EncoderDecoder) else usual_objective(model)
+
+
 def run_config(
     name: str = "decoder-tiny",
     *,
@@ -72,7 +79,7 @@ def run_config(
     return RunConfig(
         seed=seed,
         model=model,
-        objective=objective or usual_objective(model),
+        objective=objective or one_objective(model),
         optimiser=AdamWConfig(lr=3e-3),
         schedule=LinearSchedule(warmup_share=0.1),
         train=TrainConfig(steps=STEPS, rows=ROWS, accumulation=accumulation, precision=precision, prefetch=prefetch),

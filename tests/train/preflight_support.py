@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from support import shrink
+from training import one_objective
 from trivium.core.batch import AnyBatch, Batch, Rows
 from trivium.core.files import new_folder
 from trivium.core.progress import Silent
@@ -22,7 +23,7 @@ from trivium.model.config import ModelConfig
 from trivium.model.folder import SavedModel
 from trivium.model.presets import preset
 from trivium.objectives.base import Objective
-from trivium.objectives.build import ObjectiveConfig, usual_objective
+from trivium.objectives.build import ObjectiveConfig
 from trivium.train.config import RunConfig, TrainConfig
 from trivium.train.material import Material, make_material
 from trivium.train.optimiser_config import AdamWConfig
@@ -93,7 +94,7 @@ def run_of(
         {
             "seed": seed,
             "model": model.model_dump(),
-            "objective": (objective or usual_objective(model)).model_dump(),
+            "objective": (objective or one_objective(model)).model_dump(),
             "optimiser": AdamWConfig(lr=lr).model_dump(),
             "data": {"row_length": ROW_LENGTH},
             "train": TrainConfig.model_validate(settings | train).model_dump(),

@@ -12,7 +12,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from trivium.core.config import Config
 from trivium.core.ramp import Scheduled
 from trivium.core.special import SpecialTokens
-from trivium.model.config import Decoder, Encoder, EncoderDecoder, ModelConfig
+from trivium.model.config import Decoder, Encoder, EncoderDecoder, ModelConfig, T5Init
 from trivium.objectives.base import Objective
 from trivium.objectives.causal import Causal, CausalConfig
 from trivium.objectives.contrastive import Contrastive, ContrastiveConfig
@@ -220,6 +220,8 @@ def usual_objective(config: ModelConfig) -> ObjectiveConfig:
 
     Encoders hide 30 % of the tokens, which measured better than 15 % at our sizes (docs/objectives.md), as it did for
     ModernBERT (Warner et al. 2024); those of BERT's form, with norms after the branches, hide 15 % as published.
+    Encoder-decoders write spans in every second row, and their encoder names hidden tokens in the others: spans alone
+    teach an encoder nothing before the decoder has begun to look at it. Those that begin as T5 did write spans only.
     """
     match config.family:
         case Encoder(stack=stack):
@@ -227,7 +229,10 @@ def usual_objective(config: ModelConfig) -> ObjectiveConfig:
         case Decoder():
             return CausalConfig()
         case EncoderDecoder():
-            return SpansConfig()
+            if isinstance(config.initialisation, T5Init):
+                return SpansConfig()
+            masked = PartConfig(objective=MaskedConfig(rate=0.3))
+            return MixedConfig(parts=(PartConfig(objective=SpansConfig()), masked))
         case _:
             assert_never(config.family)
 
