@@ -26,6 +26,7 @@ from support import (
     random_rows,
     without_dropout,
 )
+from training import one_objective
 from trivium.core.batch import Batch, Term, reading
 from trivium.core.random import Key
 from trivium.model.attention import CrossAttention, SelfAttention
@@ -42,7 +43,7 @@ from trivium.model.kernels import KernelName
 from trivium.model.places import at_places
 from trivium.model.stack import recompute_blocks
 from trivium.objectives.base import has_experts
-from trivium.objectives.build import build_objective, usual_objective
+from trivium.objectives.build import build_objective
 
 SEEDS = range(200)
 CLEAR_MARGIN = 1e-3  # shares of a router that far apart are not confused by rounding
@@ -63,7 +64,7 @@ def test_every_choice_there_is_was_drawn() -> None:
 def usual_terms(config: ModelConfig, network: nn.Module) -> tuple[Term, ...]:
     """The terms of the family's usual objective on a few packed rows, as means."""
     balanced = has_experts(config)
-    objective = build_objective(usual_objective(config), VOCABULARY._replace(balanced=balanced))
+    objective = build_objective(one_objective(config), VOCABULARY._replace(balanced=balanced))
     batch = objective.make(random_rows([[15, 1, 20, 13], [49], [30, 12]], 48, seed=2), Key(1))
     terms = objective.loss(network, batch, Key(0))
     counts = objective.counts(batch)

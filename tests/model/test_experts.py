@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from support import VOCABULARY, layout_of, lively, packed_batch, random_rows, redraw, tiny
+from training import one_objective
 from trivium.core.batch import Batch
 from trivium.core.random import Key
 from trivium.model.build.feed_forward import build_feed_forward
@@ -16,7 +17,7 @@ from trivium.model.experts import MixtureOfExperts
 from trivium.model.parts import Gated, MixtureOfExpertsConfig, Plain
 from trivium.model.view import Tally, View
 from trivium.objectives.base import BALANCE, has_experts
-from trivium.objectives.build import build_objective, usual_objective
+from trivium.objectives.build import build_objective
 
 DOCUMENTS = [[0] * 3 + [1] * 4 + [-1] * 2, [0] * 9]
 FAMILIES = ("encoder", "decoder", "encoder_decoder")
@@ -196,7 +197,7 @@ def with_experts(family: str, **options: Any) -> ModelConfig:
 
 def made(config: ModelConfig) -> tuple[Any, Batch]:
     """The family's objective and a batch of it."""
-    objective = build_objective(usual_objective(config), VOCABULARY._replace(balanced=has_experts(config)))
+    objective = build_objective(one_objective(config), VOCABULARY._replace(balanced=has_experts(config)))
     return objective, objective.make(random_rows([[15, 1, 20, 13], [49], [30, 12], [49]], 48), Key(1))
 
 
