@@ -14,10 +14,10 @@ from trivium.core.errors import DataError
 from trivium.core.random import Key
 from trivium.data.labelled import ClassifyExample, MultiLabelExample, RelationExample, Span
 from trivium.evaluate.report import run_report
-from trivium.tasks.answers import Answers, ClassScores
 from trivium.tasks.base import class_numbers
 from trivium.tasks.baselines.by_task import TFIDF, baselines
 from trivium.tasks.build import learned_task
+from trivium.tasks.class_answers import Answers, ClassScores
 from trivium.tasks.config import finetune_config
 from trivium.tasks.finetune import finetune
 from trivium.tasks.metrics import Confusion

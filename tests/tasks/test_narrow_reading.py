@@ -11,9 +11,9 @@ from trivium.cli.main import app
 from trivium.core.errors import ConfigError
 from trivium.data.labelled import PairExample
 from trivium.model.precision import InferencePrecision, Int8Linear
-from trivium.tasks.answers import class_answers
 from trivium.tasks.base import TaskModel
 from trivium.tasks.build import build_task, learned_task
+from trivium.tasks.class_answers import class_answers
 from trivium.tasks.folder import TunedModel, tuned_in
 from trivium.tasks.read_batches import read_batches
 

@@ -13,9 +13,9 @@ from trivium.data.labelled import UNSCORED, LabelExample, MultiLabelExample
 from trivium.data.packing import first_fit
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.model.pooling import document_means
-from trivium.tasks.answers import answers, class_answers, score_classes
 from trivium.tasks.base import Example, Task, class_logits
 from trivium.tasks.build import learned_task
+from trivium.tasks.class_answers import answers, class_answers, score_classes
 from trivium.tasks.pieces import Piece, pack, row_capacity
 
 
@@ -121,7 +121,7 @@ def test_windows_that_contradict_each_other_leave_probabilities(size: float, mon
     def contradicting(network: torch.nn.Module, batch: Batch) -> torch.Tensor:
         return torch.stack([logits_WC[next(seen) % 2] for _ in range(batch.weights_BN.numel())])
 
-    monkeypatch.setattr("trivium.tasks.answers.read_logits", contradicting)
+    monkeypatch.setattr("trivium.tasks.class_answers.read_logits", contradicting)
     with np.errstate(all="raise", under="ignore"):
         given = list(class_answers(lively_model("encoder", task), encoded, num_classes=3))
         scores = score_classes(lively_model("encoder", task), task.labels, encoded)

@@ -9,9 +9,9 @@ from task_support import SYLLABLES, classify_examples, lively_model, reading
 from test_tasks_spans import span_examples
 
 from trivium.tasks.answer.task import Answer
-from trivium.tasks.answers import class_answers
 from trivium.tasks.base import Task
 from trivium.tasks.build import build_task, learned_task
+from trivium.tasks.class_answers import class_answers
 from trivium.tasks.folder import TunedModel
 from trivium.tasks.predict import asked, predict_texts
 from trivium.tasks.relate.joint import predict_joint

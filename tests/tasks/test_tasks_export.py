@@ -25,9 +25,9 @@ from trivium.model.folder import load_tensors, save_model, unique_tensors
 from trivium.model.heads import Network
 from trivium.model.initialise import initialise
 from trivium.model.presets import preset
-from trivium.tasks.answers import class_answers
 from trivium.tasks.base import reads_both_ways
 from trivium.tasks.build import empty_model, head_kind, learned_task
+from trivium.tasks.class_answers import class_answers
 from trivium.tasks.config import finetune_config
 from trivium.tasks.export.huggingface import export_huggingface
 from trivium.tasks.fit import fit

@@ -15,8 +15,8 @@ from trivium.data.labelled import ClassifyExample, LabelExample
 from trivium.model.build import build_network
 from trivium.model.initialise import initialise
 from trivium.model.roles import layer_depths
-from trivium.tasks.answers import score_classes
 from trivium.tasks.build import build_model, build_task, empty_model, learned_task
+from trivium.tasks.class_answers import score_classes
 from trivium.tasks.config import FinetuneConfig, finetune_config
 from trivium.tasks.epochs import Epoch
 from trivium.tasks.finetune import finetune, kept_epoch

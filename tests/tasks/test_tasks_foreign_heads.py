@@ -23,7 +23,7 @@ from trivium.model.config import with_vocabulary
 from trivium.model.folder import save_model
 from trivium.model.initialise import initialise
 from trivium.model.presets import preset
-from trivium.tasks.answers import class_answers
+from trivium.tasks.class_answers import class_answers
 from trivium.tasks.config import finetune_config
 from trivium.tasks.export.huggingface import export_huggingface
 from trivium.tasks.finetune import finetune

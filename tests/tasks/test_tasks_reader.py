@@ -12,8 +12,8 @@ from trivium.data.labelled import ClassifyExample, LabelExample
 from trivium.model.config import DEFAULT_READOUT
 from trivium.model.dropout import StochasticDepth
 from trivium.model.parts import Looped
-from trivium.tasks.answers import score_classes
 from trivium.tasks.build import learned_task
+from trivium.tasks.class_answers import score_classes
 from trivium.tasks.config import finetune_config
 from trivium.tasks.fit import Fitted, fit
 from trivium.tasks.reader import begin_reader, redraw_top

@@ -21,10 +21,10 @@ from trivium.data.labelled.spans import Span
 from trivium.data.packing import first_fit
 from trivium.evaluate.speed import reading_batch
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig, TransformConfig
-from trivium.tasks.answers import class_answers
 from trivium.tasks.base import class_logits
 from trivium.tasks.baselines.by_task import baselines, relation_terms
 from trivium.tasks.build import build_task, learned_task
+from trivium.tasks.class_answers import class_answers
 from trivium.tasks.config import finetune_config
 from trivium.tasks.export.huggingface import export_huggingface
 from trivium.tasks.finetune import finetune

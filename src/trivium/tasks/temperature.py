@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from trivium.model.heads import Readout
-from trivium.tasks.answers import Answers, answers, class_answers
 from trivium.tasks.base import Task, TaskModel
+from trivium.tasks.class_answers import Answers, answers, class_answers
 from trivium.tasks.metrics import Temperature, fit_temperature
 from trivium.tasks.pieces import Encoded
 from trivium.tasks.relate.task import Relate

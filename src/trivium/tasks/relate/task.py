@@ -28,8 +28,8 @@ from trivium.data.labelled.checks import check_classes
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.model.heads import labelled_states
 from trivium.objectives.base import Predicted
-from trivium.tasks.answers import ClassScores, class_answers
 from trivium.tasks.base import TaskReader, Unlabelled, check_known, class_numbers, classes_of, predicted_classes
+from trivium.tasks.class_answers import ClassScores, class_answers
 from trivium.tasks.metrics import Relations
 from trivium.tasks.metrics.likely import counted_interval
 from trivium.tasks.metrics.relations import macro_f1, micro_f1

@@ -13,8 +13,8 @@ from trivium.core.random import Key
 from trivium.data.labelled import ClassifyExample, Labelled, read_classify
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.objectives.base import Predicted
-from trivium.tasks.answers import class_answers, score_classes
 from trivium.tasks.base import TaskReader, Unlabelled, check_known, class_numbers, classes_of, predicted_classes
+from trivium.tasks.class_answers import class_answers, score_classes
 from trivium.tasks.pieces import Encoded, Piece, Reading
 from trivium.tasks.scores import Scores
 from trivium.tasks.settings import CLASSIFY_SETTINGS, ClassifySettings

@@ -18,8 +18,8 @@ from trivium.data.labelled import Labelled, MultiLabelExample, read_multi_label
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.objectives.base import labelled
 from trivium.tasks import metrics
-from trivium.tasks.answers import answers, in_order
 from trivium.tasks.base import TaskReader, Unlabelled, check_known, class_logits
+from trivium.tasks.class_answers import answers, in_order
 from trivium.tasks.metrics.bootstrap import f1
 from trivium.tasks.metrics.likely import counted_interval
 from trivium.tasks.metrics.ranking import MOST_CLASSES

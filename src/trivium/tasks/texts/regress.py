@@ -16,8 +16,8 @@ from trivium.data.labelled import Labelled, RegressionExample, read_regression
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.objectives.base import labelled
 from trivium.tasks import metrics
-from trivium.tasks.answers import answers
 from trivium.tasks.base import TaskReader, Unlabelled, class_logits
+from trivium.tasks.class_answers import answers
 from trivium.tasks.metrics.likely import correlation_interval
 from trivium.tasks.pieces import Encoded, Reading
 from trivium.tasks.scores import Mistake, Scores, WorstMistakes

@@ -25,8 +25,8 @@ from trivium.data.labelled import (
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.model.heads import labelled_states
 from trivium.objectives.base import Predicted
-from trivium.tasks.answers import class_answers, score_classes
 from trivium.tasks.base import TaskReader, Unlabelled, check_known, class_numbers, classes_of, predicted_classes
+from trivium.tasks.class_answers import class_answers, score_classes
 from trivium.tasks.pieces import Encoded, Piece, Reading, best_windows, window_starts
 from trivium.tasks.scores import Scores
 from trivium.tasks.settings import WORD_SETTINGS, WordSettings

@@ -27,8 +27,8 @@ from trivium.data.labelled import (
 from trivium.model.config import DEFAULT_READOUT, ReadoutConfig
 from trivium.objectives.base import Predicted
 from trivium.tasks import metrics
-from trivium.tasks.answers import Answers, ClassScores, answers
 from trivium.tasks.base import TaskReader, Unlabelled, check_known, class_logits, predicted_classes, task_model
+from trivium.tasks.class_answers import Answers, ClassScores, answers
 from trivium.tasks.metrics.bootstrap import f1
 from trivium.tasks.metrics.likely import counted_interval
 from trivium.tasks.pieces import Encoded, Reading
