@@ -69,9 +69,9 @@ def test_spans_that_do_not_fall_on_words_are_listed_by_line_and_a_file_without_s
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "ba ke", "spans": [[0, 1, "x"], [0, 2, "x"], [0, 3, "x"]]}\n', encoding="utf-8")
     examples, problems = read_nested(path)
-    assert examples == [NestedExample(("ba", "ke"), (Span(0, 1, "x"),), (" ", ""), f"{path}:1")]
+    assert examples == [NestedExample(("ba", "ke"), (Span(0, 1, "x"),), (" ", ""), f"{path}:1", lost=("x",))]
     assert [str(problem) for problem in problems] == [
-        f"{path}:1: left out: the span 0 to 1 (`x`, 'b') does not begin and end with a word."
+        f"{path}:1: left out: the span 0 to 1 (`x`, 'b') does not begin and end with a word; it counts as missed."
     ]
     path.write_text('{"text": "ba ke", "spans": []}\n', encoding="utf-8")
     with pytest.raises(DataError, match="no label that is scored; expected at least 1 classes"):

@@ -19,6 +19,16 @@ EXACT = 1e-9
 KNOWN = json.loads((FIXTURES / "span_scores.json").read_text(encoding="utf-8"))
 
 
+def test_spans_that_cannot_be_given_are_missed() -> None:
+    """They count as spans that lie where nothing is given."""
+    lost, far = Spans(), Spans()
+    right, given = [(0, 2, "a"), (3, 4, "b")], [(0, 2, "a"), (3, 5, "c"), (6, 7, "a")]
+    elsewhere = [(90, 91, "a"), (91, 92, "a"), (92, 93, "d")]
+    assert lost.add(right, given, ["a", "a", "d"]) == far.add([*right, *elsewhere], given)
+    assert lost.metrics() == far.metrics() and lost.by_label() == far.by_label()
+    assert lost.metrics()["recall"] == 1 / 5
+
+
 def random_spans(rng: np.random.Generator, most: int) -> list[Span]:
     starts, sizes = rng.integers(0, 12, most), rng.integers(1, 5, most)
     rows = zip(starts, sizes, rng.integers(0, 3, most), strict=True)

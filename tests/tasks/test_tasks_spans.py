@@ -155,6 +155,9 @@ def test_what_does_not_fit_is_said_and_a_run_has_all_that_a_report_shows(tmp_pat
     assert [line[: len(said[0])] for line in listed] == said
     assert all(line.startswith("1 problem") and "begin and end with a word" in line for line in heard.warnings)
     assert results["chosen_by"] == "f1" and set(results["by_label"]) == {"one", "pair"}
+    # It is not learned, and is missed when all are counted: by the model, and by what it is compared with.
+    ones = sum(span["label"] == "one" for row in rows for span in row["spans"])
+    assert results["by_label"]["one"]["count"] == ones
     assert 0 < results["baselines"]["most frequent of word, else shape"]["f1"] < 1
     assert len(results["mistakes"]) > 0
     assert all("[" in mistake["text"] and mistake["right"] != mistake["given"] for mistake in results["mistakes"])

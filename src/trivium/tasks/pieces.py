@@ -68,6 +68,7 @@ class Encoded(NamedTuple):
     # What is known of how the examples are read before any is answered; shown among the metrics.
     measured: Mapping[str, float] = MappingProxyType({})
     written: Written | None = None  # in tasks that write
+    lost: Sequence[tuple[str, ...]] = ()  # of each example: the labels of right spans that no words say, all missed
     told: Callable[[int], None] = nobody  # is told how many more pieces have been read
 
     @property

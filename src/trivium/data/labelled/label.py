@@ -26,7 +26,8 @@ class LabelExample(NamedTuple):
     """Words and the label of each; `UNSCORED` words are context only.
 
     `spaces` is the white space after each word in the text they are from; None = not known, see `text_of`. `before` is
-    the white space before the first one, which is not read. `where` they stand: file and line, or item.
+    the white space before the first one, which is not read. `where` they stand: file and line, or item. `lost` are the
+    labels of the text's right spans that no words say.
     """
 
     tokens: tuple[str, ...]
@@ -34,6 +35,7 @@ class LabelExample(NamedTuple):
     spaces: tuple[str, ...] | None = None
     before: str = ""
     where: str = ""
+    lost: tuple[str, ...] = ()
 
 
 class TokenColumns(Config):

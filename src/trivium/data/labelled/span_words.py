@@ -80,7 +80,8 @@ def words_of(example: SpanExample) -> tuple[LabelExample, list[LeftOut]]:
             free[found.start : found.end] = [False] * (found.end - found.start)
             kept.append(found)
     tags = tags_of_spans(kept, len(cut.tokens))
-    return LabelExample(cut.tokens, tags, cut.spaces, cut.before, example.where), left_out
+    lost = tuple(each.span.label for each in left_out)
+    return LabelExample(cut.tokens, tags, cut.spaces, cut.before, example.where, lost), left_out
 
 
 def nested_words(example: SpanExample) -> tuple[NestedExample, list[LeftOut]]:
@@ -93,7 +94,8 @@ def nested_words(example: SpanExample) -> tuple[NestedExample, list[LeftOut]]:
             left_out.append(LeftOut(span, _INSIDE))
         else:
             kept.append(found)
-    return NestedExample(cut.tokens, tuple(dict.fromkeys(kept)), cut.spaces, example.where, cut.before), left_out
+    lost, spans = tuple(each.span.label for each in left_out), tuple(dict.fromkeys(kept))
+    return NestedExample(cut.tokens, spans, cut.spaces, example.where, cut.before, lost), left_out
 
 
 def label_examples(examples: Iterable[SpanExample]) -> Labelled[LabelExample]:
@@ -119,8 +121,8 @@ def nested_examples(examples: Iterable[SpanExample]) -> Labelled[NestedExample]:
 def _problem(example: SpanExample, left_out: LeftOut) -> Problem:
     span, why = left_out
     held = shown(example.text[span.start : span.end])
-    message = f"left out: the span {span.start} to {span.end} (`{shown(span.label)}`, {held!r}) {why}."
-    return Problem(example.where, message)
+    named = f"the span {span.start} to {span.end} (`{shown(span.label)}`, {held!r})"
+    return Problem(example.where, f"left out: {named} {why}; it counts as missed.")
 
 
 def _without_space(text: str, span: Span) -> tuple[int, int]:

@@ -34,6 +34,7 @@ class NestedExample(NamedTuple):
     spaces: tuple[str, ...] | None = None  # the white space after each word; None = not known, see `text_of`
     where: str = ""  # it stands: file and line
     before: str = ""  # the white space before the first word, which is not read
+    lost: tuple[str, ...] = ()  # the labels of the text's right spans that no words say
 
 
 class Marked(NamedTuple):

@@ -165,7 +165,7 @@ def span_baselines(train: Sequence[LabelExample], test: Sequence[LabelExample]) 
         found = SpanCounts()
         for example, tags in zip(test, given, strict=True):
             right = [label for label in example.labels if label != UNSCORED]
-            found.add(spans_of_tags(right), spans_of_tags(tags))
+            found.add(spans_of_tags(right), spans_of_tags(tags), example.lost)
         return dict(found.metrics())
 
     asked = [[w for w, label in zip(e.tokens, e.labels, strict=True) if label != UNSCORED] for e in test]

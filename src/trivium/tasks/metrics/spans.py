@@ -28,8 +28,12 @@ class Spans:
         self.strict: dict[str, Found] = {}
         self.boundaries = self.partial = self.type = Found()
 
-    def add(self, right: Iterable[Span], given: Iterable[Span]) -> Found:
+    def add(self, right: Iterable[Span], given: Iterable[Span], lost: Sequence[str] = ()) -> Found:
         """Count one example's spans and return its strict counts.
+
+        Args:
+            right, given: the spans.
+            lost: the labels of right spans that could not be given, each missed.
 
         Raises:
             DataError: a span that is empty or begins before 0.
@@ -41,11 +45,13 @@ class Spans:
             for label, count in Counter(label for *_, label in (rights, givens)[side]).items():
                 here = Found(0, count, 0) if side == 0 else Found(0, 0, count)
                 self.strict[label] = self.strict.get(label, Found()).plus(here)
+        for label in lost:
+            self.strict[label] = self.strict.get(label, Found()).plus(Found(0, 1, 0))
         for *_, label in hits:
             self.strict[label] = self.strict[label].plus(Found(1))
         rights_2, givens_2 = [span[:2] for span in rights], [span[:2] for span in givens]
         equal = Counter(rights_2) & Counter(givens_2)
-        sizes = (len(rights), len(givens))
+        sizes = (len(rights) + len(lost), len(givens))
         self.boundaries = self.boundaries.plus(Found(equal.total(), *sizes))
         halves = most_pairs(overlapping(_without(givens_2, equal), _without(rights_2, equal)))
         self.partial = self.partial.plus(Found(equal.total() + halves / 2, *sizes))

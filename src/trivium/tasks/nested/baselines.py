@@ -32,5 +32,5 @@ def nested_baselines(
         found = [Span(n, end, known[words]) for n, end in places if (words := example.tokens[n:end]) in known]
         spans_S3 = np.array([(span.start, span.end, 1) for span in found], dtype=np.int64).reshape(-1, 3)
         chosen = chosen_spans(spans_S3, spans_S3[:, 1] - spans_S3[:, 0], task.overlaps)
-        counted.add(example.spans, [found[number] for number in chosen])
+        counted.add(example.spans, [found[number] for number in chosen], example.lost)
     return {DICTIONARY: dict(counted.metrics())}

@@ -150,9 +150,11 @@ class Nested:
         counted, worst = metrics.Spans(), WorstMistakes()
         counts: Counter[tuple[float, ...]] = Counter()
         nats, looked_at, reached = 0.0, 0, 0
-        for number, (gold_S3, judged) in enumerate(zip(encoded.gold, judge_spans(network, encoded), strict=True)):
+        for number, (gold_S3, lost, judged) in enumerate(
+            zip(encoded.gold, encoded.lost, judge_spans(network, encoded), strict=True)
+        ):
             given = self._given(judged)
-            counts[counted.add(self._named(gold_S3), self._named(judged.spans_S3[given]))] += 1
+            counts[counted.add(self._named(gold_S3), self._named(judged.spans_S3[given]), lost)] += 1
             for mistake in self._mistakes(number, judged, given):
                 worst.add(mistake)
             nats, looked_at = nats + judged.nats, looked_at + judged.looked_at

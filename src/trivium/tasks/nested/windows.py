@@ -63,7 +63,8 @@ def encode_spans(
         pieces += _pieces(text, windows, number, reading)
         problems += _missed(example, gold[-1], taken_S, windows)
     said = (summed_up(problems),) if problems else ()
-    return Encoded(pieces, gold, reading, said=said)
+    lost = [example.lost if known else () for example in examples]
+    return Encoded(pieces, gold, reading, said=said, lost=lost)
 
 
 def _classes(num_words: int, gold_S3: np.ndarray, max_words: int) -> tuple[np.ndarray, np.ndarray]:

@@ -104,7 +104,8 @@ class Spans:
 
     def encode(self, examples: Sequence[LabelExample], reading: Reading, *, known: bool = True) -> Encoded:
         """Return examples as pieces; UNSCORED words are context only."""
-        return self.words.encode(examples, reading, known=known)
+        lost = [example.lost if known else () for example in examples]
+        return self.words.encode(examples, reading, known=known)._replace(lost=lost)
 
     def states(self, part: TaskReader, batch: Batch) -> Tensor:
         """Return the hidden state at each word's place."""
@@ -155,11 +156,11 @@ class Spans:
         counted, words, nats = metrics.Spans(), ClassScores(self.labels), 0.0
         counts: Counter[tuple[float, ...]] = Counter()
         chain = _trained_chain(network)
-        for number, (gold_A, (path_A, answer)) in enumerate(
-            zip(encoded.gold, self._paths(network, encoded), strict=True)
+        for number, (gold_A, lost, (path_A, answer)) in enumerate(
+            zip(encoded.gold, encoded.lost, self._paths(network, encoded), strict=True)
         ):
             right, given = (spans_of_tags([self.labels[n] for n in each]) for each in (gold_A, path_A))
-            counts[counted.add(right, given)] += 1
+            counts[counted.add(right, given, lost)] += 1
             words.add(number, gold_A, path_A, answer)
             if chain is not None:
                 nats += path_nats(gold_A, answer.outputs_AC, chain)
