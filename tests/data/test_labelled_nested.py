@@ -18,7 +18,7 @@ from trivium.data.labelled import (
     text_of,
     words_of,
 )
-from trivium.data.labelled.span_words import nested_words
+from trivium.data.labelled.span_words import nested_examples, nested_words
 
 TEXT = "The Bank of England chairman spoke."
 SPANS = [(0, 28, "person"), (0, 19, "org"), (12, 19, "place"), (9, 28, "odd")]  # the last crosses the second
@@ -93,3 +93,12 @@ def test_without_overlaps_both_ways_to_words_say_the_same():
         assert missed == left_out
         compared += len(nested.spans)
     assert compared > 20
+
+
+def test_a_span_that_is_listed_twice_is_one(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "ba ke lo", "spans": [[0, 2, "x"], [0, 2, "x"], [0, 3, "x"], [3, 5, "y"]]}\n')
+    texts, _ = read_spans(path)
+    for read in (label_examples, nested_examples):
+        [example], problems = read(texts)
+        assert example.lost == () and not problems

@@ -98,6 +98,10 @@ def test_results_tell_what_is_normal_and_lines_what_was_skipped() -> None:
     told = {"normal": {"uniform": 4.6, "unigram": 3.0, "note": "x"}}
     assert now(lines(1), results=told).normal == {"uniform": 4.6, "unigram": 3.0}
     assert now(lines(1), CONFIG | {"objective": {"kind": "replaced"}}).normal == {}
+    parts: list[dict[str, Any]] = [{"objective": {"kind": "spans"}}, {"objective": {"kind": "masked"}}]
+    assert "uniform" in now(lines(1), CONFIG | {"objective": {"kind": "mixed", "parts": parts}}).normal
+    parts[0]["weight"] = 2.0  # the sum is no mean over tokens
+    assert now(lines(1), CONFIG | {"objective": {"kind": "mixed", "parts": parts}}).normal == {}
     assert now(lines(1, 2, skipped=3)).skipped == 3
 
 

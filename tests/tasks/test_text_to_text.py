@@ -107,6 +107,10 @@ def test_what_cannot_be_learned_together_is_said(tmp_path: Path) -> None:
     mixed.write_text(file.read_text(encoding="utf-8") + classes, encoding="utf-8")
     with pytest.raises(ConfigError, match="only tasks that write learn with it, not classify"):
         several_config(mixed)
+    alike = tmp_path / "alike.toml"
+    alike.write_text(file.read_text(encoding="utf-8").replace("first: ", "last: "), encoding="utf-8")
+    with pytest.raises(ConfigError, match="those of `first` and `last` are the same; give each its own"):
+        several_config(alike)
     with pytest.raises(ConfigError, match=r"`settings.valid_outputs` must be more than 0"):
         several_config(tasks_file(tmp_path, "first", more=", valid_outputs = 0"))
 

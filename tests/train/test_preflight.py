@@ -21,7 +21,7 @@ from trivium.model.config import with_vocabulary
 from trivium.model.folder import SavedModel
 from trivium.model.initialise import initialise
 from trivium.model.presets import preset
-from trivium.objectives.build import MixedConfig, PartConfig, Ul2Config
+from trivium.objectives.build import MixedConfig, PartConfig, Ul2Config, usual_objective
 from trivium.objectives.causal import CausalConfig
 from trivium.objectives.masked import MaskedConfig
 from trivium.train.config import RunConfig
@@ -189,6 +189,18 @@ def test_an_example_of_nothing_is_said_to_be_empty(data: PreparedData, tmp_path:
     unused = replace(part.batch.layout, document_BL=torch.full_like(part.batch.layout.document_BL, -1))
     empty = part._replace(batch=replace(part.batch, layout=unused, weights_BN=torch.zeros_like(part.batch.weights_BN)))
     assert shown_examples([empty], data.tokenizer.token_texts) == ["(an empty row)"] * 2
+
+
+@pytest.mark.parametrize("accumulation", [1, 4, 8])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_mixture_of_which_a_few_rows_show_but_one_part_is_no_reason_to_warn(
+    seed: int, accumulation: int, data: PreparedData, tmp_path: Path
+) -> None:
+    usual = usual_objective(run_of("seq2seq-tiny").model)
+    config = changed(run_of("seq2seq-tiny", seed=seed, objective=usual), "train", accumulation=accumulation)
+    found = looked(config, data, tmp_path / "out")
+    assert found.rehearsal.first_loss == pytest.approx(np.log(data.tokenizer.vocabulary_size), abs=0.5)
+    assert found.findings == ()
 
 
 def test_an_encoder_decoder_that_begins_with_one_stack_need_not_have_learned_to_write(

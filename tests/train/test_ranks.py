@@ -189,6 +189,13 @@ def test_recomputing_blocks_changes_no_bit(tmp_path: Path) -> None:
             {"train": rows_of("decoder-tiny", parallel="fsdp").train, "regularisers": [{"kind": "fgm"}]},
             "`regularisers`",
         ),
+        (
+            {
+                "train": rows_of("decoder-tiny", parallel="fsdp").train,
+                "objective": {"kind": "mixed", "parts": [{"objective": {"kind": k}} for k in ("masked", "causal")]},
+            },
+            "`objective.kind` mixed are not all of one part",
+        ),
     ],
 )
 def test_what_ranks_cannot_share_is_refused(change: dict[str, object], message: str) -> None:

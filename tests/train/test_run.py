@@ -28,6 +28,7 @@ from trivium.core.errors import CheckpointError, ConfigError, DivergedError, Int
 from trivium.core.progress import Silent
 from trivium.model.folder import load_model
 from trivium.model.presets import preset
+from trivium.model.warm_start import written_from
 from trivium.train.checkpoint import checkpoints
 from trivium.train.config import RunConfig
 from trivium.train.log import read_log
@@ -234,6 +235,31 @@ def test_a_run_from_an_earlier_one_is_resumed_exactly(unbroken: Path, tmp_path: 
         run(config, tmp_path / "broken", progress=KilledAt(5))
     run(config, tmp_path / "broken", resume=True)
     assert model_bytes(tmp_path / "broken") == model_bytes(tmp_path / "unbroken")
+
+
+def test_an_encoder_decoder_from_one_stack_is_resumed_exactly(unbroken: Path, tmp_path: Path) -> None:
+    """Stopped before its first checkpoint, and after one."""
+    config = config_of("seq2seq-tiny", checkpoint_steps=5)
+    begun = written_from(load_model(unbroken / "model").config)
+    config = config.model_copy(update={"start_from": str(unbroken), "model": begun, "mixout": 0.2})
+    run(config, tmp_path / "unbroken")
+    for step in (2, 7):
+        with pytest.raises(Killed):
+            run(config, tmp_path / "broken", progress=KilledAt(step), resume=(tmp_path / "broken").is_dir())
+    run(config, tmp_path / "broken", resume=True)
+    assert model_bytes(tmp_path / "broken") == model_bytes(tmp_path / "unbroken")
+
+
+@pytest.mark.parametrize("name", ["vocabulary_size", "hidden_size"])
+def test_a_run_from_one_of_another_size_is_refused(name: str, unbroken: Path, tmp_path: Path) -> None:
+    model = load_model(unbroken / "model").config
+    for other in (model, written_from(model)):
+        kind = "seq2seq-tiny" if other is not model else "decoder-tiny"
+        sized = other.model_copy(update={name: 64 + getattr(model, name)})
+        config = config_of(kind).model_copy(update={"start_from": str(unbroken), "model": sized})
+        with pytest.raises(ConfigError, match=f"expected a model whose `{name}` is the run's, "):
+            run(config, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_run_from_one_with_another_tokenizer_is_refused(unbroken: Path, tmp_path: Path) -> None:

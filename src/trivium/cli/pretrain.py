@@ -91,6 +91,7 @@ class _Opened(NamedTuple):
 
 def _opened(recipe: str, assignments: list[str], data: Path, out: Path, resume: bool, ranks: "Ranks") -> _Opened:
     """Read the recipe and open the data; raise a UserError for what is not there, is damaged, or stands in the way."""
+    from trivium.core.config import read_toml
     from trivium.core.files import refuse_existing
     from trivium.data.shards import PreparedData
     from trivium.train.config import load_recipe
@@ -101,8 +102,12 @@ def _opened(recipe: str, assignments: list[str], data: Path, out: Path, resume: 
     opened = PreparedData.open(data)
     ranks.told(lambda: opened.verify(max_bytes=_VERIFIED_BYTES))
     # Opened when it is asked for, and once: a run that goes on from a checkpoint has no need of it.
+    begun = out / "config.toml"
+    if resume and begun.is_file():
+        named = config.start_from or read_toml(begun).get("start_from")
+        return _Opened(config, opened, cache(lambda: _start(str(named))))
     start = cache(lambda: _start(config.start_from or ""))
-    if config.start_from is not None and not (resume and (out / "config.toml").is_file()):
+    if config.start_from is not None:
         config = _changed(config, start(), assignments)
     return _Opened(config, opened, start)
 

@@ -169,7 +169,15 @@ def _normal(config: Mapping[str, Any], results: Mapping[str, Any] | None) -> dic
         return {str(name): float(value) for name, value in told.items() if is_number(value)}
     model = config.get("model")
     size = model.get("vocabulary_size") if isinstance(model, Mapping) else None
-    return {"uniform": math.log(size)} if _learns(config) in _NATS_A_TOKEN and is_number(size) and size > 1 else {}
+    return {"uniform": math.log(size)} if _is_nats_a_token(config) and is_number(size) and size > 1 else {}
+
+
+def _is_nats_a_token(config: Mapping[str, Any]) -> bool:
+    """Return what `objectives.build.is_nats_a_token` does, of a configuration that need not be valid."""
+    if _learns(config) != "mixed":
+        return _learns(config) in _NATS_A_TOKEN
+    parts = config["objective"].get("parts")
+    return isinstance(parts, Sequence) and not any(isinstance(part, Mapping) and "weight" in part for part in parts)
 
 
 def _points(lines: Sequence[Mapping[str, Any]]) -> tuple[Point, ...]:

@@ -110,8 +110,12 @@ class Distil:
     teacher: Teacher
     weights: Weights
     name: str
-    speaks: ClassVar[bool] = True
     rows_together: ClassVar[int] = 1
+
+    @property
+    def speaks(self) -> bool:
+        """Whether the objective that says which tokens are asked for teaches to name them."""
+        return self.objective.speaks
 
     def network(self, config: ModelConfig) -> nn.Module:
         """Build the student; raise ConfigError where it and the teacher do not read alike."""

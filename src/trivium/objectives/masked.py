@@ -79,7 +79,9 @@ class Masked(PredictsTokens):
     name: ClassVar[str] = "masked"
 
     def __post_init__(self) -> None:
-        self.special.mask_for("objective `masked`")
+        # An encoder-decoder learns this unless it is told otherwise.
+        beside = " (objective.kind=spans needs none)" if self.two_stacks else ""
+        self.special.mask_for(f"objective `masked`{beside}")
         if self.config.rarity and self.counts_V is None:
             raise ValueError("`rarity` needs counts_V")
 

@@ -95,6 +95,10 @@ def require_alike(config: RunConfig, start: Start | None, data: PreparedData) ->
             f"--from {named}: expected a model of the family {config.model.family.kind}; "
             f"found {earlier.config.family.kind}."
         )
+    for name in ("vocabulary_size", "hidden_size"):
+        wanted, found = getattr(config.model, name), getattr(earlier.config, name)
+        if wanted != found:
+            raise ConfigError(f"--from {named}: expected a model whose `{name}` is the run's, {wanted}; found {found}.")
 
 
 def settle(config: RunConfig, material: Material, seconds: float | None, begun: float, progress: Progress) -> RunConfig:

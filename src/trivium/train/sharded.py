@@ -10,6 +10,7 @@ from torch import Tensor, distributed, nn
 from trivium.core.errors import CheckpointError, ConfigError
 from trivium.model.folder import unique_tensors
 from trivium.model.stack import Stack
+from trivium.objectives.build import MixedConfig, Ul2Config
 from trivium.objectives.regularisers.config import FgmConfig, SmartConfig
 from trivium.train.config import RunConfig
 from trivium.train.distributed import Ranks
@@ -79,6 +80,12 @@ def require_shardable(config: RunConfig) -> None:
         # A gradient within the loss ends the pass in which the parts are together.
         "regularisers": any(isinstance(each, FgmConfig | SmartConfig) for each in config.regularisers),
     }
+    if isinstance(config.objective, MixedConfig | Ul2Config):
+        # Which blocks a rank puts together, and how often, follows from whose its rows are.
+        raise ConfigError(
+            f"`train.parallel` fsdp needs ranks that compute alike, and the rows of `objective.kind` "
+            f"{config.objective.kind} are not all of one part; use ddp, or a single objective."
+        )
     for name, found in problems.items():
         if found:
             raise ConfigError(

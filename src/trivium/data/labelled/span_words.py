@@ -74,6 +74,8 @@ def words_of(example: SpanExample) -> tuple[LabelExample, list[LeftOut]]:
         found = in_words(example.text, cut, span)
         if found is None:
             left_out.append(LeftOut(span, _INSIDE))
+        elif found in kept:
+            continue  # named twice, or with the white space around it
         elif not all(free[found.start : found.end]):
             left_out.append(LeftOut(span, "overlaps another span, which only the task `nested` learns"))
         else:

@@ -1,1 +1,1 @@
-"""Several tasks learned together, on one stack."""
+"""Several tasks learned together, on one stack or in one network that writes."""

@@ -81,6 +81,14 @@ class SeveralConfig(TuningConfig):
         if "write" in tasks and len(tasks) > 1:
             others = ", ".join(sorted(tasks - {"write"}))
             raise ValueError(f"`write` trains the whole network: only tasks that write learn with it, not {others}")
+        told: dict[str, str] = {}
+        for part in self.tasks:
+            other = told.setdefault(str(part.settings.get("instruction", "")), part.name) if "write" in tasks else None
+            if other not in (None, part.name):
+                raise ValueError(
+                    f"`settings.instruction` tells tasks apart that write, and those of `{other}` and `{part.name}` "
+                    "are the same; give each its own"
+                )
         return self
 
 

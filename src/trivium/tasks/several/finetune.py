@@ -67,7 +67,7 @@ def finetune_several(
     resume: bool = False,
     trackers: Sequence[Tracker] = (),
 ) -> dict[str, Any]:
-    """Fine-tune one stack for several tasks into the run folder `out` and return its results.
+    """Fine-tune one network for several tasks into the run folder `out` and return its results.
 
     `out/tasks/NAME` has a task's `model/`, `results.json` and `config.toml`, and is used as a run of that task is. The
     best epoch is that of the highest mean of what the tasks are chosen by.

@@ -117,7 +117,7 @@ def own_metrics(metrics: Mapping[str, float], name: str) -> dict[str, float]:
 def several_model(network: nn.Module) -> SeveralModel:
     """Return a network as the model of several tasks that it is; raise TypeError when it is none."""
     if not isinstance(network, SeveralModel):
-        raise TypeError(f"expected a network with heads of several tasks, found {type(network).__name__}")
+        raise TypeError(f"expected a network of several tasks, found {type(network).__name__}")
     return network
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from trivium.core.batch import AnyBatch
+from trivium.core.batch import AnyBatch, MixedBatch
 from trivium.core.errors import DivergedError
 from trivium.core.progress import Silent
 from trivium.core.random import Key
@@ -141,12 +141,22 @@ def _pass(weights: TrainedWeights, material: Material, batch: AnyBatch, key: Key
     if total.requires_grad:
         weights.backward(total)
     named = [(name, parameter.grad) for name, parameter in weights.master.named_parameters()]
-    untouched = tuple(name for name, gradient in named if gradient is None or not gradient.any())
+    shown = _shown_share(batch)
+    untouched = tuple(name for name, gradient in named if shown == 1.0 and (gradient is None or not gradient.any()))
     spoilt = tuple(name for name, gradient in named if gradient is not None and not bool(gradient.isfinite().all()))
     norm = float(nn.utils.get_total_norm([gradient for _, gradient in named if gradient is not None]))
     _clear(weights)
     means = {term.name: float(term.sum.detach()) / (counts[term.name] or 1.0) for term in terms}
-    return Rehearsal(float(total.detach()), means, norm, untouched, spoilt)
+    return Rehearsal(float(total.detach()) / shown, means, norm, untouched, spoilt)
+
+
+def _shown_share(batch: AnyBatch) -> float:
+    """Return what share of the weight of a mixture's parts those have that have rows here; 1 for all else."""
+    if not isinstance(batch, MixedBatch):
+        return 1.0
+    there = [weight for part, weight in zip(batch.parts, batch.weights, strict=True) if part is not None and weight]
+    every = [weight for weight in batch.weights if weight]
+    return 1.0 if len(there) == len(every) else sum(there) / sum(every)
 
 
 def _clear(weights: TrainedWeights) -> None:
