@@ -1,6 +1,7 @@
 """Several tasks that are written, in one network: what is asked stands before each text."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -60,10 +61,11 @@ def test_an_instruction_stands_whole_before_every_source(family: str, keep: str)
 
 def test_an_instruction_that_leaves_no_room_is_refused() -> None:
     settings = WriteConfig(instruction="ba ke lo " * 20, max_target=4)
-    with pytest.raises(
-        ConfigError, match=r"`settings.max_target` 4, `settings.instruction` and special tokens leave no"
-    ):
-        room(settings, read_by("decoder", row_length=24))
+    for family, said in (("decoder", "`settings.max_target` 4, "), ("encoder_decoder", "")):
+        with pytest.raises(ConfigError) as caught:
+            room(settings, read_by(family, row_length=24))
+        told = r"`settings\.instruction` of \d+ tokens and special tokens leave no room in rows of 24"
+        assert re.match(re.escape(said) + told, str(caught.value))
 
 
 @pytest.mark.parametrize("family", WRITERS)
@@ -111,8 +113,21 @@ def test_what_cannot_be_learned_together_is_said(tmp_path: Path) -> None:
     alike.write_text(file.read_text(encoding="utf-8").replace("first: ", "last: "), encoding="utf-8")
     with pytest.raises(ConfigError, match="those of `first` and `last` are the same; give each its own"):
         several_config(alike)
-    with pytest.raises(ConfigError, match=r"`settings.valid_outputs` must be more than 0"):
-        several_config(tasks_file(tmp_path, "first", more=", valid_outputs = 0"))
+    text = file.read_text(encoding="utf-8").replace("max_target = 4", "max_target = 4, valid_outputs = 0", 1)
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match="must be 0 for all tasks, so that the loss chooses, or for none"):
+        several_config(file)
+
+
+def test_the_loss_may_choose_the_epoch(tmp_path: Path) -> None:
+    file = tasks_file(tmp_path, "first", "last", more=", valid_outputs = 0")
+    results = finetune_several(
+        start("decoder", row_length=32), several_config(file, [*FAST, "epochs=3"]), out=tmp_path / "run"
+    )
+    assert results["chosen_by"] == "loss"
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    scored = [line for line in lines if line.get("split") == "validation"]
+    assert len(scored) == 3 and results["best_step"] == min(scored, key=lambda line: line["loss"])["step"]
 
 
 def test_an_instruction_is_kept_with_the_model() -> None:

@@ -66,6 +66,10 @@ def test_a_loss_that_stays_at_pairs_of_words_is_said() -> None:
 def test_a_loss_that_rises_is_said() -> None:
     rising = [*falling(8.0, 4.0, 60), *falling(4.0, 6.0, 30)]
     assert checks(log(rising)) == ["rising"]
+    assert checks(log(rising, {300: 4.1, 600: 4.0, 900: 5.8})) == ["rising"]
+    # Steps of harder text, while what is held out, which stays the same, is better than ever; or too few to tell.
+    assert checks(log(rising, {300: 4.1, 600: 4.0, 900: 3.9})) == []
+    assert checks(log([*falling(8.0, 6.5, 25), *[7.4] * 5])) == []
     assert checks(log(rising), COURSE._replace(steady=False)) == []
     noisy = [5.0 + 0.2 * (number % 3) for number in range(90)]
     assert checks(log(noisy)) == []

@@ -197,6 +197,8 @@ def _start(name: str) -> "SavedModel":
     from trivium.tasks.folder import does_task
 
     folder = model_folder(name)
+    if (folder / "config.toml").is_file() and not (folder / "model").is_dir():
+        raise ConfigError(f"--from {name}: a run that has not ended; go on with it by --resume first.")
     if does_task(folder):
         raise ConfigError(f"--from {name}: a fine-tuned model; expected a pretrained one.")
     # A folder of ours has a head, whatever its objective has taught it: the run goes on from there.

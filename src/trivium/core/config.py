@@ -64,7 +64,7 @@ def override(tree: Tree, assignments: Sequence[str]) -> Tree:
         node: Any = result
         for name in path:
             node = _step(node, name, dotted)
-        value = _value(text.strip())
+        value = _value(text)
         if isinstance(node, list):
             node[_index(node, last, dotted)] = value
         elif last == "kind" and node.get("kind") != value:
@@ -154,8 +154,9 @@ def _index(node: list[Any], name: str, dotted: str) -> int:
 
 
 def _value(text: str) -> Any:
+    """Return the TOML that a text is, or the text as it is: blanks at its ends may be meant."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        return tomllib.loads(f"value = {text.strip()}")["value"]
     except tomllib.TOMLDecodeError:
         return text
 

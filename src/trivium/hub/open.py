@@ -51,7 +51,8 @@ def open_pretrained(folder: Path, *, speaks: bool) -> SavedModel:
         saved = load_model(folder)
         if speaks and not saved.config.head.trained:
             raise CheckpointError(
-                f"{folder}: its objective has not taught it to name tokens where it is asked; fine-tune it."
+                f"{folder}: its objective has not taught it to name tokens where it is asked (`denoise` does not, nor "
+                "do hidden tokens named from the place before); fine-tune it."
             )
         return saved
     model = read_foreign(folder)

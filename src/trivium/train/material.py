@@ -226,7 +226,9 @@ def draw(network: nn.Module, config: RunConfig, material: Material, progress: Pr
         tensors = on_both_sides(tensors)
     named = material.objective.trained_name
     anew = load_matching(network, {named(name): tensor for name, tensor in tensors.items()})
-    if anew:
+    if anew and all(".cross_attention." in name for name in anew):
+        progress.line(f"begins with {config.start_from} on both sides; what looks from one to the other is drawn anew")
+    elif anew:
         shown = ", ".join(anew[:3]) + (f" and {len(anew) - 3} more" if len(anew) > 3 else "")
         progress.line(f"begins with {config.start_from}, but for what it has not and is drawn anew: {shown}")
     return anew

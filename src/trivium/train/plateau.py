@@ -24,7 +24,7 @@ from trivium.train.material import Material
 _LABELS_A_KIND, _HIDDEN_A_KIND, _LEAST_STEPS = 25, 100, 200
 _MARGIN = 0.05  # nats
 _NEAR_BIGRAM, _FLAT, _BIGRAM_LABELS = 0.02, 0.005, 10
-_RISE, _RISE_SHARE = 0.3, 0.1
+_RISE, _RISE_SHARE, _ENOUGH_LINES = 0.3, 0.1, 50
 _FORGOTTEN, _APART = 1.03, 0.9
 
 
@@ -146,7 +146,10 @@ def _goes_wrong(training: Sequence[tuple[int, float]], held_out: Sequence[tuple[
     if len(means) >= 3:
         step, least = min(means, key=lambda pair: pair[1])
         latest = mean(value for _, value in training[-size:])
-        if latest > least + max(_RISE, _RISE_SHARE * least):
+        # A few steps may be of harder text than those before: what is held out is always the same.
+        since = [value for at, value in held_out if at >= step]
+        worse = since[-1] > min(value for _, value in held_out) if since else len(training) >= _ENOUGH_LINES
+        if worse and latest > least + max(_RISE, _RISE_SHARE * least):
             yield Finding(
                 "rising",
                 f"the training loss was {least:.2f} about step {step:,} and is {latest:.2f} now: the run has become "

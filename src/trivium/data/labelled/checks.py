@@ -22,6 +22,13 @@ def string(value: Any, where: str) -> str:
     return value
 
 
+def named(value: Any, where: str) -> str:
+    """Return a string; in JSON a whole number, true and false are as they are written."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int) else string(value, where)
+
+
 def strings(value: Any, where: str) -> tuple[str, ...]:
     """Return a list of strings, none of them empty."""
     if not isinstance(value, list):

@@ -8,7 +8,16 @@ from pydantic import model_validator
 
 from trivium.core.config import Config
 from trivium.core.errors import ConfigError, DataError
-from trivium.data.labelled.checks import check_classes, check_columns, number, shown, string, strings, written_number
+from trivium.data.labelled.checks import (
+    check_classes,
+    check_columns,
+    named,
+    number,
+    shown,
+    string,
+    strings,
+    written_number,
+)
 from trivium.data.labelled.files import is_json, json_rows, read_text, table_rows
 
 
@@ -195,15 +204,11 @@ def _refuse_separator(path: Path, columns: ClassifyColumns) -> None:
 
 def _class(value: Any, where: str) -> str:
     """Return a label as the name of a class; in JSON a whole number, true and false are as they are written."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
     if isinstance(value, float):
         raise DataError(f"{where} is {value}, no class; numbers are learned with --task regress.")
     if isinstance(value, list):
         raise DataError(f"{where} is a list, not one class; several labels are learned with --task multi_label.")
-    return string(value, where).strip()
+    return named(value, where).strip()
 
 
 def _labels(row: _Row, separator: str | None) -> tuple[str, ...]:

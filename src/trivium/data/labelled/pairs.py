@@ -9,7 +9,7 @@ from pydantic import model_validator
 
 from trivium.core.config import Config
 from trivium.core.errors import DataError
-from trivium.data.labelled.checks import check_classes, check_columns, shown, string, strings
+from trivium.data.labelled.checks import check_classes, check_columns, named, shown, string, strings
 from trivium.data.labelled.files import is_json, json_rows, read_text, table_rows
 
 _SECTION = re.compile(r"^@(subject|ann[0-9]+)[ \t]*\r?$", re.MULTILINE)
@@ -44,6 +44,8 @@ PAIR_COLUMNS = PairColumns()
 def read_pairs(path: Path, *, columns: PairColumns = PAIR_COLUMNS) -> list[PairExample]:
     """Read pairs of texts from JSON lines, CSV or TSV; in JSON a target may be a list of several that are right.
 
+    A whole number, true and false are targets as they are written: labels, say.
+
     Args:
         path: the file, compressed with gzip or not.
         columns: which of its columns are what.
@@ -66,7 +68,7 @@ def read_pairs(path: Path, *, columns: PairColumns = PAIR_COLUMNS) -> list[PairE
         check_columns(where, (source, target), row)
         text, value = string(row[source], f"{where}: `{source}`"), row[target]
         several = strings(value, f"{where}: `{target}`") if isinstance(value, list) else None
-        targets = (string(value, f"{where}: `{target}`"),) if several is None else several
+        targets = (named(value, f"{where}: `{target}`"),) if several is None else several
         if not targets:
             raise DataError(f"{where}: `{target}` is an empty list.")
         examples.append(PairExample(text, targets))

@@ -53,8 +53,6 @@ class PartConfig(Config):
     def _can_be_beside_others(self) -> Self:
         if self.task == "embed":
             raise ValueError("`embed` compares the texts of whole batches: fine-tune it by itself")
-        if self.task == "write" and self.settings.get("valid_outputs") == 0:
-            raise ValueError("`settings.valid_outputs` must be more than 0: the mean of the tasks' scores chooses")
         return self
 
 
@@ -81,6 +79,8 @@ class SeveralConfig(TuningConfig):
         if "write" in tasks and len(tasks) > 1:
             others = ", ".join(sorted(tasks - {"write"}))
             raise ValueError(f"`write` trains the whole network: only tasks that write learn with it, not {others}")
+        if len({part.settings.get("valid_outputs") == 0 for part in self.tasks}) > 1:
+            raise ValueError("`settings.valid_outputs` must be 0 for all tasks, so that the loss chooses, or for none")
         told: dict[str, str] = {}
         for part in self.tasks:
             other = told.setdefault(str(part.settings.get("instruction", "")), part.name) if "write" in tasks else None

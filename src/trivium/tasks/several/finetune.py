@@ -37,7 +37,7 @@ from trivium.tasks.fingerprints import fingerprints, require_unchanged
 from trivium.tasks.fit import Fitted, Fitting, Progressed, as_at_best, settled_on, settled_types
 from trivium.tasks.folder import MODEL, TunedModel, save_tuned
 from trivium.tasks.several.config import PartConfig, SeveralConfig, alone_config
-from trivium.tasks.several.task import MEAN, Part, make_several, own_metrics, several_model, together
+from trivium.tasks.several.task import Part, make_several, own_metrics, several_model, together
 from trivium.tasks.start import Start
 from trivium.train.log import Log
 from trivium.train.resume import require_same
@@ -223,7 +223,7 @@ def _write(folder: Path, own: FinetuneConfig, config: SeveralConfig, fitted: Fit
 def _together(config: SeveralConfig, learned: _Learned, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return the scores of all tasks; those on test examples where every task has some."""
     valid = together(learned.parts, {name: found["valid"] for name, found in results.items()})
-    whole: dict[str, Any] = {"task": config.task, "chosen_by": MEAN, "valid": valid}
+    whole: dict[str, Any] = {"task": config.task, "chosen_by": learned.fitting.chosen_by, "valid": valid}
     if all("test" in found for found in results.values()):
         whole["test"] = together(learned.parts, {name: found["test"] for name, found in results.items()})
     return whole | {"coverage": min(found["coverage"] for found in results.values()), "seed": config.seed}

@@ -161,7 +161,9 @@ def make_several(start: Start, parts: Sequence[Part], config: TuningConfig) -> F
     several = Several(tuple(parts), learned)
     begun = pretrained_weights(start, reader, config, root="reader.")
     settled = settled_types(with_lr(config, start.config))
-    return Fitting(settled, "several", MEAN, several.score, model, reader.config, several, begun, rows, key)
+    by_loss = all(part.task.chosen_by == "loss" for part in parts)
+    chosen_by = "loss" if by_loss else MEAN
+    return Fitting(settled, "several", chosen_by, several.score, model, reader.config, several, begun, rows, key)
 
 
 def _made(batch: AnyBatch) -> Iterator[tuple[int, Batch, float]]:

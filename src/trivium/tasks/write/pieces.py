@@ -28,10 +28,12 @@ def room(settings: WriteConfig, reading: Reading) -> Room:
     around = frame.size(1) if reading.source else len(frame.before) + 1 + target
     source = row_length - around - len(_instruction(settings, reading))
     if source < 1 or target >= row_length:
-        beside = ", `settings.instruction`" if settings.instruction else ""
+        told = len(_instruction(settings, reading))
+        taken = [f"`settings.max_target` {target}"] * (not reading.source or target >= row_length)
+        taken += [f"`settings.instruction` of {told} tokens"] * bool(told)
         raise ConfigError(
-            f"`settings.max_target` {target}{beside} and special tokens leave no room in rows of {row_length} tokens; "
-            "lower it, or make `row_length` larger."
+            f"{', '.join(taken)}{' and ' * bool(taken)}special tokens leave no room in rows of {row_length} tokens; "
+            "shorten what takes it, or make `row_length` larger."
         )
     return Room(min(source, settings.max_source or source), target)
 
