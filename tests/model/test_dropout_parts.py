@@ -74,6 +74,16 @@ def test_the_backward_pass_drops_the_same(dtype: torch.dtype) -> None:
         torch.testing.assert_close(given, torch.where(kept, states * scale, 0.0).to(dtype))
 
 
+def test_second_derivatives_go_through_it() -> None:
+    """Adversarial regularisers ask for the gradient of a gradient."""
+    states = torch.randn(6, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda each: seeded(each.sin() * each, 0.4) ** 2, (states,))
+    narrow = torch.randn(4, 6).t().requires_grad_()  # laid out the other way round
+    given = seeded(narrow, 0.5)
+    (gradient,) = torch.autograd.grad(given.sum(), narrow)
+    assert torch.equal(gradient * narrow, given)
+
+
 def test_a_seed_gives_the_same_and_another_another() -> None:
     states = torch.ones(1000)
     assert torch.equal(seeded(states, 0.3, 5), seeded(states, 0.3, 5))
