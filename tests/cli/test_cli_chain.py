@@ -153,6 +153,18 @@ def test_an_encoder_decoder_begins_with_a_stack_on_both_sides(
     assert code == 2 and f"expected a model of the recipe's family, {other}; found encoder_decoder" in error
 
 
+def test_a_run_that_has_not_ended_is_said_to_be_one(chain: Chain, tmp_path: Path, trivium: Command) -> None:
+    run = shutil.copytree(chain["domain"], tmp_path / "run")
+    shutil.rmtree(run / "model")
+    data = chain["task"].parent / "own"
+    pretrain = ("pretrain", "encoder-tiny", "--data", data, "--from", run, "--out", tmp_path / "out")
+    for command in (pretrain, ("generate", run, "--prompt", "she")):
+        code, _, error = trivium(*command)
+        assert (
+            code == 2 and f"{run}: no model/ in it; an unfinished run is gone on with by `pretrain --resume`." in error
+        )
+
+
 def test_labelled_files_become_texts(workshop: Path, tmp_path: Path, trivium: Command) -> None:
     table = tmp_path / "a.tsv"
     table.write_text("sentence\tlabel\nan apple\tx\na pear\ty\na plum, sour\tx\nan apple\tx\n", encoding="utf-8")

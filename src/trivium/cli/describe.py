@@ -23,12 +23,8 @@ def open_speaker(run: Path) -> "Speaker":
     from trivium.tasks.speak import Speaker
 
     folder = model_folder(run)
-    if not (is_foreign(folder) or (folder / "model.toml").is_file()):
-        if not (folder / "config.toml").is_file():
-            raise CheckpointError(
-                f"{run}: no run, and no Hugging Face folder: no config.json there with a `model_type`."
-            )
-        raise CheckpointError(f"{run}: no model/ in it; an unfinished run is gone on with by `pretrain --resume`.")
+    if not (is_foreign(folder) or any((folder / name).is_file() for name in ("model.toml", "config.toml"))):
+        raise CheckpointError(f"{run}: no run, and no Hugging Face folder: no config.json there with a `model_type`.")
     if (folder / "task.toml").is_file():
         raise CheckpointError(f"{run}: a fine-tuned run answers to `trivium predict`; expected a pretrained one.")
     return Speaker.of(open_pretrained(folder, speaks=True))

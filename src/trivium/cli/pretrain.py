@@ -101,13 +101,12 @@ def _opened(recipe: str, assignments: list[str], data: Path, out: Path, resume: 
         ranks.told(lambda: refuse_existing(out))
     opened = PreparedData.open(data)
     ranks.told(lambda: opened.verify(max_bytes=_VERIFIED_BYTES))
-    # Opened when it is asked for, and once: a run that goes on from a checkpoint has no need of it.
     begun = out / "config.toml"
-    if resume and begun.is_file():
-        named = config.start_from or read_toml(begun).get("start_from")
-        return _Opened(config, opened, cache(lambda: _start(str(named))))
-    start = cache(lambda: _start(config.start_from or ""))
-    if config.start_from is not None:
+    goes_on = resume and begun.is_file()
+    named = config.start_from or (read_toml(begun).get("start_from") if goes_on else None)
+    # Opened when it is asked for, and once: a run that goes on from a checkpoint has no need of it.
+    start = cache(lambda: _start(str(named)))
+    if config.start_from is not None and not goes_on:
         config = _changed(config, start(), assignments)
     return _Opened(config, opened, start)
 
@@ -197,8 +196,6 @@ def _start(name: str) -> "SavedModel":
     from trivium.tasks.folder import does_task
 
     folder = model_folder(name)
-    if (folder / "config.toml").is_file() and not (folder / "model").is_dir():
-        raise ConfigError(f"--from {name}: a run that has not ended; go on with it by --resume first.")
     if does_task(folder):
         raise ConfigError(f"--from {name}: a fine-tuned model; expected a pretrained one.")
     # A folder of ours has a head, whatever its objective has taught it: the run goes on from there.

@@ -42,6 +42,10 @@ def save_model(folder: Path, network: nn.Module, config: ModelConfig, tokenizer:
 def load_model(folder: Path, *, kernel: KernelName | None = None, device: torch.device | str = "cpu") -> SavedModel:
     """Open a model folder; raise CheckpointError when it is missing, damaged, or its weights are of another model."""
     if not (folder / CONFIG).is_file():
+        if (folder / "config.toml").is_file():
+            raise CheckpointError(
+                f"{folder}: no model/ in it; an unfinished run is gone on with by `pretrain --resume`."
+            )
         raise CheckpointError(f"{folder}: not a model folder: it has no {CONFIG}.")
     verify_checksums(folder)
     config = parse(ModelConfig, read_toml(folder / CONFIG), str(folder / CONFIG))

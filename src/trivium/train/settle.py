@@ -1,5 +1,6 @@
 """A run's settings before its first step: nothing left open, and the same ones when it goes on."""
 
+from functools import cache
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -46,6 +47,8 @@ def ready(
     rest of what it finds is shown. The first rank alone measures and looks.
     """
     begun = perf_counter()
+    # Asked for its tokenizer, its history and its weights, it is opened once.
+    start = None if start is None else cache(start)
     # To resume as well: what has no configuration is no run of ours.
     ranks.told(lambda: refuse_existing(out))
     named = config.data.fingerprint

@@ -63,8 +63,7 @@ def encode_spans(
         pieces += _pieces(text, windows, number, reading)
         problems += _missed(example, gold[-1], taken_S, windows)
     said = (summed_up(problems),) if problems else ()
-    lost = [example.lost if known else () for example in examples]
-    return Encoded(pieces, gold, reading, said=said, lost=lost)
+    return Encoded(pieces, gold, reading, said=said, lost=[example.lost for example in examples])
 
 
 def _classes(num_words: int, gold_S3: np.ndarray, max_words: int) -> tuple[np.ndarray, np.ndarray]:

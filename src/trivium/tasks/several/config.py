@@ -76,15 +76,17 @@ class SeveralConfig(TuningConfig):
     @model_validator(mode="after")
     def _all_write_or_none(self) -> Self:
         tasks = {part.task for part in self.tasks}
-        if "write" in tasks and len(tasks) > 1:
+        if "write" not in tasks:
+            return self
+        if len(tasks) > 1:
             others = ", ".join(sorted(tasks - {"write"}))
             raise ValueError(f"`write` trains the whole network: only tasks that write learn with it, not {others}")
         if len({part.settings.get("valid_outputs") == 0 for part in self.tasks}) > 1:
             raise ValueError("`settings.valid_outputs` must be 0 for all tasks, so that the loss chooses, or for none")
         told: dict[str, str] = {}
         for part in self.tasks:
-            other = told.setdefault(str(part.settings.get("instruction", "")), part.name) if "write" in tasks else None
-            if other not in (None, part.name):
+            other = told.setdefault(str(part.settings.get("instruction", "")), part.name)
+            if other != part.name:
                 raise ValueError(
                     f"`settings.instruction` tells tasks apart that write, and those of `{other}` and `{part.name}` "
                     "are the same; give each its own"

@@ -104,8 +104,8 @@ class Spans:
 
     def encode(self, examples: Sequence[LabelExample], reading: Reading, *, known: bool = True) -> Encoded:
         """Return examples as pieces; UNSCORED words are context only."""
-        lost = [example.lost if known else () for example in examples]
-        return self.words.encode(examples, reading, known=known)._replace(lost=lost)
+        encoded = self.words.encode(examples, reading, known=known)
+        return encoded._replace(lost=[example.lost for example in examples])
 
     def states(self, part: TaskReader, batch: Batch) -> Tensor:
         """Return the hidden state at each word's place."""
