@@ -2,11 +2,12 @@
 
     python benchmarks/finetune.py --texts FOLDER [--rounds 5] [--steps 8] [--again]
 
-A BERT of 4 layers of 256 hidden units and 8,192 tokens (random weights, dropout 0.1 or none) learns the four classes of
-AG News (agnews.tar.xz of FOLDER). `Trainer` pads each batch of 32 texts to its longest; `tuned` takes texts of like
-lengths together, has no dropout, the allocator's large blocks kept, and bfloat16 where the processor multiplies it.
-Ours is `trivium finetune`: packed rows. What is counted is real tokens: the peer's batches are of unequal sizes, and
-`group_by_length` takes the longest texts first.
+A BERT of 4 layers of 256 hidden units and 8,192 tokens (random weights, dropout 0.1 or none) learns the classes of AG
+News, SST-2 and SMS spam (their archives in FOLDER), texts of which a batch of 32 differs little or much in length.
+`Trainer` pads each batch to its longest text; `tuned` takes texts of like lengths together, has no dropout, the
+allocator's large blocks kept, and bfloat16 where the processor multiplies it. Ours is `trivium finetune`: packed rows,
+as many tokens a step. What is counted is real tokens: the peer's batches are of unequal sizes, and `group_by_length`
+takes the longest texts first.
 """
 
 import argparse
@@ -14,16 +15,34 @@ import csv
 import io
 import sys
 import tarfile
+from itertools import product
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, NamedTuple
 
 from pretrain import KEPT_LARGE, prepared
 from pretrain_peers import VOCABULARY, precision
 from turns import Side, Turns, by_turns, read_rows, row, table, write_rows
 
 PACKAGES = ("transformers", "datasets", "accelerate", "numpy")
-LAYERS, WIDTH, MOST_TOKENS, TEXTS = 4, 256, 128, 8000
+LAYERS, WIDTH, MOST_TOKENS, TEXTS, BATCH = 4, 256, 128, 8000, 32
 PEERS = {"Trainer, dynamic padding": ("trainer", 0.1), "Trainer tuned, texts of like lengths": ("tuned", 0.0)}
+
+
+class Labelled(NamedTuple):
+    """A file of texts and their classes, in columns."""
+
+    archive: str
+    member: str
+    text: int  # which column
+    label: int
+
+
+SETS = {
+    "AG News": Labelled("agnews.tar.xz", "agnews/train_10k.tsv", 0, 1),
+    "SST-2": Labelled("sst2.tar.xz", "sst2/train.tsv", 0, 1),
+    "SMS spam": Labelled("sms_spam.tar.xz", "sms/SMSSpamCollection", 1, 0),
+}
 
 
 def main() -> None:
@@ -35,22 +54,25 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8, help="steps a turn")
     parser.add_argument("--again", action="store_true", help="measure also what is there")
     parser.add_argument("--side", nargs=2, metavar=("KIND", "DROPOUT"), help="be this side")
+    parser.add_argument("--set", choices=SETS, default="AG News", help="of this side")
     arguments = parser.parse_args()
     if arguments.side:
         kind, dropout = arguments.side
+        pairs = texts(arguments.texts, SETS[arguments.set])
         if kind == "ours":
-            ours(float(dropout), arguments)
+            ours(pairs, float(dropout), arguments)
         else:
-            trainer(float(dropout), kind == "tuned", arguments)
+            trainer(pairs, float(dropout), kind == "tuned", arguments)
         return
     prepared(arguments.texts, arguments.data)
     there = set() if arguments.again else {each["peer"] for each in read_rows("finetune")}
     rows = []
-    for peer, (kind, dropout) in PEERS.items():
-        if peer in there:
+    for name, (peer, (kind, dropout)) in product(SETS, PEERS.items()):
+        named = f"{peer}; {name}"
+        if named in there:
             continue
         options = ["--texts", str(arguments.texts), "--data", str(arguments.data), "--steps", str(arguments.steps)]
-        command = [sys.executable, __file__, *options, "--side"]
+        command = [sys.executable, __file__, *options, "--set", name, "--side"]
         sides = [
             Side("ours", [*command, "ours", str(dropout)]),
             Side("theirs", [*command, kind, str(dropout)], KEPT_LARGE if kind == "tuned" else {}),
@@ -67,12 +89,12 @@ def main() -> None:
             },
             "padding_share": {"ours": own[-1].said["padding"], "theirs": other[-1].said["padding"]},
         }
-        rows.append(row("finetune-4x256", "real tokens/s", own, peer, other, **settings))
+        rows.append(row("finetune-4x256", "real tokens/s", own, named, other, **settings))
         write_rows("finetune", rows, PACKAGES)
     print(table(read_rows("finetune")))
 
 
-def ours(dropout: float, arguments: argparse.Namespace) -> None:
+def ours(pairs: list[tuple[str, str]], dropout: float, arguments: argparse.Namespace) -> None:
     """Fine-tune as `trivium finetune` does."""
     from trivium.cli.environment import set_up_process
 
@@ -92,9 +114,11 @@ def ours(dropout: float, arguments: argparse.Namespace) -> None:
     tokenizer = PreparedData.open(arguments.data / "data").tokenizer
     plain = with_vocabulary(bert(LAYERS, WIDTH), VOCABULARY).model_dump(mode="json", exclude_none=True)
     start = random_start(parse(ModelConfig, with_dropout(plain, dropout), "model"), tokenizer, row_length=MOST_TOKENS)
-    examples = [ClassifyExample(text, label, None) for text, label in texts(arguments.texts)]
+    examples = [ClassifyExample(text, label, None) for text, label in pairs]
+    lengths = [min(len(ids) + 2, MOST_TOKENS) for ids in map(tokenizer.encode, (text for text, _ in pairs))]
     # As many places a step as the peer has texts of the mean length.
-    asked = ["rows=16", f"row_length={MOST_TOKENS}", "epochs=100", f"dropout={dropout}", "optimiser.lr=1e-4"]
+    rows = round(BATCH * sum(lengths) / len(lengths) / MOST_TOKENS)
+    asked = [f"rows={rows}", f"row_length={MOST_TOKENS}", "epochs=100", f"dropout={dropout}", "optimiser.lr=1e-4"]
     config = finetune_config("classify", asked)
     task = learned_task("classify", examples, usual_head("classify", start.config), config.settings)
     reading = start.reading(task.readout)
@@ -106,7 +130,7 @@ def ours(dropout: float, arguments: argparse.Namespace) -> None:
         turns.tick(report.tokens, padding=1.0 - fitting.rows.share_of_real_tokens)
 
 
-def trainer(dropout: float, tuned: bool, arguments: argparse.Namespace) -> None:
+def trainer(pairs: list[tuple[str, str]], dropout: float, tuned: bool, arguments: argparse.Namespace) -> None:
     """Fine-tune as transformers' run_classification does."""
     from datasets import Dataset
     from transformers import (
@@ -123,7 +147,6 @@ def trainer(dropout: float, tuned: bool, arguments: argparse.Namespace) -> None:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_file=str(file), pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
     )
-    pairs = texts(arguments.texts)
     numbers = {label: number for number, label in enumerate(sorted({label for _, label in pairs}))}
     ids = tokenizer([text for text, _ in pairs], truncation=True, max_length=MOST_TOKENS)["input_ids"]
     rows = Dataset.from_dict({"input_ids": ids, "labels": [numbers[label] for _, label in pairs]})
@@ -161,7 +184,7 @@ def trainer(dropout: float, tuned: bool, arguments: argparse.Namespace) -> None:
     network = BertForSequenceClassification._from_config(config, attn_implementation=attention)
     asked = TrainingArguments(
         output_dir=str(arguments.data / "trainer"),
-        per_device_train_batch_size=32,
+        per_device_train_batch_size=BATCH,
         max_steps=1_000_000,
         learning_rate=1e-4,
         save_strategy="no",
@@ -175,14 +198,18 @@ def trainer(dropout: float, tuned: bool, arguments: argparse.Namespace) -> None:
     Trainer(model=network, args=asked, train_dataset=rows, data_collator=counting, callbacks=[ByTurns()]).train()
 
 
-def texts(folder: Path) -> list[tuple[str, str]]:
-    """Return texts of AG News and their classes."""
-    with tarfile.open(folder / "agnews.tar.xz") as packed:
-        member = packed.extractfile("agnews/train_10k.tsv")
+def texts(folder: Path, each: Labelled) -> list[tuple[str, str]]:
+    """Return some texts of a set, drawn once and for all, and their classes."""
+    with tarfile.open(folder / each.archive) as packed:
+        member = packed.extractfile(each.member)
         if member is None:
-            raise SystemExit("agnews.tar.xz has no agnews/train_10k.tsv")
+            raise SystemExit(f"{each.archive} has no {each.member}")
         lines = csv.reader(io.TextIOWrapper(member, encoding="utf-8"), delimiter="\t", quoting=csv.QUOTE_NONE)
-        return [(line[0], line[1]) for line in lines if len(line) == 2][:TEXTS]
+        pairs = [(line[each.text], line[each.label]) for line in lines if len(line) == 2]
+    if pairs[0][1] == "label":
+        del pairs[0]
+    Random(0).shuffle(pairs)
+    return pairs[:TEXTS]
 
 
 if __name__ == "__main__":

@@ -109,5 +109,5 @@ def test_packed_rows_are_full() -> None:
     assert alone.tokens_BL.shape == (1, 64)
     assert packed.tokens_BL.shape[0] == 8 and packed.num_tokens > 0.75 * 8 * 64
     documents = packed.layout.document_BL.tolist()
-    assert any(len(set(row)) > 2 for row in documents)
+    assert sum(len(set(row) - {-1}) > 1 for row in documents) >= 3
     assert all(a <= b or b == -1 for row in documents for a, b in itertools.pairwise(row))

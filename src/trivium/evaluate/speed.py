@@ -159,5 +159,6 @@ def _packed_lengths(length: int, rows: int) -> list[list[int]]:
     """Return texts of many lengths, packed into `rows` rows."""
     rng = np.random.default_rng(0)
     lengths = rng.integers(min(_SHORTEST, length), length + 1, size=4 * rows).tolist()
-    packed = first_fit(lengths, length)[:rows]
-    return [[lengths[number] for number in row] for row in packed]
+    packed = first_fit(lengths, length)
+    # From all over: the first rows hold the longest texts, alone.
+    return [[lengths[number] for number in packed[row * len(packed) // rows]] for row in range(rows)]

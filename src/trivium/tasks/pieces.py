@@ -278,7 +278,9 @@ def row_capacity(pieces: Sequence[Piece], row_length: int) -> int:
 
 
 class PackedPieces:
-    """Training examples as rows: each epoch's pieces in an order of its own, packed.
+    """Training examples as rows: each epoch's pieces in an order of its own, packed, the rows in an order of their own.
+
+    Packing puts long pieces together in the first rows; the second order spreads them over the steps.
 
     Args:
         encoded: the training examples.
@@ -293,7 +295,7 @@ class PackedPieces:
         if not self._pieces:
             raise DataError("the training examples hold no label to learn from.")
         self._reading = encoded.reading
-        self._key = key
+        self._key, self._rows_key = key, key.child("rows")
         self._plan = lru_cache(maxsize=2)(self._make_plan)
         self._length = own_length(self._pieces, encoded.reading)
         self.capacity = row_capacity(self._pieces, self._length)
@@ -327,7 +329,7 @@ class PackedPieces:
     def _make_plan(self, epoch: int) -> list[list[int]]:
         order = document_order(len(self._pieces), self._key, epoch)
         rows = fit_rows([self._pieces[number] for number in order], self._reading, self._length)
-        return [[int(order[place]) for place in row] for row in rows]
+        return [[int(order[place]) for place in rows[row]] for row in document_order(len(rows), self._rows_key, epoch)]
 
 
 class TrainingRows:

@@ -52,7 +52,11 @@ class TrainedWeights:
 
     def clip_gradients(self, parameters: Sequence[Tensor], ranks: Ranks, *, max_norm: float) -> float:
         """Make the step's gradients as short as `max_norm` where they are longer, and return their norm."""
-        return float(nn.utils.clip_grad_norm_(parameters, max_norm))
+        norm = nn.utils.get_total_norm([each.grad for each in parameters if each.grad is not None])
+        length = float(norm)
+        if length > max_norm:  # multiplying by 1 is a pass over all gradients, too
+            nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
+        return length
 
     def collect_gradients(self) -> None:
         """Move the gradients of the copy to the float32 ones."""

@@ -61,9 +61,9 @@ class Optimiser(ABC):
         counts = []
         for parameter in parameters:
             state = self.state[parameter]
-            # A float32 tensor as in torch.optim, so that it is saved like all else.
-            state.setdefault("step", torch.zeros((), dtype=torch.float32)).add_(1.0)
-            counts.append(int(state["step"]))
+            if "step" not in state:  # a float32 tensor as in torch.optim, so that it is saved like all else
+                state["step"] = torch.zeros((), dtype=torch.float32)
+            counts.append(int(state["step"].add_(1.0)))
         return counts
 
 
