@@ -53,10 +53,8 @@ def peak_rows(name: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     rows = []
     for peer in (SHIPPED, TUNED):
         sides = [
-            Side(
-                kind, [sys.executable, script, *options, "--side", kind, name, str(peer.dropout), str(tuned), "1"], env
-            )
-            for kind, tuned, env in (("ours", True, {}), ("trainer", peer.tuned, peer.environment))
+            Side(kind, [sys.executable, script, *options, "--side", kind, name, str(peer.dropout), set_up, "1"], env)
+            for kind, set_up, env in (("ours", "tuned", {}), ("trainer", peer.set_up, peer.environment))
         ]
         turns = by_turns(sides, rounds=arguments.rounds)
         ours, theirs = ((each[-1].peak_bytes - each[-1].begun_bytes) / 1e6 for each in turns.values())

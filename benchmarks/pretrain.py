@@ -5,9 +5,9 @@
 FOLDER of --texts holds en_mix_10m.train.txt.xz, whose documents are of natural lengths; --nanogpt is a checkout of
 karpathy/nanoGPT, whose rows are left out without it. Both sides read the same ids of the same tokenizer and train the
 same architecture with AdamW and the same rows a step. `Trainer as shipped` is what run_mlm and run_clm do: float32,
-SDPA, texts joined and cut to rows, dropout 0.1, the system's allocator, GNU OpenMP's own waiting. `tuned` has no
-dropout, the allocator's large blocks kept, plain attention where that is faster, and bfloat16 where the processor
-multiplies it. Ours is what `trivium pretrain` sets up, with the same dropout as the peer of the row. What is counted
+SDPA, texts joined and cut to rows, dropout 0.1, the system's allocator, GNU OpenMP's own waiting; `bfloat16` is that
+with its option `--bf16`, where the processor multiplies it. `tuned` has beside this no dropout, the allocator's large
+blocks kept, and plain attention where that is faster. Ours is what `trivium pretrain` sets up, with the same dropout as the peer of the row. What is counted
 is real tokens: places that hold text, not padding. The peak is a product of 1,024 x 1,024 matrices, by turns with both
 (8,192 on a GPU). Where PyTorch sees a GPU, the two works of `gpu-` are measured instead of the others: Trainer with its
 fused AdamW and, tuned, bfloat16; nanoGPT compiled, in bfloat16.
@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from pretrain_peers import VOCABULARY, Work, device, nanogpt, precision, trainer
+from pretrain_peers import VOCABULARY, SetUp, Work, device, nanogpt, precision, trainer, type_of
 from turns import Side, Turns, by_turns, read_rows, row, table, write_rows
 
 PACKAGES = ("transformers", "datasets", "accelerate", "numpy")
@@ -35,12 +35,12 @@ class Peer(NamedTuple):
     name: str
     kind: str
     dropout: float
-    tuned: bool = False
+    set_up: SetUp = "shipped"
 
     @property
     def environment(self) -> dict[str, str]:
         """What is set before its process starts."""
-        return KEPT_LARGE if self.tuned else {}
+        return KEPT_LARGE if self.set_up == "tuned" else {}
 
 
 WORKS = {
@@ -56,7 +56,8 @@ WORKS = {
     "gpu-clm-12x768-1024": Work("causal", 12, 768, 32, 1024, gpu=True),  # of GPT-2
 }
 SHIPPED = Peer("Trainer as shipped", "trainer", dropout=0.1)
-TUNED = Peer("Trainer tuned", "trainer", dropout=0.0, tuned=True)
+NARROW = Peer("Trainer, bfloat16", "trainer", dropout=0.1, set_up="bfloat16")
+TUNED = Peer("Trainer tuned", "trainer", dropout=0.0, set_up="tuned")
 NANOGPT = Peer("nanoGPT", "nanogpt", dropout=0.0)
 
 
@@ -70,11 +71,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=8, help="steps a turn")
     parser.add_argument("--again", action="store_true", help="measure also what is there")
-    parser.add_argument("--side", nargs=5, metavar=("KIND", "WORK", "DROPOUT", "TUNED", "STEPS"), help="be this side")
+    parser.add_argument("--side", nargs=5, metavar=("KIND", "WORK", "DROPOUT", "SETUP", "STEPS"), help="be this side")
     arguments = parser.parse_args()
     if arguments.side:
-        kind, work, dropout, tuned, steps = arguments.side
-        be(kind, WORKS[work], float(dropout), tuned == "True", int(steps), arguments)
+        kind, work, dropout, set_up, steps = arguments.side
+        be(kind, WORKS[work], float(dropout), set_up, int(steps), arguments)
         return
     prepared(arguments.texts, arguments.data)
     for name, work in WORKS.items():
@@ -91,25 +92,25 @@ def main() -> None:
 
 def peers_of(work: Work, nanogpt: Path | None) -> list[Peer]:
     """Return whom one work is compared with."""
+    trainers = [SHIPPED, TUNED] if precision() == "float32" else [SHIPPED, NARROW, TUNED]
     if work.lines:
-        return [SHIPPED._replace(name="Trainer line by line", dropout=0.0, tuned=True)]
-    peers = [SHIPPED, TUNED]
-    return [*peers, NANOGPT] if work.objective == "causal" and nanogpt else peers
+        return [peer._replace(name=f"{peer.name}, line by line") for peer in trainers]
+    return [*trainers, NANOGPT] if work.objective == "causal" and nanogpt else trainers
 
 
 def measured(name: str, work: Work, peers: list[Peer], arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the rows of one work: all of its peers, and ours with each one's dropout, by turns."""
     steps = max(1, arguments.steps // 4) if work.slow else arguments.steps
 
-    def side(kind: str, dropout: float, tuned: bool, environment: dict[str, str]) -> Side:
+    def side(kind: str, dropout: float, set_up: SetUp, environment: dict[str, str]) -> Side:
         options = ["--texts", str(arguments.texts), "--data", str(arguments.data)]
         options += ["--nanogpt", str(arguments.nanogpt)] if arguments.nanogpt else []
-        command = [sys.executable, __file__, *options, "--side", kind, name, str(dropout), str(tuned), str(steps)]
-        return Side(f"{kind} {dropout} {tuned}", command, environment)
+        command = [sys.executable, __file__, *options, "--side", kind, name, str(dropout), set_up, str(steps)]
+        return Side(f"{kind} {dropout} {set_up}", command, environment)
 
-    ours = {dropout: side("ours", dropout, True, {}) for dropout in {peer.dropout for peer in peers}}
-    theirs = {peer.name: side(peer.kind, peer.dropout, peer.tuned, peer.environment) for peer in peers}
-    ceiling = side("peak", 0.0, True, {})
+    ours = {dropout: side("ours", dropout, "tuned", {}) for dropout in {peer.dropout for peer in peers}}
+    theirs = {peer.name: side(peer.kind, peer.dropout, peer.set_up, peer.environment) for peer in peers}
+    ceiling = side("peak", 0.0, "tuned", {})
     turns = by_turns([*ours.values(), ceiling, *theirs.values()], rounds=arguments.rounds)
     rows = []
     for peer in peers:
@@ -119,7 +120,7 @@ def measured(name: str, work: Work, peers: list[Peer], arguments: argparse.Names
             "vocabulary": VOCABULARY,
             "dropout": peer.dropout,
             "steps_a_turn": steps,
-            "precision": {"ours": precision(), "theirs": precision() if peer.tuned else "float32"},
+            "precision": {"ours": precision(), "theirs": type_of(peer.set_up)},
             "tokens_a_step": {"ours": own[-1].units / steps, "theirs": other[-1].units / steps},
             "loss": {"ours": own[-1].said["loss"], "theirs": other[-1].said["loss"]},
         }
@@ -132,7 +133,7 @@ def measured(name: str, work: Work, peers: list[Peer], arguments: argparse.Names
     return rows
 
 
-def be(kind: str, work: Work, dropout: float, tuned: bool, steps: int, arguments: argparse.Namespace) -> None:
+def be(kind: str, work: Work, dropout: float, set_up: SetUp, steps: int, arguments: argparse.Namespace) -> None:
     """Be one side, until there is no more to do."""
     if kind == "ours":
         ours(work, dropout, steps, arguments.data)
@@ -141,7 +142,7 @@ def be(kind: str, work: Work, dropout: float, tuned: bool, steps: int, arguments
     elif kind == "nanogpt":
         nanogpt(work, steps, arguments.data, arguments.nanogpt)
     else:
-        trainer(work, dropout, tuned, steps, arguments.data)
+        trainer(work, dropout, set_up, steps, arguments.data)
 
 
 def ours(work: Work, dropout: float, steps: int, folder: Path) -> None:

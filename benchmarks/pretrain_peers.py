@@ -3,11 +3,13 @@
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from turns import Turns
 
 VOCABULARY = 8192
+LINES = 40_000  # that a peer reads one by one
+SetUp = Literal["shipped", "bfloat16", "tuned"]
 
 
 class Work(NamedTuple):
@@ -18,7 +20,7 @@ class Work(NamedTuple):
     width: int
     rows: int
     length: int
-    lines: bool = False  # the peer pads each text instead of joining them
+    lines: bool = False  # the peer pads each line of the text instead of joining them
     slow: bool = False  # fewer steps a turn
     gpu: bool = False  # measured on a GPU only
 
@@ -38,8 +40,8 @@ def precision() -> str:
     return settled_precision("auto", settled_device("auto"))
 
 
-def trainer(work: Work, dropout: float, tuned: bool, steps: int, folder: Path) -> None:
-    """Train as run_mlm and run_clm do, or tuned."""
+def trainer(work: Work, dropout: float, set_up: SetUp, steps: int, folder: Path) -> None:
+    """Train as run_mlm and run_clm do, the same with their option `--bf16`, or tuned."""
     import torch
     from datasets import Dataset
     from transformers import PreTrainedTokenizerFast, Trainer, TrainerCallback, TrainingArguments
@@ -79,15 +81,20 @@ def trainer(work: Work, dropout: float, tuned: bool, steps: int, folder: Path) -
         save_strategy="no",
         report_to=[],
         disable_tqdm=True,
-        bf16=tuned and precision() == "bfloat16",
+        bf16=type_of(set_up) == "bfloat16",
         use_cpu=not torch.cuda.is_available(),
-        dataloader_num_workers=2 if tuned and torch.cuda.is_available() else 0,
+        dataloader_num_workers=2 if set_up == "tuned" and torch.cuda.is_available() else 0,
     )
-    network = peer_network(work, dropout, tuned)
+    network = peer_network(work, dropout, set_up)
     Trainer(model=network, args=asked, train_dataset=rows, data_collator=counting, callbacks=[ByTurns()]).train()
 
 
-def peer_network(work: Work, dropout: float, tuned: bool) -> Any:
+def type_of(set_up: SetUp) -> str:
+    """Return the type that the peer computes in."""
+    return "float32" if set_up == "shipped" else precision()
+
+
+def peer_network(work: Work, dropout: float, set_up: SetUp) -> Any:
     """Return transformers' network of the work's architecture."""
     from transformers import (
         BertConfig,
@@ -99,7 +106,7 @@ def peer_network(work: Work, dropout: float, tuned: bool) -> Any:
     )
 
     heads = work.width // 64
-    attention = "eager" if tuned and precision() == "bfloat16" and device() == "cpu" else "sdpa"
+    attention = "eager" if set_up == "tuned" and precision() == "bfloat16" and device() == "cpu" else "sdpa"
     if work.objective == "masked":
         config = BertConfig(
             vocab_size=VOCABULARY,
@@ -215,11 +222,17 @@ def nanogpt(work: Work, steps: int, folder: Path, checkout: Path) -> None:
 
 
 def blocks(work: Work, folder: Path) -> Iterator[list[int]]:
-    """Yield the peer's examples: all texts joined and cut to rows, or each text cut to a row's length."""
+    """Yield the peer's examples: all texts joined and cut to rows, or some lines, each cut to a row's length."""
     import numpy as np
 
     if work.lines:
-        yield from (ids[: work.length].tolist() for ids in documents(folder))
+        from trivium.data.shards import PreparedData
+
+        text = (folder / "train.txt").read_text(encoding="utf-8")
+        lines = [line for line in text.splitlines() if line.strip()]
+        some = lines[:: max(1, len(lines) // LINES)]
+        spans = PreparedData.open(folder / "data").tokenizer.encode_batch(some)
+        yield from (each.ids[: work.length].tolist() for each in spans)
         return
     tokens = np.concatenate(list(documents(folder)))
     for start in range(0, len(tokens) - work.length + 1, work.length):

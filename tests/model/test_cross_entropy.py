@@ -90,3 +90,18 @@ def test_without_gradients_nothing_is_kept(context: Callable[[], torch.no_grad])
         total = summed_cross_entropy(*values)
     assert total.grad_fn is None
     torch.testing.assert_close(total.clone(), with_logits(*values, None))
+
+
+def test_of_no_places_the_sum_and_its_gradients_are_zero() -> None:
+    hidden_ND, weight_VD, bias_V, labels_N, weights_N = drawn(torch.float32, bias=True)
+    trained = [hidden_ND, weight_VD, bias_V]
+    total = summed_cross_entropy(hidden_ND[:0], weight_VD, bias_V, labels_N[:0], weights_N[:0])
+    assert float(total.detach()) == 0.0
+    for gradient, tensor in zip(torch.autograd.grad(total, trained), trained, strict=True):  # type: ignore[arg-type]
+        assert torch.equal(gradient, torch.zeros_like(tensor))  # type: ignore[arg-type]
+
+
+def test_parts_are_of_equal_size_and_their_logits_few() -> None:
+    hidden_ND = torch.empty(0, 4)
+    for count, vocabulary, places in ((614, 8192, 614), (1100, 8192, 550), (5000, 1 << 17, 125), (3, 1 << 30, 1)):
+        assert cross_entropy._places(hidden_ND.new_empty(count, 4), vocabulary) == places

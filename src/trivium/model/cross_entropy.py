@@ -1,13 +1,14 @@
 """Cross-entropy over a vocabulary without its logits: some places at a time, loss and gradients in one pass."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Places at a time. On a CPU their logits stay in the cache; on a GPU there must be enough to keep it busy.
-_PLACES_CPU, _PLACES_GPU = 256, 4096
+# Places at a time: on a CPU as many as make the products fast while their logits are few, on a GPU what keeps it busy.
+_PLACES_CPU, _PLACES_GPU = 1024, 4096
+_LOGITS_CPU = 1 << 24  # 100 MB, in bfloat16 and float32
 
 
 def summed_cross_entropy(
@@ -39,10 +40,28 @@ def summed_cross_entropy(
     return total
 
 
-class _Gradients(NamedTuple):
-    hidden_ND: Tensor
-    weight_VD: Tensor  # float32 or better: many parts are added up
-    bias_V: Tensor | None
+class _Gradients:
+    """Those of all places, part by part: what is added up is added in float32 or better."""
+
+    def __init__(self, hidden_ND: Tensor) -> None:
+        self.hidden_ND = torch.empty_like(hidden_ND)
+        self.weight_VD: Tensor | None = None
+        self.bias_1V: Tensor | None = None
+
+    def add(self, part: slice, slopes_nV: Tensor, weights_n1: Tensor, hidden_nD: Tensor, weight_VD: Tensor) -> None:
+        """Add those of some places, given the derivatives of their cross-entropies by the logits."""
+        # The weights go to the narrow side of each product.
+        self.hidden_ND[part] = (slopes_nV @ weight_VD) * weights_n1
+        self.weight_VD = _plus(self.weight_VD, slopes_nV.T @ (hidden_nD * weights_n1))
+
+    def add_bias(self, slopes_nV: Tensor, weights_n1: Tensor) -> None:
+        """Add those of the bias."""
+        self.bias_1V = _plus(self.bias_1V, weights_n1.T @ slopes_nV)
+
+
+def _plus(total: Tensor | None, product: Tensor) -> Tensor:
+    """Return the sum: in the product's type where it is the first, else in float32 or better."""
+    return product if total is None else total.to(torch.promote_types(product.dtype, torch.float32)).add_(product)
 
 
 class _SummedCrossEntropy(torch.autograd.Function):
@@ -58,19 +77,13 @@ class _SummedCrossEntropy(torch.autograd.Function):
         differentiable: bool,
     ) -> Tensor:
         exact = torch.promote_types(hidden_ND.dtype, torch.float32)
-        gradients = None
-        if differentiable and any(ctx.needs_input_grad):
-            gradients = _Gradients(
-                torch.empty_like(hidden_ND),
-                torch.zeros_like(weight_VD, dtype=exact),
-                None if bias_V is None else torch.zeros_like(bias_V, dtype=exact),
-            )
-        places = max(1, min(len(hidden_ND), _PLACES_GPU if hidden_ND.is_cuda else _PLACES_CPU))
+        gradients = _Gradients(hidden_ND) if differentiable and any(ctx.needs_input_grad) else None
+        places = _places(hidden_ND, len(weight_VD))
         # Written again by every part: fresh memory costs more than the arithmetic.
         logits_nV = hidden_ND.new_empty(places, len(weight_VD))
         chances_nV = torch.empty_like(logits_nV, dtype=exact)
         total = hidden_ND.new_zeros((), dtype=exact)
-        for start in range(0, len(hidden_ND), places):
+        for start in range(0, max(1, len(hidden_ND)), places):  # once where there is none: gradients of 0
             part = slice(start, start + places)
             hidden_nD, labels_n1 = hidden_ND[part], labels_N[part, None]
             capped_nV = _logits(hidden_nD, weight_VD, bias_V, soft_cap, logits_nV[: len(hidden_nD)])
@@ -84,22 +97,28 @@ class _SummedCrossEntropy(torch.autograd.Function):
             own_nV.scatter_add_(-1, labels_n1, own_nV.new_full((len(hidden_nD), 1), -1.0))
             if soft_cap is not None:
                 own_nV *= 1.0 - (capped_nV.to(exact) / soft_cap).square()
-            # The weights go to the narrow side of each product.
             slopes_nV, weights_n1 = own_nV.to(hidden_ND.dtype), weights_N[part, None].to(hidden_ND.dtype)
-            gradients.hidden_ND[part] = (slopes_nV @ weight_VD) * weights_n1
-            _add_product(gradients.weight_VD, slopes_nV, hidden_nD * weights_n1)
-            if gradients.bias_V is not None:
-                _add_product(gradients.bias_V[:, None], slopes_nV, weights_n1)
+            gradients.add(part, slopes_nV, weights_n1, hidden_nD, weight_VD)
+            if bias_V is not None:
+                gradients.add_bias(slopes_nV, weights_n1)
         if gradients is not None:
-            tensors = (gradients.hidden_ND, gradients.weight_VD.to(weight_VD.dtype))
-            ctx.save_for_backward(*tensors, *(() if gradients.bias_V is None else (gradients.bias_V,)))
+            ctx.save_for_backward(gradients.hidden_ND, gradients.weight_VD, gradients.bias_1V)
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        hidden_ND, weight_VD, *bias = (gradient * slope.to(gradient.dtype) for gradient in ctx.saved_tensors)
-        return hidden_ND, weight_VD, bias[0].to(hidden_ND.dtype) if bias else None, None, None, None, None
+        hidden_ND, weight_VD, bias_1V = ctx.saved_tensors
+        dtype, slope = hidden_ND.dtype, slope.to(hidden_ND.dtype)
+        of_weight_VD = None if weight_VD is None else weight_VD.to(dtype) * slope
+        of_bias_V = None if bias_1V is None else bias_1V[0].to(dtype) * slope
+        return hidden_ND * slope, of_weight_VD, of_bias_V, None, None, None, None
+
+
+def _places(hidden_ND: Tensor, vocabulary: int) -> int:
+    """Return how many places are taken at a time, so that parts are of about equal size."""
+    most = _PLACES_GPU if hidden_ND.is_cuda else max(1, min(_PLACES_CPU, _LOGITS_CPU // vocabulary))
+    return max(1, -(-len(hidden_ND) // max(1, -(-len(hidden_ND) // most))))
 
 
 def _logits(
@@ -111,11 +130,3 @@ def _logits(
     else:
         torch.addmm(bias_V, hidden_nD, weight_VD.T, out=out_nV)
     return out_nV if soft_cap is None else out_nV.div_(soft_cap).tanh_().mul_(soft_cap)
-
-
-def _add_product(total_VD: Tensor, slopes_nV: Tensor, hidden_nD: Tensor) -> None:
-    """Add slopes.T @ hidden to the total, in the total's type."""
-    if total_VD.dtype == slopes_nV.dtype:
-        total_VD.addmm_(slopes_nV.T, hidden_nD)
-    else:
-        total_VD += slopes_nV.T @ hidden_nD
