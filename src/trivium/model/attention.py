@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from trivium.model.cache import LayerCache
 from trivium.model.kernels import Kernel, Scoring
+from trivium.model.linear import Linear
 from trivium.model.places import rows_at_places
 from trivium.model.rotary import RotaryPositions
 from trivium.model.view import View
@@ -70,7 +70,7 @@ class SelfAttention(nn.Module):
         *,
         num_key_value_heads: int,
         head_size: int,
-        qkv: nn.Linear,
+        qkv: Linear,
         out: nn.Linear,
         gate: nn.Linear | None,
         query_norm: nn.Module,
@@ -104,8 +104,10 @@ class SelfAttention(nn.Module):
             key_BGLK = view.rotation(self.rotary, hidden_BLD.dtype).apply(key_BGLK)
         if cache is not None:
             key_BGLK, value_BGLK = cache.append(key_BGLK, value_BGLK)
-        mixed_BHLK = self.kernel(query_BHLK, key_BGLK, value_BGLK, looks, self.scoring.when(training=self.training))
-        return self.out(_joined(mixed_BHLK, self.gate, asking_BLD))
+        # In the cache's type, where there is one; the types are one elsewhere.
+        scoring = self.scoring.when(training=self.training)
+        mixed_BHLK = self.kernel(query_BHLK.to(key_BGLK.dtype), key_BGLK, value_BGLK, looks, scoring)
+        return self.out(_joined(mixed_BHLK.to(hidden_BLD.dtype), self.gate, asking_BLD))
 
     def _queries_keys_values(self, hidden_BLD: Tensor, asking_BND: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return the heads of all places, the queries of the asking ones only where these are not all."""
@@ -114,11 +116,10 @@ class SelfAttention(nn.Module):
             heads_BXLK = _heads(self.qkv(hidden_BLD), self.head_size)
             query_BHLK, key_BGLK, value_BGLK = torch.split(heads_BXLK, [self.num_heads, groups, groups], dim=1)
             return query_BHLK, key_BGLK, value_BGLK
-        cut, weight, bias = self.num_heads * self.head_size, self.qkv.weight, self.qkv.bias
-        query_BNX = functional.linear(asking_BND, weight[:cut], None if bias is None else bias[:cut])
-        key_value_BLX = functional.linear(hidden_BLD, weight[cut:], None if bias is None else bias[cut:])
-        key_BGLK, value_BGLK = _heads(key_value_BLX, self.head_size).chunk(2, dim=1)
-        return _heads(query_BNX, self.head_size), key_BGLK, value_BGLK
+        cut = self.num_heads * self.head_size
+        query_BHNK = _heads(self.qkv.part(asking_BND, slice(cut)), self.head_size)
+        key_BGLK, value_BGLK = _heads(self.qkv.part(hidden_BLD, slice(cut, None)), self.head_size).chunk(2, dim=1)
+        return query_BHNK, key_BGLK, value_BGLK
 
 
 class CrossAttention(nn.Module):
@@ -164,11 +165,11 @@ class CrossAttention(nn.Module):
             key_BGMK, value_BGMK = _heads(self.key_value(source.hidden_BMD), self.head_size).chunk(2, dim=1)
             key_BGMK = self.key_norm(key_BGMK)
             if cache is not None:
+                key_BGMK, value_BGMK = key_BGMK.to(cache.dtype), value_BGMK.to(cache.dtype)
                 cache.source = (key_BGMK, value_BGMK)
-        mixed_BHLK = self.kernel(
-            query_BHLK, key_BGMK, value_BGMK, source.view, self.scoring.when(training=self.training)
-        )
-        return self.out(_joined(mixed_BHLK, self.gate, hidden_BLD))
+        scoring = self.scoring.when(training=self.training)
+        mixed_BHLK = self.kernel(query_BHLK.to(key_BGMK.dtype), key_BGMK, value_BGMK, source.view, scoring)
+        return self.out(_joined(mixed_BHLK.to(hidden_BLD.dtype), self.gate, hidden_BLD))
 
 
 def _heads(states_BLX: Tensor, head_size: int) -> Tensor:

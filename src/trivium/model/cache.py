@@ -2,28 +2,35 @@
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from trivium.core.layout import TokenLayout
 
 
 class LayerCache:
-    """Keys and values of one layer: own places written in place, step by step; source places computed once."""
+    """Keys and values of one layer: own places written in place, step by step; source places computed once.
+
+    A network in bfloat16 on a CPU keeps and looks at them in float32: PyTorch's attention of one place takes an eighth
+    of the time there, and no rounding.
+    """
 
     def __init__(self, *, rows: int, num_key_value_heads: int, max_length: int, head_size: int, like: Tensor) -> None:
         shape = (rows, num_key_value_heads, max_length, head_size)
-        self.key_BGMK = like.new_zeros(shape)
-        self.value_BGMK = like.new_zeros(shape)
+        narrow = like.dtype == torch.bfloat16 and not like.is_cuda
+        self.dtype = torch.float32 if narrow else like.dtype
+        self.key_BGMK = like.new_zeros(shape, dtype=self.dtype)
+        self.value_BGMK = like.new_zeros(shape, dtype=self.dtype)
         self.length = 0
         self.source: tuple[Tensor, Tensor] | None = None
 
     def append(self, key_BGLK: Tensor, value_BGLK: Tensor) -> tuple[Tensor, Tensor]:
         """Keep these and return all keys and values kept so far."""
-        stop = self.length + key_BGLK.shape[2]
-        self.key_BGMK[:, :, self.length : stop] = key_BGLK
-        self.value_BGMK[:, :, self.length : stop] = value_BGLK
-        self.length = stop
-        return self.key_BGMK[:, :, :stop], self.value_BGMK[:, :, :stop]
+        new = key_BGLK.shape[2]
+        self.key_BGMK.narrow(2, self.length, new).copy_(key_BGLK)
+        self.value_BGMK.narrow(2, self.length, new).copy_(value_BGLK)
+        self.length += new
+        return self.key_BGMK.narrow(2, 0, self.length), self.value_BGMK.narrow(2, 0, self.length)
 
     def spread(self, copies: int) -> None:
         """Hold each row so many times, the copies side by side."""

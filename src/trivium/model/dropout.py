@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trivium.model.light import Light
+
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # as wide as numbers of so many bytes
 
 
@@ -19,7 +21,7 @@ def dropout(states: Tensor, probability: float) -> Tensor:
     return states * _factors(states, min(max(round(probability * 256), 1), 255))
 
 
-class Dropout(nn.Module):
+class Dropout(Light):
     """`dropout` in training, the identity else."""
 
     def __init__(self, probability: float) -> None:
@@ -31,7 +33,7 @@ class Dropout(nn.Module):
         return dropout(states, self.probability) if self.training else states
 
 
-class StochasticDepth(nn.Module):
+class StochasticDepth(Light):
     """Whole branches set to 0, row by row, the others scaled so that the mean stays (Huang et al. 2016).
 
     Differs from the paper: branches are scaled in training, not when the network is used.

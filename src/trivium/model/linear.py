@@ -1,6 +1,7 @@
 """The linear layer of every network here."""
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 
 class Linear(nn.Linear):
@@ -15,3 +16,7 @@ class Linear(nn.Linear):
         nn.init.zeros_(self.weight)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
+
+    def part(self, states: Tensor, outputs: slice) -> Tensor:
+        """Return some of the outputs, which alone are computed."""
+        return functional.linear(states, self.weight[outputs], None if self.bias is None else self.bias[outputs])

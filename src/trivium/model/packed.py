@@ -34,6 +34,10 @@ class PackedLinear(nn.Module):
         product: Tensor = torch.ops.mkldnn._linear_pointwise(flat, self.packed, self.bias, "none", [], "")
         return product.view(*states.shape[:-1], self.out_features)
 
+    def part(self, states: Tensor, outputs: slice) -> Tensor:
+        """Return some of the outputs; all are computed, for the matrix is packed as one."""
+        return self(states)[..., outputs]
+
 
 class ProjectedHead(nn.Module):
     """The scores of a language head whose projection is computed in another way."""

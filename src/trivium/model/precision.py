@@ -41,8 +41,7 @@ class Int8Linear(nn.Module):
     number (dynamic quantisation, PyTorch's `quantized.linear_dynamic`), so that what is beside it in a batch changes
     the result: of ten texts alone and together a probability differs by some thousandths. A scale a row would change
     this, but PyTorch has a product of that kind for x86 alone, and it is slower (docs/experiments.md). Sums are int32,
-    what comes out is float32. The float32 weight stays beside: memory is not saved, and where few places are asked for,
-    the last layer's queries, keys and values are computed from it.
+    what comes out is float32. The float32 weight stays beside: memory is not saved.
     """
 
     def __init__(self, *, weight: Tensor, bias: Tensor | None) -> None:
@@ -63,6 +62,10 @@ class Int8Linear(nn.Module):
         # True: inputs in 7 bits, without which processors that have no VNNI overflow.
         product: Tensor = torch.ops.quantized.linear_dynamic(states, self.packed, True)
         return product
+
+    def part(self, states: Tensor, outputs: slice) -> Tensor:
+        """Return some of the outputs; all are computed, for the matrix is packed as one."""
+        return self(states)[..., outputs]
 
 
 @torch.inference_mode()

@@ -12,6 +12,7 @@ from trivium.model.build.norm import build_norm, build_slots
 from trivium.model.build.position import build_rotary
 from trivium.model.config import BlockConfig
 from trivium.model.kernels import Kernel, Scoring
+from trivium.model.light import Identity
 from trivium.model.linear import Linear
 from trivium.model.parts import (
     AttentionConfig,
@@ -79,11 +80,11 @@ def build_block(
 def _build_gain(residual: Residual, hidden_size: int) -> nn.Module:
     match residual:
         case Sum(scale=scale):
-            return nn.Identity() if scale == 1.0 else Scale(scale)
+            return Identity() if scale == 1.0 else Scale(scale)
         case LayerScaleConfig(start=start):
             return LayerScale(size=hidden_size, start=start)
         case DeepNorm():
-            return nn.Identity()
+            return Identity()
         case _:
             assert_never(residual)
 

@@ -3,13 +3,14 @@
 from torch import nn
 
 from trivium.model.dropout import Dropout, StochasticDepth
+from trivium.model.light import Identity
 
 
 def build_dropout(probability: float) -> nn.Module:
     """Return what sets numbers to 0 with this probability."""
-    return Dropout(probability) if probability else nn.Identity()
+    return Dropout(probability) if probability else Identity()
 
 
 def build_depth(probability: float) -> nn.Module:
     """Return what skips branches with this probability."""
-    return StochasticDepth(probability) if probability else nn.Identity()
+    return StochasticDepth(probability) if probability else Identity()

@@ -25,6 +25,7 @@ from trivium.model.embedding import Embedding
 from trivium.model.heads import LanguageHead, LanguageModel, Network, Readout, SequenceToSequence, Transform
 from trivium.model.kernels import Kernel, KernelName
 from trivium.model.kernels import kernel as named_kernel
+from trivium.model.light import Identity
 from trivium.model.linear import Linear
 from trivium.model.parametrise import written_out
 from trivium.model.stack import Stack
@@ -122,7 +123,7 @@ def _build_stack(config: StackConfig, model: ModelConfig, tokens: nn.Embedding, 
         segments=_build_table(config.embedding.num_segments, size) if config.embedding.num_segments else None,
         norm=build_norm(config.embedding.norm, size),
         dropout=build_dropout(config.embedding.dropout),
-        project=nn.Identity() if model.embedding_size is None else Linear(size, model.hidden_size),
+        project=Identity() if model.embedding_size is None else Linear(size, model.hidden_size),
     )
     blocks = nn.ModuleList(
         build_block(
@@ -147,7 +148,7 @@ def _build_stack(config: StackConfig, model: ModelConfig, tokens: nn.Embedding, 
 
 def _build_transform(config: TransformConfig | None, hidden_size: int, size: int) -> nn.Module:
     if config is None:
-        return nn.Identity()
+        return Identity()
     return Transform(
         hidden_size=hidden_size,
         size=size,

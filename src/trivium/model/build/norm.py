@@ -5,6 +5,7 @@ from typing import NamedTuple, assert_never
 from torch import nn
 
 from trivium.model.config import BlockConfig
+from trivium.model.light import Identity
 from trivium.model.norm import LayerNorm, RMSNorm
 from trivium.model.parts import LayerNormConfig, NormConfig, Parallel, RMSNormConfig
 
@@ -13,7 +14,7 @@ def build_norm(config: NormConfig | None, size: int) -> nn.Module:
     """Return the norm for vectors of `size`; the identity for None."""
     match config:
         case None:
-            return nn.Identity()
+            return Identity()
         case LayerNormConfig(eps=eps, weight=weight, bias=bias):
             return LayerNorm(size=size, eps=eps, weight=weight, bias=bias)
         case RMSNormConfig(eps=eps, weight=weight, bias=bias):
