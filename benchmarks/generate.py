@@ -82,12 +82,12 @@ def measured(work: str, rows: int, peers: dict[str, str], arguments: argparse.Na
 
 
 def own_sides(peer: str) -> list[str]:
-    """Return which of our sides a peer is compared with: int8 with int8, bfloat16 also with what has none."""
+    """Return which of our sides a peer is compared with: that of its type; of float32, also narrower ones."""
     if "int8" in peer:
         return ["ours-int8"]
     if "bfloat16" in peer:
         return ["ours-bf16"]
-    return ["ours", "ours-bf16"] if peer == "CTranslate2" and has_bfloat16() else ["ours"]
+    return ["ours", "ours-bf16", "ours-int8"] if has_bfloat16() else ["ours", "ours-int8"]
 
 
 def be(kind: str, rows: int, arguments: argparse.Namespace) -> None:

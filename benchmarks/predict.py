@@ -30,8 +30,8 @@ PEERS = {
     "CTranslate2": "ctranslate2",
     "CTranslate2, int8": "ctranslate2-int8",
 }
-# With what our bfloat16 is compared too, where the processor has it: these have none of their own.
-FLOAT32_ONLY = ("onnxruntime sorted", "CTranslate2")
+# With what our narrower types are compared too: what these have of their own stands beside, or they have none.
+FLOAT32_ONLY = ("pipeline, 1 at a time", "pipeline, 32 at a time", "onnxruntime sorted", "CTranslate2")
 # (texts) -> the probability of the second class of each
 Answer = Callable[[Sequence[str]], Sequence[float]]
 
@@ -82,12 +82,13 @@ def main() -> None:
 
 
 def own_sides(peer: str) -> list[str]:
-    """Return which of our sides a peer is compared with: int8 with int8, bfloat16 also with what has none."""
+    """Return which of our sides a peer is compared with: that of its type; of float32, also narrower ones."""
     if "int8" in peer:
         return ["ours-int8"]
     if "bfloat16" in peer:
         return ["ours-bf16"]
-    return ["ours", "ours-bf16"] if peer in FLOAT32_ONLY and has_bfloat16() else ["ours"]
+    narrower = ["ours-bf16", "ours-int8"] if has_bfloat16() else ["ours-int8"]
+    return ["ours", *narrower] if peer in FLOAT32_ONLY else ["ours"]
 
 
 def be(arguments: argparse.Namespace) -> None:
