@@ -19,7 +19,7 @@ from trivium.tasks.read_batches import PLACES, read_batches
 from trivium.tasks.scores import Mistake, Scores, WorstMistakes
 from trivium.tasks.settings import ChosenBy
 
-_EXAMPLES = 512  # read at a time: what bounds memory
+_EXAMPLES = 2048  # read at a time: what bounds memory
 _MOST_SHOWN = 200  # classes, of which a table of what is taken for what is kept
 _MOST_READ = 1 << 23  # numbers of the head that are held of these examples, unless one alone has more: 64 MB
 _TOGETHER, _MOST_WAITING = 4096, 1 << 20  # answers, and their numbers, whose calibration is counted at once
@@ -44,7 +44,7 @@ def class_answers(network: nn.Module, encoded: Encoded, *, num_classes: int, pla
 def answers(
     network: nn.Module, encoded: Encoded, *, num_outputs: int, logarithms: bool, places: int = PLACES
 ) -> Iterator[Answers]:
-    """Yield the answers to each example, in order, reading a few hundred examples at a time.
+    """Yield the answers to each example, in order, reading up to two thousand examples at a time.
 
     Args:
         network: a `TaskModel`, in any type; it is left in the mode (training or not) it was in.

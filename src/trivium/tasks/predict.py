@@ -13,7 +13,7 @@ from trivium.tasks.relate.task import Relate
 from trivium.tasks.write.task import Write
 
 _READ_JSON = (Relate, Answer, Write)  # know themselves what their JSON says
-_TEXTS, _MOST_TEXTS = 64, 512  # read before the first is answered; the most that are read at once
+_TEXTS, _MOST_TEXTS = 64, 2048  # read before the first is answered; the most that are read at once
 
 
 def predict_texts(tuned: TunedModel, texts: Iterable[Unlabelled]) -> Iterator[dict[str, Any]]:
@@ -24,7 +24,7 @@ def predict_texts(tuned: TunedModel, texts: Iterable[Unlabelled]) -> Iterator[di
     "tokens", "labels", "spans"}`; nested `{"text", "tokens", "spans"}`; relate `{"text", "head", "tail", "relation",
     "probabilities"}`; answer `{"question", "answer", "start", "end", "score", "others"}`, where start and end are
     characters of the context (None where the answer is that there is none), and the others are the next best ones;
-    write `{"text", "written"}`. Texts are read some hundred at a time, however many there are.
+    write `{"text", "written"}`. Texts are read up to two thousand at a time, however many there are.
 
     Args:
         tuned: the fine-tuned model.
@@ -39,7 +39,7 @@ def predict_texts(tuned: TunedModel, texts: Iterable[Unlabelled]) -> Iterator[di
     task, remaining, count = tuned.task, iter(enumerate(texts, start=1)), _TEXTS
     while taken := list(islice(remaining, count)):
         # Who has many texts wants them all soon: among more there are more of like lengths.
-        count = min(2 * count, _MOST_TEXTS)
+        count = min(4 * count, _MOST_TEXTS)
         examples = [_example(task, number, text) for number, text in taken]
         encoded = task.encode(examples, tuned.reading, known=False)
         yield from task.answered(tuned.model, examples, encoded)
