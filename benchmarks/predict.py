@@ -30,8 +30,12 @@ PEERS = {
     "CTranslate2": "ctranslate2",
     "CTranslate2, int8": "ctranslate2-int8",
 }
-# With what our narrower types are compared too: what these have of their own stands beside, or they have none.
-FLOAT32_ONLY = ("pipeline, 1 at a time", "pipeline, 32 at a time", "onnxruntime sorted", "CTranslate2")
+BESIDE_NARROWER = (  # float32: also beside our narrower types
+    "pipeline, 1 at a time",
+    "pipeline, 32 at a time",
+    "onnxruntime sorted",
+    "CTranslate2",
+)
 # (texts) -> the probability of the second class of each
 Answer = Callable[[Sequence[str]], Sequence[float]]
 
@@ -88,7 +92,7 @@ def own_sides(peer: str) -> list[str]:
     if "bfloat16" in peer:
         return ["ours-bf16"]
     narrower = ["ours-bf16", "ours-int8"] if has_bfloat16() else ["ours-int8"]
-    return ["ours", *narrower] if peer in FLOAT32_ONLY else ["ours"]
+    return ["ours", *narrower] if peer in BESIDE_NARROWER else ["ours"]
 
 
 def be(arguments: argparse.Namespace) -> None:

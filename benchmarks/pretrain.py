@@ -10,7 +10,7 @@ with its option `--bf16`, where the processor multiplies it. `tuned` has beside 
 blocks kept, and plain attention where that is faster. Ours is what `trivium pretrain` sets up, with the same dropout as
 the peer of the row. What is counted is real tokens: places that hold text, not padding. The peak is a product of 1,024
 x 1,024 matrices, by turns with both (8,192 on a GPU). Where PyTorch sees a GPU, the two works of `gpu-` are measured
-instead of the others: Trainer with its fused AdamW and, tuned, bfloat16; nanoGPT compiled, in bfloat16.
+instead of the others: Trainer with its fused AdamW; nanoGPT compiled, in bfloat16.
 """
 
 import argparse

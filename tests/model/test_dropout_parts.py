@@ -70,7 +70,8 @@ def test_the_backward_pass_drops_the_same(dtype: torch.dtype) -> None:
         scale = 256 / (256 - round(0.4 * 256))
         kept = given != 0
         assert 0 < int(kept.sum()) < kept.numel()
-        scale = float(torch.tensor(scale, dtype=dtype))
+        exact, scale = scale, float(torch.tensor(scale, dtype=dtype))
+        assert abs(scale / exact - 1) < 2**-8
         assert torch.equal(gradient, torch.where(kept, weights * scale, 0.0))
         assert torch.equal(given, torch.where(kept, states * scale, 0.0))
 

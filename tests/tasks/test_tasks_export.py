@@ -53,6 +53,7 @@ def tuned_model(name: str, task_name: str, folder: Path) -> TunedModel:
     readout = WRITER if name in WRITERS and task_name == "classify" else usual_readout(config, head_kind(task_name))
     task = learned_task(task_name, examples, readout)  # type: ignore[arg-type]
     start = random_start(config, tokenizer(), row_length=64)
+    # Faster, and a post-norm network says the same of all texts.
     settings = finetune_config(task_name, ["max_steps=4", "optimiser.lr=0.005", "precision=float32"])
     encoded = task.encode(examples, start.reading(task.readout))
     tuned = fit(start, task, encoded, encoded, settings).tuned

@@ -251,6 +251,18 @@ def test_every_epoch_has_every_piece_once_in_its_own_order(rows: int, accumulati
     assert 0.5 < plan.share_of_real_tokens <= 1.0
 
 
+def test_the_longest_texts_are_spread_over_the_steps_of_an_epoch() -> None:
+    plan = TrainingRows(_encoded(400), rows=4, accumulation=1, epochs=1, key=Key(4))
+    longest = []
+    for step in range(plan.epochs.total):
+        layout = plan.batch(step).layout
+        longest += [int(position_L.max()) for position_L in layout.position_BL[(layout.document_BL >= 0).any(dim=1)]]
+    half = len(longest) // 2
+    assert half > 40
+    assert sum(longest[:half]) / half == pytest.approx(sum(longest[half:]) / (len(longest) - half), rel=0.15)
+    assert longest != sorted(longest, reverse=True)
+
+
 def test_a_step_is_a_function_of_its_number_and_the_key() -> None:
     encoded = _encoded(50)
     one, other, third = (TrainingRows(encoded, rows=4, accumulation=1, epochs=3, key=Key(seed)) for seed in (4, 4, 5))

@@ -104,7 +104,7 @@ class SelfAttention(nn.Module):
             key_BGLK = view.rotation(self.rotary, hidden_BLD.dtype).apply(key_BGLK)
         if cache is not None:
             key_BGLK, value_BGLK = cache.append(key_BGLK, value_BGLK)
-        # In the cache's type, where there is one; the types are one elsewhere.
+        # A cache may be wider than the network, see `LayerCache`.
         scoring = self.scoring.when(training=self.training)
         mixed_BHLK = self.kernel(query_BHLK.to(key_BGLK.dtype), key_BGLK, value_BGLK, looks, scoring)
         return self.out(_joined(mixed_BHLK.to(hidden_BLD.dtype), self.gate, asking_BLD))

@@ -11,13 +11,13 @@ from trivium.core.layout import TokenLayout
 class LayerCache:
     """Keys and values of one layer: own places written in place, step by step; source places computed once.
 
-    A network in bfloat16 on a CPU keeps and looks at them in float32: PyTorch's attention of one place takes an eighth
-    of the time there, and no rounding.
+    A network in bfloat16 on a CPU keeps and looks at them in float32, in twice the memory: PyTorch's attention of one
+    place takes a seventh to a third of the time there.
     """
 
     def __init__(self, *, rows: int, num_key_value_heads: int, max_length: int, head_size: int, like: Tensor) -> None:
         shape = (rows, num_key_value_heads, max_length, head_size)
-        narrow = like.dtype == torch.bfloat16 and not like.is_cuda
+        narrow = like.dtype == torch.bfloat16 and like.device.type == "cpu"
         self.dtype = torch.float32 if narrow else like.dtype
         self.key_BGMK = like.new_zeros(shape, dtype=self.dtype)
         self.value_BGMK = like.new_zeros(shape, dtype=self.dtype)

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 # Places at a time: on a CPU as many as make the products fast while their logits are few, on a GPU what keeps it busy.
-_PLACES_CPU, _PLACES_GPU = 1024, 4096
-_LOGITS_CPU = 1 << 24  # 100 MB, in bfloat16 and float32
+_PLACES_CPU, _FEWEST_CPU, _PLACES_GPU = 1024, 256, 4096
+_LOGITS_CPU = 1 << 24  # 100 MB, in bfloat16 and float32; more only where the fewest places have them
 
 
 def summed_cross_entropy(
@@ -41,7 +41,7 @@ def summed_cross_entropy(
 
 
 class _Gradients:
-    """Those of all places, part by part: what is added up is added in float32 or better."""
+    """Those of all places: the first part's in the type it is computed in, others added in float32 or better."""
 
     def __init__(self, hidden_ND: Tensor) -> None:
         self.hidden_ND = torch.empty_like(hidden_ND)
@@ -102,22 +102,24 @@ class _SummedCrossEntropy(torch.autograd.Function):
             if bias_V is not None:
                 gradients.add_bias(slopes_nV, weights_n1)
         if gradients is not None:
-            ctx.save_for_backward(gradients.hidden_ND, gradients.weight_VD, gradients.bias_1V)
+            added = (gradients.weight_VD, gradients.bias_1V)
+            ctx.save_for_backward(
+                gradients.hidden_ND, *(None if each is None else each.to(hidden_ND.dtype) for each in added)
+            )
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         hidden_ND, weight_VD, bias_1V = ctx.saved_tensors
-        dtype, slope = hidden_ND.dtype, slope.to(hidden_ND.dtype)
-        of_weight_VD = None if weight_VD is None else weight_VD.to(dtype) * slope
-        of_bias_V = None if bias_1V is None else bias_1V[0].to(dtype) * slope
-        return hidden_ND * slope, of_weight_VD, of_bias_V, None, None, None, None
+        slope = slope.to(hidden_ND.dtype)
+        of_bias_V = None if bias_1V is None else bias_1V[0] * slope
+        return hidden_ND * slope, weight_VD * slope, of_bias_V, None, None, None, None
 
 
 def _places(hidden_ND: Tensor, vocabulary: int) -> int:
     """Return how many places are taken at a time, so that parts are of about equal size."""
-    most = _PLACES_GPU if hidden_ND.is_cuda else max(1, min(_PLACES_CPU, _LOGITS_CPU // vocabulary))
+    most = _PLACES_GPU if hidden_ND.is_cuda else min(_PLACES_CPU, max(_FEWEST_CPU, _LOGITS_CPU // vocabulary))
     return max(1, -(-len(hidden_ND) // max(1, -(-len(hidden_ND) // most))))
 
 

@@ -13,8 +13,8 @@ def dropout(states: Tensor, probability: float) -> Tensor:
     """Set each number to 0 with this probability and scale the others so that the mean stays (Srivastava et al. 2014).
 
     PyTorch draws a float for each number on a CPU, at about 1 GB/s; here a random byte decides, ten times as fast, so
-    that on a CPU the probability is rounded to a 256th (0.1 to 26/256) and the scale is that of the rounded one, in
-    bfloat16 with its 0.4 %.
+    that on a CPU the probability is rounded to a 256th (0.1 to 26/256) and the scale is that of the rounded one. In
+    bfloat16 the scale is rounded too: the mean moves by up to 0.4 %.
     """
     if states.device.type != "cpu":
         return functional.dropout(states, probability)

@@ -74,8 +74,8 @@ def _dense(query: Tensor, key: Tensor, value: Tensor, view: View, scoring: Scori
 
 
 def _matmul(query: Tensor, key: Tensor, value: Tensor, view: View, scoring: Scoring) -> Tensor:
-    heads = query.shape[:2]
-    key, value = _spread(key, heads[1]), _spread(value, heads[1])
+    rows, num_heads = query.shape[:2]
+    key, value = _spread(key, num_heads), _spread(value, num_heads)
     # In one piece, where they are not, before the key is turned: to copy it turned, as `matmul` does, takes longer.
     query, key, value = (states.flatten(0, 1) for states in (query, key, value))
     if scoring.soft_cap is None:
@@ -83,11 +83,12 @@ def _matmul(query: Tensor, key: Tensor, value: Tensor, view: View, scoring: Scor
     else:
         capped = torch.bmm(query * (scoring.scale / scoring.soft_cap), key.transpose(-1, -2))
         scores = capped.tanh() * scoring.soft_cap
-    weights = scores.view(*heads, *scores.shape[1:]).add_(view.bias(scoring.window, query.dtype)).softmax(-1)
+    # In place: no gradient needs the scores themselves.
+    weights = scores.view(rows, num_heads, *scores.shape[1:]).add_(view.bias(scoring.window, query.dtype)).softmax(-1)
     if scoring.dropout:
         weights = dropout(weights, scoring.dropout)
     mixed = torch.bmm(weights.flatten(0, 1), value)
-    return mixed.view(*heads, *mixed.shape[1:])
+    return mixed.view(rows, num_heads, *mixed.shape[1:])
 
 
 def _sdpa(query: Tensor, key: Tensor, value: Tensor, view: View, scoring: Scoring) -> Tensor:
