@@ -115,13 +115,21 @@ def seconds_by_turns(settings: list[Setting], arguments: argparse.Namespace) -> 
     return found
 
 
+def with_positions(tree: Any, length: int) -> Any:
+    """Return a configuration with room for documents of so many tokens wherever it names one."""
+    if isinstance(tree, dict):
+        return {key: length if key == "max_length" else with_positions(value, length) for key, value in tree.items()}
+    return [with_positions(value, length) for value in tree] if isinstance(tree, list) else tree
+
+
 def steps_of(setting: Setting, folder: Path) -> Iterator[Any]:
     """Return the loop over the steps of a setting; its ids are those of the prepared text, whatever the vocabulary."""
+    from trivium.core.config import parse
     from trivium.core.progress import Silent
     from trivium.core.random import Key
     from trivium.data.loader import ahead
     from trivium.data.shards import PreparedData
-    from trivium.model.config import with_max_length, with_vocabulary
+    from trivium.model.config import ModelConfig, with_vocabulary
     from trivium.model.preset_families import bert
     from trivium.objectives.masked import MaskedConfig
     from trivium.train.begin import begin
@@ -134,7 +142,8 @@ def steps_of(setting: Setting, folder: Path) -> Iterator[Any]:
     data = PreparedData.open(folder / "data")
     size = setting.vocabulary
     model = bert(setting.layers, setting.width, num_heads=max(1, setting.width // 64), dropout=0.0)
-    model = with_vocabulary(with_max_length(model, max(512, setting.length)), size)
+    tree = with_positions(model.model_dump(mode="json", exclude_none=True), max(512, setting.length))
+    model = with_vocabulary(parse(ModelConfig, tree, "model"), size)
     config = RunConfig(
         model=model,
         objective=MaskedConfig(),
