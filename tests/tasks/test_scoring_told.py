@@ -54,7 +54,7 @@ SCORED: dict[str, Callable[[int, int], Scored]] = {
 
 @pytest.mark.parametrize("name", SCORED)
 def test_every_piece_is_told_of_once(name: str) -> None:
-    task, network, encoded = SCORED[name](random.randint(140, 180), random.randint(0, 999))
+    task, network, encoded = SCORED[name](random.randint(500, 560), random.randint(0, 999))
     more: list[int] = []
     scores = task.score(network, encoded._replace(told=more.append))
     assert len(more) > 1 and min(more) > 0 and sum(more) == len(encoded.pieces) >= 40
