@@ -4,10 +4,10 @@
 
 A BERT of 4 layers of 256 hidden units and 8,192 tokens (random weights, dropout 0.1 or none) learns the classes of AG
 News, SST-2 and SMS spam (their archives in FOLDER), texts of which a batch of 32 differs little or much in length.
-`Trainer` pads each batch to its longest text; `tuned` takes texts of like lengths together, has no dropout, the
-allocator's large blocks kept, and bfloat16 where the processor multiplies it. Ours is `trivium finetune`: packed rows,
-as many tokens a step. What is counted is real tokens: the peer's batches are of unequal sizes, and `group_by_length`
-takes the longest texts first.
+`Trainer` pads each batch to its longest text, or takes texts of like lengths together (`group_by_length`); `tuned` has
+beside this no dropout, the allocator's large blocks kept, and bfloat16 where the processor multiplies it. Ours is
+`trivium finetune`: packed rows, as many tokens a step. What is counted is real tokens: the peer's batches are of
+unequal sizes, and `group_by_length` takes the longest texts first.
 """
 
 import argparse
@@ -26,7 +26,11 @@ from turns import Side, Turns, by_turns, read_rows, row, table, write_rows
 
 PACKAGES = ("transformers", "datasets", "accelerate", "numpy")
 LAYERS, WIDTH, MOST_TOKENS, TEXTS, BATCH = 4, 256, 128, 8000, 32
-PEERS = {"Trainer, dynamic padding": ("trainer", 0.1), "Trainer tuned, texts of like lengths": ("tuned", 0.0)}
+PEERS = {
+    "Trainer, dynamic padding": ("trainer", 0.1),
+    "Trainer, texts of like lengths": ("sorted", 0.1),
+    "Trainer tuned, texts of like lengths": ("tuned", 0.0),
+}
 
 
 class Labelled(NamedTuple):
@@ -62,7 +66,7 @@ def main() -> None:
         if kind == "ours":
             ours(pairs, float(dropout), arguments)
         else:
-            trainer(pairs, float(dropout), kind == "tuned", arguments)
+            trainer(pairs, float(dropout), kind, arguments)
         return
     prepared(arguments.texts, arguments.data)
     there = set() if arguments.again else {each["peer"] for each in read_rows("finetune")}
@@ -130,7 +134,7 @@ def ours(pairs: list[tuple[str, str]], dropout: float, arguments: argparse.Names
         turns.tick(report.tokens, padding=1.0 - fitting.rows.share_of_real_tokens)
 
 
-def trainer(pairs: list[tuple[str, str]], dropout: float, tuned: bool, arguments: argparse.Namespace) -> None:
+def trainer(pairs: list[tuple[str, str]], dropout: float, kind: str, arguments: argparse.Namespace) -> None:
     """Fine-tune as transformers' run_classification does."""
     from datasets import Dataset
     from transformers import (
@@ -143,6 +147,7 @@ def trainer(pairs: list[tuple[str, str]], dropout: float, tuned: bool, arguments
         TrainingArguments,
     )
 
+    tuned = kind == "tuned"
     file = arguments.data / "data" / "tokenizer.json"
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_file=str(file), pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
@@ -193,7 +198,7 @@ def trainer(pairs: list[tuple[str, str]], dropout: float, tuned: bool, arguments
         logging_steps=1_000_000,
         bf16=tuned and precision() == "bfloat16",
         use_cpu=True,
-        **({"train_sampling_strategy": "group_by_length"} if tuned else {}),
+        **({} if kind == "trainer" else {"train_sampling_strategy": "group_by_length"}),
     )
     Trainer(model=network, args=asked, train_dataset=rows, data_collator=counting, callbacks=[ByTurns()]).train()
 
