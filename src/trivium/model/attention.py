@@ -107,7 +107,7 @@ class SelfAttention(nn.Module):
         # A cache may be wider than the network, see `LayerCache`.
         scoring = self.scoring.when(training=self.training)
         mixed_BHLK = self.kernel(query_BHLK.to(key_BGLK.dtype), key_BGLK, value_BGLK, looks, scoring)
-        return self.out(_joined(mixed_BHLK.to(hidden_BLD.dtype), self.gate, asking_BLD))
+        return self.out(_joined(mixed_BHLK, self.gate, asking_BLD))
 
     def _queries_keys_values(self, hidden_BLD: Tensor, asking_BND: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return the heads of all places, the queries of the asking ones only where these are not all."""
@@ -165,11 +165,11 @@ class CrossAttention(nn.Module):
             key_BGMK, value_BGMK = _heads(self.key_value(source.hidden_BMD), self.head_size).chunk(2, dim=1)
             key_BGMK = self.key_norm(key_BGMK)
             if cache is not None:
-                key_BGMK, value_BGMK = key_BGMK.to(cache.dtype), value_BGMK.to(cache.dtype)
+                key_BGMK, value_BGMK = key_BGMK.to(cache.key_BGMK.dtype), value_BGMK.to(cache.value_BGMK.dtype)
                 cache.source = (key_BGMK, value_BGMK)
         scoring = self.scoring.when(training=self.training)
         mixed_BHLK = self.kernel(query_BHLK.to(key_BGMK.dtype), key_BGMK, value_BGMK, source.view, scoring)
-        return self.out(_joined(mixed_BHLK.to(hidden_BLD.dtype), self.gate, hidden_BLD))
+        return self.out(_joined(mixed_BHLK, self.gate, hidden_BLD))
 
 
 def _heads(states_BLX: Tensor, head_size: int) -> Tensor:
@@ -178,8 +178,8 @@ def _heads(states_BLX: Tensor, head_size: int) -> Tensor:
 
 
 def _joined(mixed_BHLK: Tensor, gate: nn.Linear | None, hidden_BLD: Tensor) -> Tensor:
-    """Return what all heads give, side by side, [B, L, H * K]."""
-    mixed_BLHK = mixed_BHLK.transpose(1, 2)
+    """Return what all heads give, side by side and in the hidden states' type, [B, L, H * K]."""
+    mixed_BLHK = mixed_BHLK.to(hidden_BLD.dtype).transpose(1, 2)
     if gate is not None:
         mixed_BLHK = mixed_BLHK * gate(hidden_BLD).sigmoid()[..., None]
     return mixed_BLHK.flatten(-2)

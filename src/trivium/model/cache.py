@@ -18,9 +18,9 @@ class LayerCache:
     def __init__(self, *, rows: int, num_key_value_heads: int, max_length: int, head_size: int, like: Tensor) -> None:
         shape = (rows, num_key_value_heads, max_length, head_size)
         narrow = like.dtype == torch.bfloat16 and like.device.type == "cpu"
-        self.dtype = torch.float32 if narrow else like.dtype
-        self.key_BGMK = like.new_zeros(shape, dtype=self.dtype)
-        self.value_BGMK = like.new_zeros(shape, dtype=self.dtype)
+        dtype = torch.float32 if narrow else like.dtype
+        self.key_BGMK = like.new_zeros(shape, dtype=dtype)
+        self.value_BGMK = like.new_zeros(shape, dtype=dtype)
         self.length = 0
         self.source: tuple[Tensor, Tensor] | None = None
 

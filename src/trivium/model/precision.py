@@ -41,8 +41,8 @@ class Int8Linear(nn.Module):
     number (dynamic quantisation, PyTorch's `quantized.linear_dynamic`), so that what is beside it in a batch changes
     the result: of ten texts alone and together a probability differs by some thousandths. A scale a row would change
     this, but PyTorch has a product of that kind for x86 alone, and it is slower (docs/experiments.md). Sums are int32,
-    what comes out is float32. The float32 weight stays beside, for whoever
-    reads it as a matrix (a router in float32): memory is not saved.
+    what comes out is float32. The float32 weight stays beside, for whoever reads it as a matrix (a router in float32):
+    memory is not saved.
     """
 
     def __init__(self, *, weight: Tensor, bias: Tensor | None) -> None:

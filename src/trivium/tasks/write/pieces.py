@@ -26,9 +26,9 @@ def room(settings: WriteConfig, reading: Reading) -> Room:
     frame, row_length = reading.tokenizer.frame, reading.row_length
     target = settings.max_target or min(_USUAL_TARGET, row_length // 2)
     around = frame.size(1) if reading.source else len(frame.before) + 1 + target
-    source = row_length - around - len(_instruction(settings, reading))
+    told = len(_instruction(settings, reading))
+    source = row_length - around - told
     if source < 1 or target >= row_length:
-        told = len(_instruction(settings, reading))
         taken = [f"`settings.max_target` {target}"] * (not reading.source or target >= row_length)
         taken += [f"`settings.instruction` of {told} tokens"] * bool(told)
         raise ConfigError(
