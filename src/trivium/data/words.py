@@ -16,7 +16,8 @@ import regex
 WORD_BIT = 1
 SENTENCE_BIT = 2
 
-# UAX #29 property values that take part in a rule; 0 = any other.
+# UAX #29 property values that take part in a rule; 0 = any other. Those that rules name together stand together, see
+# `_between`.
 _CLASSES = (
     "Other",
     "CR",
@@ -63,7 +64,7 @@ def sentence_starts(text: str) -> np.ndarray:
     or an initial ("Dr. Smith", "J. S. Bach", "e.g. this"), nor after `?"` followed by a small letter.
     """
     places = [len(text) - len(text.lstrip())]
-    places += [match.end() for match in _SENTENCE_END.finditer(text) if not (match["gap"] and _goes_on(text, match))]
+    places += [match.end() for match in _SENTENCE_END.finditer(text) if not _goes_on(text, match)]
     starts_C = np.zeros(len(text) + 1, dtype=bool)  # one more: what comes after the last end is nothing
     starts_C[places] = True
     return starts_C[:-1]
@@ -82,11 +83,12 @@ def token_bits(text: str, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """
     length = len(text)
     properties_C = _properties(text)
-    # For each character the next one that is not a space; the text's length where there is none.
-    seen_C = np.full(length + 1, length, dtype=np.int32)
-    np.copyto(seen_C[:length], np.arange(length, dtype=np.int32), where=(properties_C & _SPACE) == 0)
-    seen_C = np.minimum.accumulate(seen_C[::-1])[::-1]
-    place_T = seen_C[starts]
+    space_C = np.append((properties_C & _SPACE) != 0, False)
+    place_T = np.array(starts)
+    later = np.flatnonzero(space_C[place_T])
+    while len(later):
+        place_T[later] += 1
+        later = later[space_C[place_T[later]] & (place_T[later] < ends[later])]
     begun_T = np.zeros(len(place_T), dtype=np.int64)
     if len(place_T):
         begun_T[1:] = np.maximum.accumulate(ends)[:-1]
@@ -99,13 +101,15 @@ def token_bits(text: str, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
 
 def _word_starts(properties_C: np.ndarray) -> np.ndarray:
     kind_C = properties_C & _CLASS
-    line_C = _member("CR", "LF", "Newline")[kind_C]
-    attached_C = _member("Extend", "Format", "ZWJ")[kind_C]
+    attached_C = _between(kind_C, "Extend", "Format")
     attached_C[:1] = False
-    attached_C[1:] &= ~line_C[:-1]  # WB4 does not reach over the end of a line
-    bases = np.flatnonzero(~attached_C)
-    starts_C = np.zeros(len(kind_C), dtype=bool)
-    starts_C[bases] = ~_joined(kind_C[bases])
+    if attached_C.any():
+        attached_C[1:] &= ~_between(kind_C[:-1], "CR", "Newline")  # WB4 does not reach over the end of a line
+        bases = np.flatnonzero(~attached_C)
+        starts_C = np.zeros(len(kind_C), dtype=bool)
+        starts_C[bases] = ~_joined(kind_C[bases])
+    else:
+        starts_C = ~_joined(kind_C)
     emoji_C = ((properties_C[1:] & _PICTOGRAPH) != 0) & (kind_C[:-1] == _NUMBER["ZWJ"])
     starts_C[1:][emoji_C] = False  # WB3c
     starts_C[(properties_C & _SPACE) != 0] = False
@@ -128,6 +132,11 @@ def _table() -> np.ndarray:
         for match in regex.finditer(pattern, everything):
             table[match.start() : match.end()] |= flag
     return table
+
+
+def _between(kind_C: np.ndarray, first: str, last: str) -> np.ndarray:
+    """Return bool [characters], True for the classes from the first to the last: a comparison, and no look-up each."""
+    return (kind_C - np.uint8(_NUMBER[first])) <= _NUMBER[last] - _NUMBER[first]  # what is less wraps round
 
 
 @cache
@@ -158,14 +167,15 @@ def _pairs() -> np.ndarray:
 def _joined(kind_I: np.ndarray) -> np.ndarray:
     """Return bool [characters]: True where a character belongs to the word of the one before it."""
     joined_I = np.zeros(len(kind_I), dtype=bool)
-    joined_I[1:] = _pairs()[kind_I[:-1], kind_I[1:]]
+    # Row and column in one number: numpy takes by one index several times as fast as by two.
+    joined_I[1:] = _pairs().ravel().take((kind_I[:-1].astype(np.uint16) << 5) | kind_I[1:])
     letters = ("ALetter", "Hebrew_Letter")
     between = (
         (letters, ("MidLetter", "MidNumLet", "Single_Quote")),  # WB6, WB7
         (("Hebrew_Letter",), ("Double_Quote",)),  # WB7b, WB7c
         (("Numeric",), ("MidNum", "MidNumLet", "Single_Quote")),  # WB11, WB12
     )
-    middles = np.flatnonzero(_member(*{name for _, middle in between for name in middle})[kind_I])
+    middles = np.flatnonzero(_between(kind_I, "Single_Quote", "MidNum"))
     middles = middles[(middles > 0) & (middles < len(kind_I) - 1)]
     for around, middle in between:
         outer = _member(*around)
@@ -279,23 +289,20 @@ _ABBREVIATIONS = frozenset(
 )
 
 
-_LONG_WORD = 1 + max(map(len, _ABBREVIATIONS))
-
-
 def _goes_on(text: str, match: re.Match[str]) -> bool:
-    start, end = match.span()
-    closing, gap = match.start("closing"), match.start("gap")
-    stop = text[start:closing]
-    if text[end : end + 1].islower() and (gap > closing or not stop.strip(".…")):
+    (start, end), (closing, _), (gap, _) = match.regs  # all at once, for each asking takes its time
+    if gap < 0:
+        return False
+    if text[end : end + 1].islower() and (gap > closing or not text[start:closing].strip(".…")):
         return True
-    if stop != ".":
+    if closing - start > 1 or text[start] != ".":
         return False
     before = text[max(0, start - 24) : start]
-    # Most words are longer than any abbreviation: seen at a glance.
-    if "." not in before and len(before) >= _LONG_WORD and before[-_LONG_WORD:].isalpha():
-        return False
-    word = _LAST_WORD.search(before)
-    if word is None:
-        return False
+    word = before[before.rfind(" ") + 1 :]
+    if not word.isalpha():  # most are, and then need no search for where the word begins
+        found = _LAST_WORD.search(before)
+        if found is None:
+            return False
+        word = found[0]
     # "e.g", "U.S", or one capital letter, which is more often an initial than a sentence's last word.
-    return "." in word[0] or (len(word[0]) == 1 and word[0].isupper()) or word[0].lower() in _ABBREVIATIONS
+    return "." in word or (len(word) == 1 and word.isupper()) or word.lower() in _ABBREVIATIONS
