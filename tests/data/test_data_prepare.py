@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from trivium.core.errors import ConfigError, DataError
-from trivium.data import prepare as module
+from trivium.data import survey
 from trivium.data.prepare import PrepareOptions, prepare, prepare_texts
 from trivium.data.sample import Sample
 from trivium.data.shards import PreparedData, ShardWriter
@@ -95,7 +95,7 @@ def test_batches_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     file = write(tmp_path / "a.txt", "\n".join(made_up(100)))
     options = SMALL.model_copy(update={"boundary": "line"})
     prepare([file], tmp_path / "one", options)
-    monkeypatch.setattr(module, "_BATCH_DOCUMENTS", 3)
+    monkeypatch.setattr(survey, "_PART_DOCUMENTS", 3)
     prepare([file], tmp_path / "two", options)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
@@ -283,16 +283,18 @@ def test_the_sample_is_bounded_and_does_not_depend_on_the_order() -> None:
     samples = []
     for _ in range(3):
         sample = Sample(500_000)
-        for number in rng.permutation(len(documents)):
-            sample.add(*documents[number])
-        sample.add(*documents[0])  # a duplicate counts once
+        order = rng.permutation(len(documents))
+        for some in np.array_split(order, rng.choice([1, 7, 200])):
+            texts, digests = zip(*(documents[number] for number in some), strict=True)
+            sample.add(texts, np.array(digests, dtype=np.uint64))
+        sample.add(documents[0][:1], np.array(documents[0][1:], dtype=np.uint64))  # a duplicate counts once
         samples.append(sample.texts(everyone))
     assert samples[0] == samples[1] == samples[2]
     assert 450_000 < sum(len(text.encode()) for text in samples[0]) <= 500_000
 
 
 def test_memory_does_not_grow_with_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_BATCH_CHARACTERS", 20_000)
+    monkeypatch.setattr(survey, "_PART_BYTES", 20_000)
     token_bits("warm", np.array([0]), np.array([4]))
 
     def peak(count: int) -> int:

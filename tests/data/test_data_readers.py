@@ -182,9 +182,32 @@ def test_documents_between_blank_lines_are_those_of_the_lines_in_blocks_of_any_s
     expected, separators = by_lines(content)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(readers, "_BLOCK", block)
-        pieces = list(readers._pieces(io.BufferedReader(io.BytesIO(content)), "blank-line"))
-    assert [body for body, _ in pieces if body is not None] == expected
-    assert sum(size for _, size in pieces) == separators
+        parts = list(readers._parted(io.BufferedReader(io.BytesIO(content)), "blank-line"))
+    bodies = [body for _, own in parts for body in own]
+    assert bodies == expected
+    assert b"".join(read for read, _ in parts) == content
+    assert len(content) - sum(map(len, bodies)) == separators
+
+
+@given(
+    texts=st.lists(st.text(st.sampled_from("a \u00e4\u4e2d\U0001f600"), min_size=1).filter(str.strip), min_size=1),
+    place=st.integers(0, 10_000),
+    boundary=st.sampled_from(["line", "blank-line", "file"]),
+    block=st.integers(1, 40),
+)
+def test_an_error_names_the_first_byte_that_is_no_text(
+    texts: list[str], place: int, boundary: Boundary, block: int
+) -> None:
+    content = "\n\n".join(texts).encode()
+    place %= len(content) + 1
+    content = content[:place] + b"\xff" + content[place:]
+    with pytest.raises(UnicodeDecodeError) as expected:
+        content.decode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(readers, "_BLOCK", block)
+        with pytest.raises(DataError, match=rf"found byte 0x\w\w at byte {expected.value.start + 3};"):
+            stream = io.BufferedReader(io.BytesIO(content))
+            list(readers._plain(stream, "a.txt", 3, boundary, "utf-8", readers.Ledger()))
 
 
 def by_lines(content: bytes) -> tuple[list[bytes], int]:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import accumulate
+from itertools import accumulate, compress
 from pathlib import Path
 from typing import NamedTuple, Self, cast
 
@@ -24,7 +24,7 @@ from trivium.data.readers import (
     without_surrogates,
 )
 from trivium.data.shards import DEFAULT_SHARD_TOKENS, SPLITS, DataWriter, PreparedData
-from trivium.data.survey import DUPLICATE, TRAIN, Assigned, Report, Stream, Survey
+from trivium.data.survey import DUPLICATE, TRAIN, Assigned, Report, Stream, Survey, parts
 from trivium.data.tables import require_columns
 from trivium.data.tokenizer import TokenBatch, Tokenizer
 from trivium.data.tokenizer_training import KINDS, TokenizerKind, check_vocabulary_size
@@ -32,7 +32,7 @@ from trivium.data.words import token_bits
 
 _NOWHERE = -2
 _CHECKED_CHARACTERS = 1_000_000
-_BATCH_CHARACTERS, _BATCH_DOCUMENTS = 1_000_000, 1 << 14
+_CHANGED = "the text changed while it was being read; run again when nothing writes to it."
 
 
 class PrepareOptions(Config):
@@ -69,22 +69,11 @@ class PrepareOptions(Config):
 
 
 class _Batch(NamedTuple):
-    """Documents that are kept, one list a column; their splits are decided."""
+    """Documents that are kept: their texts, bytes in the files, int64, and splits, places in SPLITS."""
 
     texts: list[str]
-    num_bytes: list[int]
-    splits: list[int]
-
-    @classmethod
-    def empty(cls) -> Self:
-        """Return a batch to add to."""
-        return cls([], [], [])
-
-    def add(self, text: str, num_bytes: int, split: int) -> None:
-        """Add a document."""
-        self.texts.append(text)
-        self.num_bytes.append(num_bytes)
-        self.splits.append(split)
+    num_bytes: np.ndarray
+    splits: np.ndarray
 
 
 def prepare(
@@ -219,8 +208,8 @@ def _write(
     report("write", 0.0, total)
     for batch, tokens in _tokenised(tokenizer, _batches(stream, survey, plan, dropped)):
         bits = _bits(batch.texts, tokens)
-        bytes_in, bytes_written = np.array(batch.num_bytes), np.array([len(text.encode()) for text in batch.texts])
-        split_N = np.where(tokens.counts > 0, batch.splits, _NOWHERE)
+        bytes_in, bytes_written = batch.num_bytes, np.array([len(text.encode()) for text in batch.texts])
+        split_N = np.where(tokens.counts > 0, batch.splits.astype(np.int64), _NOWHERE)
         for split in np.unique(split_N).tolist():
             mine = split_N == split
             if split == _NOWHERE:
@@ -265,28 +254,21 @@ class _Tally:
 
 def _batches(stream: Stream, survey: Survey, plan: np.ndarray, dropped: _Tally) -> Iterator[_Batch]:
     """Yield the documents to keep, with their splits, in batches of bounded size."""
-    batch, goes_to = _Batch.empty(), plan.tobytes()
-    characters = number = 0
-    for item in stream():
-        if isinstance(item, Dropped):
+    number = 0
+    for part in parts(stream):
+        for item in part.dropped:
             dropped.add(item.reason, item.documents, item.num_bytes)
-            continue
-        if not survey.is_same(number, item.text):
-            raise DataError("the text changed while it was being read; run again when nothing writes to it.")
-        split = goes_to[number]
-        number += 1
-        if split == DUPLICATE:
-            dropped.add("duplicate", 1, item.num_bytes)
-            continue
-        batch.add(item.text, item.num_bytes, split)
-        characters += len(item.text)
-        if characters >= _BATCH_CHARACTERS or len(batch.texts) >= _BATCH_DOCUMENTS:
-            yield batch
-            batch, characters = _Batch.empty(), 0
+        if not survey.are_same(number, part.texts):
+            raise DataError(_CHANGED)
+        splits, num_bytes = plan[number : number + len(part.texts)], np.array(part.num_bytes, dtype=np.int64)
+        number += len(part.texts)
+        kept = splits != DUPLICATE
+        if not kept.all():
+            dropped.add("duplicate", int((~kept).sum()), int(num_bytes[~kept].sum()))
+        if kept.any():
+            yield _Batch(list(compress(part.texts, kept)), num_bytes[kept], splits[kept])
     if number != len(survey):
-        raise DataError("the text changed while it was being read; run again when nothing writes to it.")
-    if batch.texts:
-        yield batch
+        raise DataError(_CHANGED)
 
 
 def _tokenised(tokenizer: Tokenizer, batches: Iterable[_Batch]) -> Iterator[tuple[_Batch, TokenBatch]]:

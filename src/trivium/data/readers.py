@@ -167,24 +167,37 @@ def _plain(
     stream: Stream, source: str, start: int, boundary: Boundary, encoding: str, ledger: Ledger
 ) -> Iterator[Document]:
     between = 0
-    for raw, separators in _pieces(stream, boundary):
-        between += separators
-        if raw is not None:
-            document = as_document(decode(raw, encoding, source, start), source, len(raw), ledger)
+    for read, bodies in _parted(stream, boundary):
+        between += len(read) - sum(map(len, bodies))
+        for body, text in zip(bodies, _decoded(bodies, read, encoding, source, start), strict=True):
+            document = as_document(text, source, len(body), ledger)
             if document is not None:
                 yield document
-        start += len(raw or b"") + separators
+        start += len(read)
     ledger.drop("separators", between)
 
 
-def _pieces(stream: Stream, boundary: Boundary) -> Iterator[tuple[bytes | None, int]]:
-    """Yield each document's bytes (None: no document) and how many bytes of separators come after them."""
+def _decoded(bodies: list[bytes], read: bytes, encoding: str, source: str, start: int) -> list[str]:
+    """Return the texts of documents; where one is none, say where it is: what is read begins at byte `start`."""
+    try:
+        return [body.decode(encoding) for body in bodies]
+    except UnicodeDecodeError:
+        texts, place = list[str](), 0
+        for body in bodies:
+            place = read.index(body, place)  # only white space is between them
+            texts.append(decode(body, encoding, source, start + place))
+            place += len(body)
+        return texts
+
+
+def _parted(stream: Stream, boundary: Boundary) -> Iterator[tuple[bytes, list[bytes]]]:
+    """Yield what is read, a part of the file at a time, and the documents in it; the other bytes separate them."""
     if boundary == "file":
-        yield stream.read(), 0
+        whole = stream.read()
+        yield whole, [whole]
     elif boundary == "line":
-        for line in stream:
-            body = _without_end(line)
-            yield body, len(line) - len(body)
+        while lines := stream.readlines(_BLOCK):
+            yield b"".join(lines), [_without_end(line) for line in lines]
     else:
         yield from _parted_by_blank_lines(stream)
 
@@ -193,30 +206,20 @@ def _pieces(stream: Stream, boundary: Boundary) -> Iterator[tuple[bytes | None, 
 _FIRST_BLANK, _BLANK = re.compile(rb"(?:[ \t\r\x0b\f]*+\n)++"), re.compile(rb"\n(?:[ \t\r\x0b\f]*+\n)++")
 
 
-def _parted_by_blank_lines(stream: Stream) -> Iterator[tuple[bytes | None, int]]:
-    """Yield what `_pieces` does, a block of the file at a time: a line at a time costs Python's time for each."""
+def _parted_by_blank_lines(stream: Stream) -> Iterator[tuple[bytes, list[bytes]]]:
+    """Yield what `_parted` does, a block of the file at a time: a line at a time costs Python's time for each."""
     rest = b""
     # What holds no end is looked at again with as much more: a document costs its length, however long it is.
     while block := stream.read(max(_BLOCK, len(rest))):
         rest += block
-        begin = 0
-        if first := _FIRST_BLANK.match(rest):
-            begin = first.end()
-            yield None, begin
-        for blank in _BLANK.finditer(rest, begin):
-            whole = rest[begin : blank.start() + 1]
-            body = _without_end(whole)
-            yield body, len(whole) - len(body) + blank.end() - blank.start() - 1
-            begin = blank.end()
-        rest = rest[begin:]
+        first = _FIRST_BLANK.match(rest)
+        *bodies, unended = _BLANK.split(rest[first.end() :] if first else rest)
+        read = rest[: len(rest) - len(unended)]
+        yield read, [body.removesuffix(b"\r") for body in bodies] if b"\r" in read else bodies
+        rest = unended
     last = rest[rest.rfind(b"\n") + 1 :]
-    blank_end = len(last) if last.isspace() else 0
-    whole = rest[: len(rest) - blank_end]
-    if whole:
-        body = _without_end(whole)
-        yield body, len(whole) - len(body) + blank_end
-    elif blank_end:
-        yield None, blank_end
+    body = _without_end(rest.removesuffix(last) if last.isspace() else rest)
+    yield rest, [body] if body else []
 
 
 def _without_end(line: bytes) -> bytes:

@@ -1,9 +1,11 @@
 """A bounded sample of text, for training a tokenizer on."""
 
 import heapq
+from collections.abc import Sequence
+
+import numpy as np
 
 PIECE_CHARACTERS = 8192
-_MASK = 2**64 - 1
 
 
 class Sample:
@@ -18,23 +20,33 @@ class Sample:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._num_bytes = 0
-        self._bound = _MASK + 1  # what was once too much stays out, whatever comes later
+        self._bound = 2**64 - 1  # priorities above it were once too much and stay out, whatever comes later
         self._heap: list[tuple[int, int, int, str]] = []  # -priority, bytes, digest of the document, text
         self._held: set[int] = set()
 
-    def add(self, text: str, digest: int) -> None:
-        """Offer a document, named by a 64-bit digest of its text."""
-        for number in range(-(-len(text) // PIECE_CHARACTERS)):
-            priority = _mixed(digest + number * 0x9E3779B97F4A7C15)
-            if priority < self._bound and priority not in self._held:
-                piece = text[number * PIECE_CHARACTERS : (number + 1) * PIECE_CHARACTERS]
+    def add(self, texts: Sequence[str], digests: np.ndarray) -> None:
+        """Offer documents.
+
+        Args:
+            texts: of the documents.
+            digests: uint64 [documents], 64 bits that name each text.
+        """
+        pieces = np.array([-(-len(text) // PIECE_CHARACTERS) for text in texts], dtype=np.int64)
+        text_P = np.repeat(np.arange(len(texts)), pieces)
+        number_P = np.arange(len(text_P)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+        priority_P = _mixed(digests[text_P] + number_P.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+        low = np.flatnonzero(priority_P <= np.uint64(self._bound))
+        columns = (each[low].tolist() for each in (text_P, number_P, priority_P))
+        for text, number, priority in zip(*columns, strict=True):
+            if priority <= self._bound and priority not in self._held:
+                piece = texts[text][number * PIECE_CHARACTERS : (number + 1) * PIECE_CHARACTERS]
                 size = len(piece.encode())
-                heapq.heappush(self._heap, (-priority, size, digest, piece))
+                heapq.heappush(self._heap, (-priority, size, int(digests[text]), piece))
                 self._held.add(priority)
                 self._num_bytes += size
                 while self._num_bytes > self._max_bytes:
                     highest, size, _, _ = heapq.heappop(self._heap)
-                    self._bound = -highest
+                    self._bound = -highest - 1
                     self._held.remove(-highest)
                     self._num_bytes -= size
 
@@ -47,9 +59,8 @@ class Sample:
         return [text for _, _, digest, text in sorted(self._heap, reverse=True) if digest in allowed]
 
 
-def _mixed(value: int) -> int:
+def _mixed(values: np.ndarray) -> np.ndarray:
     # SplitMix64's finaliser: the digest itself decides the split, so it cannot decide the sample too.
-    value &= _MASK
-    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
-    return value ^ (value >> 31)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))

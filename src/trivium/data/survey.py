@@ -1,8 +1,9 @@
 """The first pass over text: a digest of each document, how much there is, a sample, and where each document goes."""
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +14,8 @@ from trivium.data.sample import Sample
 
 Report = Callable[[str, float, float], None]
 TRAIN, _VALIDATION, _TEST, DUPLICATE = 0, 1, 2, 3  # the first three as in SPLITS
-_UNDECIDED = -1
-_REPORT_BYTES = 1 << 20
+UNDECIDED = -1
+_PART_BYTES, _PART_DOCUMENTS = 1_000_000, 1 << 14
 
 
 class Assigned(NamedTuple):
@@ -26,6 +27,35 @@ class Assigned(NamedTuple):
 
 
 Stream = Callable[[], Iterator[Document | Assigned | Dropped]]
+
+
+class Part(NamedTuple):
+    """What comes next of a stream: documents, one list a column, and what was dropped among them.
+
+    A document's split is a place in SPLITS, or `UNDECIDED`.
+    """
+
+    texts: list[str]
+    num_bytes: list[int]
+    splits: list[int]
+    dropped: list[Dropped]
+
+
+def parts(stream: Stream) -> Iterator[Part]:
+    """Yield a stream in parts of bounded size: what is done with all of a part costs less than with each."""
+    part, size = Part([], [], [], []), 0
+    for item in stream():
+        if isinstance(item, Dropped):
+            part.dropped.append(item)
+            continue
+        part.texts.append(item.text)
+        part.num_bytes.append(item.num_bytes)
+        part.splits.append(item.split if isinstance(item, Assigned) else UNDECIDED)
+        size += item.num_bytes
+        if size >= _PART_BYTES or len(part.texts) >= _PART_DOCUMENTS:
+            yield part
+            part, size = Part([], [], [], []), 0
+    yield part
 
 
 class Survey:
@@ -43,22 +73,17 @@ class Survey:
 
     def read(self, stream: Stream, total: float, report: Report) -> None:
         """Read the stream once."""
-        reported = 0
-        for item in stream():
-            self.bytes_in += item.num_bytes
-            if isinstance(item, Dropped):
-                self.documents_in += item.documents
-            else:
-                self.documents_in += 1
-                digest, split = _digest(item.text), item.split if isinstance(item, Assigned) else _UNDECIDED
-                self._digests.append(digest)
-                self._hashes.append(hash(item.text))
-                self._splits.append(split)
-                if split in (TRAIN, _UNDECIDED):
-                    self.sample.add(item.text, digest)
-            if total and self.bytes_in - reported >= _REPORT_BYTES:
-                reported = self.bytes_in
-                report("read", float(reported), max(total, float(reported)))
+        for part in parts(stream):
+            digests = np.frombuffer(b"".join(map(_digest, part.texts)), dtype="<u8").astype(np.uint64)
+            self._digests.frombytes(digests.tobytes())
+            self._hashes.extend(map(hash, part.texts))
+            self._splits.extend(part.splits)
+            may_train = np.isin(part.splits, (TRAIN, UNDECIDED))
+            self.sample.add(list(compress(part.texts, may_train)), digests[may_train])
+            self.documents_in += len(part.texts) + sum(each.documents for each in part.dropped)
+            self.bytes_in += sum(part.num_bytes) + sum(each.num_bytes for each in part.dropped)
+            if total:
+                report("read", float(self.bytes_in), max(total, float(self.bytes_in)))
         if total:
             report("read", float(self.bytes_in), float(self.bytes_in))
 
@@ -74,7 +99,7 @@ class Survey:
         unique, first = np.unique(np.frombuffer(self._digests, dtype=np.uint64), return_index=True)
         given = np.frombuffer(self._splits, dtype=np.int8)[first]
         plan = np.full(len(self._digests), DUPLICATE, dtype=np.uint8)
-        plan[first] = _splits(unique, shares, boundary) if given[0] == _UNDECIDED else given
+        plan[first] = _splits(unique, shares, boundary) if given[0] == UNDECIDED else given
         if not (plan == TRAIN).any():
             raise DataError("expected documents of the split `train`, found none.")
         return plan
@@ -84,9 +109,9 @@ class Survey:
         chosen = np.frombuffer(self._digests, dtype=np.uint64)[plan == split]
         return frozenset(chosen[np.isin(chosen, np.array(self.sample.digests(), dtype=np.uint64))].tolist())
 
-    def is_same(self, number: int, text: str) -> bool:
-        """Return whether a document of the second pass is that of the first."""
-        return number < len(self._hashes) and self._hashes[number] == hash(text)
+    def are_same(self, first: int, texts: Sequence[str]) -> bool:
+        """Return whether documents of the second pass, `first` and those after it, are those of the first."""
+        return self._hashes[first : first + len(texts)] == array("q", map(hash, texts))
 
     def __len__(self) -> int:
         return len(self._digests)
@@ -119,5 +144,5 @@ def _splits(unique: np.ndarray, shares: tuple[float, float], boundary: str) -> n
     return splits
 
 
-def _digest(text: str) -> int:
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode(), digest_size=8).digest()
