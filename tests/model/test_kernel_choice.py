@@ -7,6 +7,7 @@ from torch import Tensor
 from support import PACKED, layout_of, tiny
 from trivium.core.errors import ConfigError
 from trivium.core.layout import TokenLayout, visible
+from trivium.model import kernels
 from trivium.model.build import build_network, choose_kernel
 from trivium.model.config import ModelConfig
 from trivium.model.gpu_kernels import block_mask, segment_ends, varlen
@@ -281,3 +282,13 @@ def test_flex_on_cuda_caps_and_adds_as_the_reference(scores: str) -> None:
     exact = result_and_gradients("reference", [tensor.double() for tensor in inputs], view, scoring)
     for one, other in zip(mine, exact, strict=True):
         torch.testing.assert_close(one.double(), other, atol=5e-3, rtol=5e-3)
+
+
+@pytest.mark.parametrize("length", [*range(1, 70), 100, 128, 130])
+def test_softmax_is_right_for_rows_of_any_length(length: int) -> None:
+    scores = 4 * torch.randn(3, 2, 5, length)
+    exact = scores.bfloat16().double().softmax(-1)
+    found = kernels._softmax(scores.bfloat16())
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.double(), exact, atol=1e-3, rtol=2**-7)
+    assert torch.equal(kernels._softmax(scores), scores.softmax(-1))

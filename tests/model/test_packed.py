@@ -5,11 +5,21 @@ import torch
 
 from support import family_of, layout_of, lively, logits_of, packed_batch, shrink
 from trivium.core.batch import reading
+from trivium.model.build.feed_forward import build_feed_forward
 from trivium.model.config import Decoder, ModelConfig
 from trivium.model.decoding import Beam, Decoding
 from trivium.model.generate import decode
-from trivium.model.packed import PackedLinear, ProjectedHead, can_pack, packed, packed_to_read
-from trivium.model.parts import MixtureOfExpertsConfig, Plain
+from trivium.model.light import Identity
+from trivium.model.packed import (
+    PackedLinear,
+    ProjectedHead,
+    _with_packed_layers,
+    can_pack,
+    packed,
+    packed_to_read,
+    shallow_copy,
+)
+from trivium.model.parts import Activation, MixtureOfExpertsConfig, Plain
 from trivium.model.precision import InferencePrecision, Int8Linear, computing_in
 from trivium.model.presets import PRESETS, preset
 
@@ -43,6 +53,24 @@ def test_logits_are_the_same_for_any_number_of_rows(rows: int, name: str) -> Non
     torch.testing.assert_close(logits_of(faster, batch), logits_of(network, batch), atol=1e-5, rtol=1e-5)
     after = network.state_dict()
     assert before and all(torch.equal(before[key], after[key]) for key in before)
+
+
+@needs_packing
+@pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "relu", "silu", "relu_squared"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.inference_mode()
+def test_the_product_takes_over_the_activations_that_it_has(activation: Activation, dtype: torch.dtype) -> None:
+    layer = build_feed_forward(Plain(size=48, activation=activation, bias=True), 16)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.copy_(torch.randn_like(parameter))
+    container = torch.nn.ModuleList([layer]).to(dtype).eval()
+    faster = _with_packed_layers(shallow_copy(container), 4)
+    taken = isinstance(faster[0].activation, Identity)
+    assert taken == (activation in ("gelu", "gelu_tanh", "relu")) and not isinstance(layer.activation, Identity)
+    states = torch.randn(3, 5, 16).to(dtype)
+    tolerance = 1e-5 if dtype == torch.float32 else 0.03
+    torch.testing.assert_close(faster[0](states), layer(states), atol=tolerance * 10, rtol=tolerance)
 
 
 @needs_packing

@@ -3,11 +3,22 @@
 from collections.abc import Callable
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from trivium.model.linear import Linear
 from trivium.model.view import View
 
 ActivationFunction = Callable[[Tensor], Tensor]
+
+
+def gelu_tanh(states: Tensor) -> Tensor:
+    """GELU by a hyperbolic tangent, as GPT-2 has it (Hendrycks & Gimpel 2016)."""
+    return functional.gelu(states, approximate="tanh")
+
+
+def relu_squared(states: Tensor) -> Tensor:
+    """The square of ReLU (So et al. 2021, Primer, section 3)."""
+    return functional.relu(states).square()
 
 
 class PlainFeedForward(nn.Module):

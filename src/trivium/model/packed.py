@@ -5,33 +5,49 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from trivium.model.feed_forward import ActivationFunction, PlainFeedForward, gelu_tanh
 from trivium.model.heads import LanguageHead, Network
+from trivium.model.light import Identity
 from trivium.model.linear import Linear
 
 N = TypeVar("N", bound=nn.Module)
 
 _FEWEST_ROWS, _MANY_ROWS = 4, 1024
+_NOTHING = ("none", "")
+# Activations that oneDNN has beside its product, by its names.
+_FUSED: dict[ActivationFunction, tuple[str, str]] = {
+    functional.gelu: ("gelu", "none"),
+    gelu_tanh: ("gelu", "tanh"),
+    functional.relu: ("relu", ""),
+}
 
 
 class PackedLinear(nn.Module):
     """A linear layer whose weight oneDNN has laid out for so many rows; others are right, only slower.
 
     One row is faster by the layout for four than by its own, whose product one thread makes by itself.
+
+    Args:
+        weight, bias: as those of PyTorch's linear layer.
+        rows: see above.
+        then: what is done to the product while it is at hand, and how, by oneDNN's names.
     """
 
-    def __init__(self, *, weight: Tensor, bias: Tensor | None, rows: int) -> None:
+    def __init__(self, *, weight: Tensor, bias: Tensor | None, rows: int, then: tuple[str, str] = _NOTHING) -> None:
         super().__init__()
         self.out_features = len(weight)
         # Whoever reads it as a matrix (a router in float32) finds it.
         self.weight = weight
         self.bias = None if bias is None else bias.detach()
+        self.then, self.how = then
         self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), max(rows, _FEWEST_ROWS))
 
     def forward(self, states: Tensor) -> Tensor:
         """Return the product, [..., out_features]."""
         flat = states.reshape(-1, states.shape[-1])
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(flat, self.packed, self.bias, "none", [], "")
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(flat, self.packed, self.bias, self.then, [], self.how)
         return product.view(*states.shape[:-1], self.out_features)
 
     def part(self, states: Tensor, outputs: slice) -> Tensor:
@@ -103,13 +119,17 @@ def can_pack() -> bool:
 
 
 def _with_packed_layers(module: N, rows: int) -> N:
+    fused = _FUSED.get(module.activation) if isinstance(module, PlainFeedForward) else None
     for name, child in module.named_children():
         if type(child) is Linear:
-            setattr(module, name, PackedLinear(weight=child.weight, bias=child.bias, rows=rows))
+            then = fused if fused is not None and name == "up" else _NOTHING
+            setattr(module, name, PackedLinear(weight=child.weight, bias=child.bias, rows=rows, then=then))
         elif isinstance(child, LanguageHead):
             _with_packed_layers(child.transform, rows)
             projection = PackedLinear(weight=child.projection.weight, bias=child.bias, rows=rows)
             setattr(module, name, ProjectedHead(head=child, projection=projection))
         else:
             _with_packed_layers(child, rows)
+    if isinstance(module, PlainFeedForward) and fused is not None:
+        module.activation = Identity()
     return module

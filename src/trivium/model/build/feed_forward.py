@@ -1,15 +1,20 @@
 """Feed-forward layers and activations from their configuration."""
 
-from functools import partial
 from typing import assert_never
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from trivium.model.build.dropout import build_dropout
 from trivium.model.experts import MixtureOfExperts
-from trivium.model.feed_forward import ActivationFunction, GatedFeedForward, PlainFeedForward
+from trivium.model.feed_forward import (
+    ActivationFunction,
+    GatedFeedForward,
+    PlainFeedForward,
+    gelu_tanh,
+    relu_squared,
+)
 from trivium.model.parts import Activation, FeedForwardConfig, Gated, MixtureOfExpertsConfig, Plain
 
 
@@ -19,11 +24,11 @@ def build_activation(name: Activation) -> ActivationFunction:
         case "gelu":
             return functional.gelu
         case "gelu_tanh":
-            return partial(functional.gelu, approximate="tanh")
+            return gelu_tanh
         case "relu":
             return functional.relu
         case "relu_squared":
-            return _relu_squared
+            return relu_squared
         case "silu":
             return functional.silu
         case "tanh":
@@ -63,8 +68,3 @@ def build_feed_forward(config: FeedForwardConfig, hidden_size: int) -> nn.Module
             )
         case _:
             assert_never(config)
-
-
-def _relu_squared(states: Tensor) -> Tensor:
-    """So et al. 2021 (Primer), section 3."""
-    return functional.relu(states).square()
