@@ -19,8 +19,8 @@ class LayerCache:
         shape = (rows, num_key_value_heads, max_length, head_size)
         narrow = like.dtype == torch.bfloat16 and like.device.type == "cpu"
         dtype = torch.float32 if narrow else like.dtype
-        self.key_BGMK = like.new_zeros(shape, dtype=dtype)
-        self.value_BGMK = like.new_zeros(shape, dtype=dtype)
+        self.key_BGMK = like.new_empty(shape, dtype=dtype)
+        self.value_BGMK = like.new_empty(shape, dtype=dtype)
         self.length = 0
         self.source: tuple[Tensor, Tensor] | None = None
 
@@ -59,6 +59,14 @@ class Cache:
         self.length = 0
         self._places: TokenLayout | None = None
         self._shared = 0
+        self._all_used = True
+
+    def is_open_to(self, layout: TokenLayout) -> bool:
+        """Return whether the places of a call, which are in the cache already, are known to see all that it holds.
+
+        One place alone comes after all others of its row, all of them of its document where none of them is unused.
+        """
+        return self._all_used and layout.document_BL.shape[1] == 1
 
     def extend(self, layout: TokenLayout) -> TokenLayout:
         """Add the places of a call; return the layout of all places kept, to be looked at."""
@@ -66,6 +74,8 @@ class Cache:
             like, shape = layout.document_BL, (len(layout.document_BL), self.max_length)
             document_BM, position_BM, rank_BM = (like.new_zeros(shape) for _ in range(3))
             self._places = TokenLayout(document_BM, position_BM, rank_BM, layout.kind)
+        if self._all_used and not (self.length and layout.document_BL.shape[1] == 1):
+            self._all_used = bool((layout.document_BL >= 0).all())
         stop = self.length + layout.document_BL.shape[1]
         new = (layout.document_BL, layout.position_BL, layout.key_rank_BL)
         for held_BM, new_BL in zip(_tensors(self._places), new, strict=True):

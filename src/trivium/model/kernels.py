@@ -68,11 +68,10 @@ def _dense(query: Tensor, key: Tensor, value: Tensor, view: View, scoring: Scori
     """The faster of the two below on a CPU, see docs/performance.md; on a GPU the fused one, where it can do it."""
     if query.is_cuda:
         return (_sdpa if scoring.soft_cap is None else _matmul)(query, key, value, view, scoring)
-    bias = view.bias(scoring.window, query.dtype)
     # PyTorch fuses neither dropout nor a bias that learns, and in bfloat16 its fused kernel is the slower one.
     fused = query.dtype == torch.float32 and not scoring.dropout and scoring.soft_cap is None
-    chosen = _sdpa if fused and not (bias.requires_grad and torch.is_grad_enabled()) else _matmul
-    return chosen(query, key, value, view, scoring)
+    learns = view.scores_BHLM is not None and view.scores_BHLM.requires_grad and torch.is_grad_enabled()
+    return (_sdpa if fused and not learns else _matmul)(query, key, value, view, scoring)
 
 
 def _matmul(query: Tensor, key: Tensor, value: Tensor, view: View, scoring: Scoring) -> Tensor:
@@ -111,7 +110,7 @@ def _sdpa(query: Tensor, key: Tensor, value: Tensor, view: View, scoring: Scorin
         query,
         key,
         value,
-        attn_mask=view.bias(scoring.window, query.dtype),
+        attn_mask=None if view.adds_nothing(scoring.window) else view.bias(scoring.window, query.dtype),
         dropout_p=scoring.dropout,
         scale=scoring.scale,
     )

@@ -75,7 +75,8 @@ class Stack(nn.Module):
         own = batch.layout
         seen = own if cache is None else cache.extend(own)
         scores_BHLM = None if self.scores is None else self.scores(own.position_BL, seen.position_BL)
-        view = View(own, seen, scores_BHLM=scores_BHLM, tally=tally)
+        is_open = cache is not None and cache.is_open_to(own)
+        view = View(own, seen, scores_BHLM=scores_BHLM, tally=tally, is_open=is_open)
         looked_at = None
         if source is not None:
             hidden_BMD, layout = source

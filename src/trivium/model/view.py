@@ -29,15 +29,23 @@ class View:
         key: layout of the places that may be seen.
         scores_BHLM: what a position scheme adds to the scores; None = nothing.
         tally: where layers leave what is learned beside the objective; None = nobody asks.
+        is_open: known beforehand: but for a window every asking place sees every place.
     """
 
     def __init__(
-        self, query: TokenLayout, key: TokenLayout, *, scores_BHLM: Tensor | None = None, tally: Tally | None = None
+        self,
+        query: TokenLayout,
+        key: TokenLayout,
+        *,
+        scores_BHLM: Tensor | None = None,
+        tally: Tally | None = None,
+        is_open: bool = False,
     ) -> None:
         self.query = query
         self.key = key
         self.scores_BHLM = scores_BHLM
         self.tally = tally
+        self.is_open = is_open
         self._made: dict[Hashable, Any] = {}
 
     @cached_property
@@ -52,11 +60,17 @@ class View:
             size = self.scores_BHLM.shape
             index_B1N1 = places_BN[:, None, :, None].expand(-1, size[1], -1, size[3])
             scores_BHNM = self.scores_BHLM.expand(len(places_BN), -1, -1, -1).gather(2, index_B1N1)
-        return View(self.query.at(places_BN), self.key, scores_BHLM=scores_BHNM, tally=self.tally)
+        query = self.query.at(places_BN)
+        return View(query, self.key, scores_BHLM=scores_BHNM, tally=self.tally, is_open=self.is_open)
 
     def anew(self) -> "View":
         """Return a view of the same of which nothing is made yet."""
-        return View(self.query, self.key, scores_BHLM=self.scores_BHLM, tally=self.tally)
+        return View(self.query, self.key, scores_BHLM=self.scores_BHLM, tally=self.tally, is_open=self.is_open)
+
+    def adds_nothing(self, window: int | None) -> bool:
+        """Return whether it is known beforehand that `bias` is 0: it need not be made."""
+        within = window is None or self.key.document_BL.shape[1] <= window
+        return self.is_open and within and self.scores_BHLM is None
 
     def bias(self, window: int | None, dtype: torch.dtype) -> Tensor:
         """Return what is added to the scores, [B, 1 or H, L, M]: 0 or the position's score, very low where unseen."""
