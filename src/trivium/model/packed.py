@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from trivium.model.feed_forward import ActivationFunction, PlainFeedForward, gelu_tanh
 from trivium.model.heads import LanguageHead, Network
-from trivium.model.light import Identity
+from trivium.model.light import Identity, Light
 from trivium.model.linear import Linear
 
 N = TypeVar("N", bound=nn.Module)
@@ -24,7 +24,7 @@ _FUSED: dict[ActivationFunction, tuple[str, str]] = {
 }
 
 
-class PackedLinear(nn.Module):
+class PackedLinear(Light):
     """A linear layer whose weight oneDNN has laid out for so many rows; others are right, only slower.
 
     One row is faster by the layout for four than by its own, whose product one thread makes by itself.
