@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from trivium.model.cache import LayerCache
@@ -114,7 +113,7 @@ class SelfAttention(nn.Module):
         groups = self.num_key_value_heads
         if asking_BND is None:
             heads_BXLK = _heads(self.qkv(hidden_BLD), self.head_size)
-            query_BHLK, key_BGLK, value_BGLK = torch.split(heads_BXLK, [self.num_heads, groups, groups], dim=1)
+            query_BHLK, key_BGLK, value_BGLK = heads_BXLK.split_with_sizes((self.num_heads, groups, groups), dim=1)
             return query_BHLK, key_BGLK, value_BGLK
         cut = self.num_heads * self.head_size
         query_BHNK = _heads(self.qkv.part(asking_BND, slice(cut)), self.head_size)

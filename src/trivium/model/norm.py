@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
 
 class LayerNorm(nn.Module):
@@ -20,7 +19,7 @@ class LayerNorm(nn.Module):
 
     def forward(self, hidden_BLD: Tensor) -> Tensor:
         """Return the normalised hidden states, of the same shape."""
-        return functional.layer_norm(hidden_BLD, (self.size,), self.weight, self.bias, self.eps)
+        return torch.layer_norm(hidden_BLD, (self.size,), self.weight, self.bias, self.eps)
 
 
 class RMSNorm(nn.Module):

@@ -46,9 +46,8 @@ class PackedLinear(Light):
 
     def forward(self, states: Tensor) -> Tensor:
         """Return the product, [..., out_features]."""
-        flat = states.reshape(-1, states.shape[-1])
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(flat, self.packed, self.bias, self.then, [], self.how)
-        return product.view(*states.shape[:-1], self.out_features)
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(states, self.packed, self.bias, self.then, [], self.how)
+        return product
 
     def part(self, states: Tensor, outputs: slice) -> Tensor:
         """Return some of the outputs; all are computed, for the matrix is packed as one."""

@@ -13,6 +13,8 @@ from trivium.model.linear import Linear
 from trivium.model.packed import ProjectedHead, shallow_copy
 
 N = TypeVar("N", bound=nn.Module)
+# Below the layer in Python that looks through its arguments for what the compiler puts in their place: 1 us a call.
+_linear_dynamic = torch.ops.quantized.linear_dynamic._op
 InferencePrecision = Literal["float32", "bfloat16", "int8"]
 
 
@@ -64,7 +66,7 @@ class Int8Linear(Light):
         # Else PyTorch asks the packed weight whether it overrides functions, which answers by an exception: 5 of 11 us.
         with torch._C.DisableTorchFunctionSubclass():
             # True: inputs in 7 bits, without which processors that have no VNNI overflow.
-            product: Tensor = torch.ops.quantized.linear_dynamic(states, self.packed, True)
+            product: Tensor = _linear_dynamic(states, self.packed, True)
         return product
 
     def part(self, states: Tensor, outputs: slice) -> Tensor:
