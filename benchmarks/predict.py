@@ -86,9 +86,12 @@ def main() -> None:
 
 
 def own_sides(peer: str) -> list[str]:
-    """Return which of our sides a peer is compared with: that of its type; of float32, also narrower ones."""
+    """Return which of our sides a peer is compared with: that of its type; of float32, also narrower ones.
+
+    Where the processor multiplies bfloat16 it is our faster type for reading: beside int8 it stands too.
+    """
     if "int8" in peer:
-        return ["ours-int8"]
+        return ["ours-int8", "ours-bf16"] if has_bfloat16() else ["ours-int8"]
     if "bfloat16" in peer:
         return ["ours-bf16"]
     narrower = ["ours-bf16", "ours-int8"] if has_bfloat16() else ["ours-int8"]

@@ -8,11 +8,9 @@ from torch import nn
 from typer.testing import CliRunner
 
 from trivium.cli.main import app
-from trivium.core.errors import ConfigError
-from trivium.data.labelled import PairExample
 from trivium.model.precision import InferencePrecision, Int8Linear
 from trivium.tasks.base import TaskModel
-from trivium.tasks.build import build_task, learned_task
+from trivium.tasks.build import learned_task
 from trivium.tasks.class_answers import class_answers
 from trivium.tasks.folder import TunedModel, tuned_in
 from trivium.tasks.read_batches import read_batches
@@ -86,15 +84,6 @@ def test_float32_gives_the_same_answers_however_its_matrices_lie() -> None:
     tuned, examples = tuned_model("decoder", "label")
     mine, plain = (probabilities(which, examples) for which in (tuned_in(tuned, "float32"), tuned))
     np.testing.assert_allclose(mine, plain, atol=1e-5)
-
-
-def test_what_writes_is_refused() -> None:
-    task = build_task("write").learned([PairExample("a", ("b",))])
-    writer = TunedModel(nn.Linear(2, 2), None, task, reading("decoder"))  # type: ignore[arg-type]
-    assert tuned_in(writer, "float32") is writer
-    for precision in ("int8", "bfloat16"):
-        with pytest.raises(ConfigError, match="`write` writes texts"):
-            tuned_in(writer, precision)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("places", [1, 70, 1024])

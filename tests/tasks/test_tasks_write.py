@@ -9,7 +9,19 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
-from write_inputs import CHINESE, ENGLISH, WRITERS, nats_alone, pairs, read_by, start, tokenizer, writer, written_alone
+from write_inputs import (
+    CHINESE,
+    ENGLISH,
+    WRITERS,
+    config,
+    nats_alone,
+    pairs,
+    read_by,
+    start,
+    tokenizer,
+    writer,
+    written_alone,
+)
 
 from trivium.core.errors import ConfigError, DataError
 from trivium.core.random import Key
@@ -17,9 +29,12 @@ from trivium.data.labelled import PairExample
 from trivium.model.decoding import Decoding, Sample
 from trivium.model.heads import Network
 from trivium.model.places import at_places
+from trivium.model.precision import InferencePrecision
+from trivium.objectives.base import as_network
 from trivium.tasks.build import build_task, empty_model, learned_task
 from trivium.tasks.config import FinetuneConfig, finetune_config
 from trivium.tasks.finetune import settled
+from trivium.tasks.folder import TunedModel, tuned_in
 from trivium.tasks.metrics import Bleu, Chrf, Rouge
 from trivium.tasks.metrics.rouge import rouge_score
 from trivium.tasks.pieces import Encoded, TrainingRows, fit_rows, own_length, pack, row_capacity
@@ -348,3 +363,21 @@ def test_the_network_is_the_whole_pretrained_one(family: str) -> None:
     model = empty_model(build_task("write", ()), start(family).config)
     names = {name: parameter.shape for name, parameter in model.named_parameters()}
     assert names == {name: parameter.shape for name, parameter in network.named_parameters()}
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+@pytest.mark.parametrize("family", WRITERS)
+@torch.inference_mode()
+def test_what_writes_writes_in_narrower_types_too(family: str, precision: InferencePrecision) -> None:
+    examples = examples_of(5)
+    tuned = TunedModel(writer(family).float().eval(), config(family), task(), read_by(family))
+    before = {name: tensor.clone() for name, tensor in tuned.model.state_dict().items()}
+    narrow = tuned_in(tuned, precision)
+    assert tuned_in(tuned, "float32").model is tuned.model and narrow.model is not tuned.model
+    encoded = tuned.task.encode(examples, tuned.reading)
+    exact, found = (target_nats(as_network(which.model), encoded) for which in (tuned, narrow))
+    assert found[1] == exact[1] and 0.0 < abs(found[0] - exact[0]) < 0.02 * exact[0]
+    answers = [each["written"] for each in tuned.task.answered(narrow.model, examples, encoded)]
+    assert len(answers) == len(examples)
+    after = tuned.model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)

@@ -15,6 +15,7 @@ from trivium.model.linear import Linear
 N = TypeVar("N", bound=nn.Module)
 
 _FEWEST_ROWS, _MANY_ROWS = 4, 1024
+_PLACES = 256  # whose logits exist at once
 _NOTHING = ("none", "")
 # Activations that oneDNN has beside its product, by its names.
 _FUSED: dict[ActivationFunction, tuple[str, str]] = {
@@ -65,6 +66,16 @@ class ProjectedHead(nn.Module):
     def forward(self, hidden_ND: Tensor) -> Tensor:
         """Return logits_NV."""
         return self.head.capped(self.projection(self.head.projected(hidden_ND)))
+
+    def summed_nats(self, hidden_ND: Tensor, labels_N: Tensor, weights_N: Tensor) -> Tensor:
+        """Return the weighted sum of the labels' cross-entropies, nats, without a gradient; see `LanguageHead`."""
+        places = (torch.split(each, _PLACES) for each in (hidden_ND, labels_N, weights_N))
+        return torch.stack(
+            [
+                functional.cross_entropy(self(some_ND).float(), some_N, reduction="none") @ weight_N.float()
+                for some_ND, some_N, weight_N in zip(*places, strict=True)
+            ]
+        ).sum()
 
 
 @torch.inference_mode()

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trivium.core.config import parse, read_toml, write_toml
-from trivium.core.errors import CheckpointError, ConfigError
+from trivium.core.errors import CheckpointError
 from trivium.core.files import verify_checksums, write_checksums, write_text
 from trivium.data.tokenizer import Tokenizer
 from trivium.hub.folder import HubModel, read_head
@@ -33,12 +33,10 @@ class TunedModel(NamedTuple):
 
 
 def tuned_in(tuned: TunedModel, precision: InferencePrecision) -> TunedModel:
-    """Return the model as it reads fastest in a type; raise ConfigError for one that writes: that is for float32."""
+    """Return the model as it reads fastest in a type. What writes is packed for its rows where it does."""
     model = tuned.model
     if not isinstance(model, TaskModel):
-        if precision == "float32":
-            return tuned
-        raise ConfigError(f"--precision {precision}: `{tuned.task.name}` writes texts, in float32 only.")
+        return tuned._replace(model=computing_in(model, precision).eval())
     if precision != "int8":
         return tuned._replace(model=packed_to_read(computing_in(model, precision)))
     # The head's few numbers stay as they are.
