@@ -1,6 +1,7 @@
 """What a tokenizer puts around a text and around a pair of texts."""
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,12 +65,16 @@ class Frame(NamedTuple):
     def around(self, texts: Sequence[np.ndarray]) -> Framed:
         """Return one text or two, as ids, with what stands around them."""
         side = self._of(len(texts))
-        tokens: list[Sequence[int] | np.ndarray] = [side.ids[0]]
-        segments: list[Sequence[int] | np.ndarray] = [side.segments[0]]
-        for number, text in enumerate(texts):
-            tokens += [text, side.ids[number + 1]]
-            segments += [np.full(len(text), side.text_segments[number]), side.segments[number + 1]]
-        return Framed(*(np.concatenate([np.asarray(part, np.int64) for part in each]) for each in (tokens, segments)))
+        tokens_L = np.empty(side.size + sum(map(len, texts)), dtype=np.int64)
+        segments_L = np.zeros_like(tokens_L)
+        end = 0
+        special, own = zip(side.ids, side.segments, strict=True), zip(texts, side.text_segments, strict=True)
+        for between, text in zip_longest(special, own, fillvalue=((), ())):
+            for tokens, segments in (between, text):
+                stop = end + len(tokens)
+                tokens_L[end:stop], segments_L[end:stop] = tokens, segments
+                end = stop
+        return Framed(tokens_L, segments_L)
 
     def _of(self, num_texts: int) -> Surround:
         return self.text if num_texts == 1 else self.pair

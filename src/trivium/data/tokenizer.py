@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,9 +44,9 @@ class TokenBatch(NamedTuple):
 
     def texts(self) -> list[TokenSpans]:
         """Return the tokens of each text."""
-        cuts = np.cumsum(self.counts)
-        columns = (np.split(each, cuts)[:-1] for each in (self.ids, self.starts, self.ends))
-        return [TokenSpans(*parts) for parts in zip(*columns, strict=True)]
+        edges = [0, *np.cumsum(self.counts).tolist()]
+        columns = (self.ids, self.starts, self.ends)
+        return [TokenSpans(*(each[first:stop] for each in columns)) for first, stop in pairwise(edges)]
 
 
 class Tokenizer:
