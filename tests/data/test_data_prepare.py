@@ -95,7 +95,7 @@ def test_batches_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     file = write(tmp_path / "a.txt", "\n".join(made_up(100)))
     options = SMALL.model_copy(update={"boundary": "line"})
     prepare([file], tmp_path / "one", options)
-    monkeypatch.setattr(survey, "_PART_DOCUMENTS", 3)
+    monkeypatch.setattr(survey, "_PART_ITEMS", 3)
     prepare([file], tmp_path / "two", options)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 

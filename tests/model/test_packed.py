@@ -20,11 +20,14 @@ from trivium.model.packed import (
     shallow_copy,
 )
 from trivium.model.parts import Activation, MixtureOfExpertsConfig, Plain
-from trivium.model.precision import InferencePrecision, Int8Linear, computing_in
+from trivium.model.precision import InferencePrecision, Int8Linear, computing_in, in_int8
 from trivium.model.presets import PRESETS, preset
 
 WRITING_PRESETS = [name for name in PRESETS if family_of(preset(name)) != "encoder"]
 needs_packing = pytest.mark.skipif(not can_pack(), reason="this build of PyTorch has no oneDNN")
+needs_narrow = pytest.mark.skipif(
+    not (can_pack() and torch.ops.mkldnn._is_mkldnn_bf16_supported()), reason="oneDNN has no bfloat16 on this processor"
+)
 
 
 def with_experts(config: ModelConfig) -> ModelConfig:
@@ -57,7 +60,7 @@ def test_logits_are_the_same_for_any_number_of_rows(rows: int, name: str) -> Non
 
 @needs_packing
 @pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "relu", "silu", "relu_squared"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.bfloat16, marks=needs_narrow)])
 @torch.inference_mode()
 def test_the_product_takes_over_the_activations_that_it_has(activation: Activation, dtype: torch.dtype) -> None:
     layer = build_feed_forward(Plain(size=48, activation=activation, bias=True), 16)
@@ -67,10 +70,30 @@ def test_the_product_takes_over_the_activations_that_it_has(activation: Activati
     container = torch.nn.ModuleList([layer]).to(dtype).eval()
     faster = _with_packed_layers(shallow_copy(container), 4)
     taken = isinstance(faster[0].activation, Identity)
-    assert taken == (activation in ("gelu", "gelu_tanh", "relu")) and not isinstance(layer.activation, Identity)
+    assert taken == (activation in ("gelu", "gelu_tanh")) and not isinstance(layer.activation, Identity)
     states = torch.randn(3, 5, 16).to(dtype)
     tolerance = 1e-5 if dtype == torch.float32 else 0.03
     torch.testing.assert_close(faster[0](states), layer(states), atol=tolerance * 10, rtol=tolerance)
+
+
+@needs_packing
+@torch.inference_mode()
+def test_an_activation_is_lost_to_no_layer_that_is_not_packed() -> None:
+    layer = build_feed_forward(Plain(size=48, activation="gelu", bias=True), 16)
+    for parameter in layer.parameters():
+        parameter.copy_(torch.randn_like(parameter))
+    narrow = in_int8(torch.nn.ModuleList([layer]))
+    states = torch.randn(3, 5, 16)
+    assert torch.equal(_with_packed_layers(shallow_copy(narrow), 4)[0](states), narrow[0](states))
+
+
+@needs_packing
+@torch.inference_mode()
+def test_bfloat16_is_packed_only_where_the_processor_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    network = lively(shrink(preset("gpt2")))
+    narrow = network.bfloat16()
+    assert packed(narrow, rows=1) is narrow
 
 
 @needs_packing
@@ -94,7 +117,7 @@ def test_what_cannot_be_faster_stays_what_it_is() -> None:
     assert packed(network.double(), rows=8) is network
 
 
-@needs_packing
+@needs_narrow
 @torch.inference_mode()
 def test_bfloat16_is_packed_too() -> None:
     config = shrink(preset("decoder-tiny"))

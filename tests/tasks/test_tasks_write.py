@@ -377,7 +377,11 @@ def test_what_writes_writes_in_narrower_types_too(family: str, precision: Infere
     encoded = tuned.task.encode(examples, tuned.reading)
     exact, found = (target_nats(as_network(which.model), encoded) for which in (tuned, narrow))
     assert found[1] == exact[1] and 0.0 < abs(found[0] - exact[0]) < 0.02 * exact[0]
-    answers = [each["written"] for each in tuned.task.answered(narrow.model, examples, encoded)]
-    assert len(answers) == len(examples)
+    texts, exactly = (
+        [each["written"] for each in tuned.task.answered(which.model, examples, encoded)] for which in (narrow, tuned)
+    )
+    # The most probable of random weights' tokens, one after another: they part sooner or later, and begin alike.
+    alike = [text[:1] == right[:1] for text, right in zip(texts, exactly, strict=True)]
+    assert np.mean(alike) > 0.6 and any(exactly)
     after = tuned.model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)

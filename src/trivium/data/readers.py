@@ -35,7 +35,7 @@ def read_documents(
     """Yield the documents of files, folders and globs, and after each file what of it was dropped.
 
     Over a file, the bytes of the documents and of what was dropped are the (decompressed) file's bytes exactly.
-    One document is held at a time, and a block of about a megabyte or as long as the document.
+    Of text files a block of about a megabyte, or as long as a document, is held at a time, of others a document.
 
     Args:
         paths: text files; JSON lines (.jsonl, .ndjson, .json); tables (.csv, .tsv) whose first line names the columns;
@@ -184,7 +184,8 @@ def _decoded(bodies: list[bytes], read: bytes, encoding: str, source: str, start
     except UnicodeDecodeError:
         texts, place = list[str](), 0
         for body in bodies:
-            place = read.index(body, place)  # only white space is between them
+            # Only white space is between them; a body that is nothing else may be found too early, and can be read.
+            place = read.index(body, place)
             texts.append(decode(body, encoding, source, start + place))
             place += len(body)
         return texts

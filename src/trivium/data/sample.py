@@ -32,11 +32,11 @@ class Sample:
             digests: uint64 [documents], 64 bits that name each text.
         """
         pieces = np.array([-(-len(text) // PIECE_CHARACTERS) for text in texts], dtype=np.int64)
-        text_P = np.repeat(np.arange(len(texts)), pieces)
-        number_P = np.arange(len(text_P)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
-        priority_P = _mixed(digests[text_P] + number_P.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
-        low = np.flatnonzero(priority_P <= np.uint64(self._bound))
-        columns = (each[low].tolist() for each in (text_P, number_P, priority_P))
+        text_U = np.repeat(np.arange(len(texts)), pieces)
+        number_U = np.arange(len(text_U)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+        priority_U = _mixed(digests[text_U] + number_U.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+        low = np.flatnonzero(priority_U <= np.uint64(self._bound))
+        columns = (each[low].tolist() for each in (text_U, number_U, priority_U))
         for text, number, priority in zip(*columns, strict=True):
             if priority <= self._bound and priority not in self._held:
                 piece = texts[text][number * PIECE_CHARACTERS : (number + 1) * PIECE_CHARACTERS]

@@ -15,7 +15,7 @@ from trivium.data.sample import Sample
 Report = Callable[[str, float, float], None]
 TRAIN, _VALIDATION, _TEST, DUPLICATE = 0, 1, 2, 3  # the first three as in SPLITS
 UNDECIDED = -1
-_PART_BYTES, _PART_DOCUMENTS = 1_000_000, 1 << 14
+_PART_BYTES, _PART_ITEMS = 1_000_000, 1 << 14
 
 
 class Assigned(NamedTuple):
@@ -47,15 +47,16 @@ def parts(stream: Stream) -> Iterator[Part]:
     for item in stream():
         if isinstance(item, Dropped):
             part.dropped.append(item)
-            continue
-        part.texts.append(item.text)
-        part.num_bytes.append(item.num_bytes)
-        part.splits.append(item.split if isinstance(item, Assigned) else UNDECIDED)
+        else:
+            part.texts.append(item.text)
+            part.num_bytes.append(item.num_bytes)
+            part.splits.append(item.split if isinstance(item, Assigned) else UNDECIDED)
         size += item.num_bytes
-        if size >= _PART_BYTES or len(part.texts) >= _PART_DOCUMENTS:
+        if size >= _PART_BYTES or len(part.texts) + len(part.dropped) >= _PART_ITEMS:
             yield part
             part, size = Part([], [], [], []), 0
-    yield part
+    if part.texts or part.dropped:
+        yield part
 
 
 class Survey:

@@ -42,6 +42,7 @@ _NUMBER = {name: number for number, name in enumerate(_CLASSES)}
 _CLASS = 0x1F
 _PICTOGRAPH = 0x20
 _SPACE = 0x40
+_USUAL_SPACES = 16  # that a token begins with
 
 
 def word_starts(text: str) -> np.ndarray:
@@ -86,9 +87,14 @@ def token_bits(text: str, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
     space_C = np.append((properties_C & _SPACE) != 0, False)
     place_T = np.array(starts)
     later = np.flatnonzero(space_C[place_T])
-    while len(later):
+    for _ in range(_USUAL_SPACES):
         place_T[later] += 1
         later = later[space_C[place_T[later]] & (place_T[later] < ends[later])]
+        if not len(later):
+            break
+    else:  # a table of what comes after each character costs the text's length, however long a token's spaces are
+        ink_C = np.where(space_C, length, np.arange(length + 1))
+        place_T[later] = np.minimum.accumulate(ink_C[::-1])[::-1][place_T[later]]
     begun_T = np.zeros(len(place_T), dtype=np.int64)
     if len(place_T):
         begun_T[1:] = np.maximum.accumulate(ends)[:-1]

@@ -59,12 +59,12 @@ class Cache:
         self.length = 0
         self._places: TokenLayout | None = None
         self._shared = 0
-        self._all_used = True
+        self._all_used, self._looked_at = True, torch.empty(0)
 
     def is_open_to(self, layout: TokenLayout) -> bool:
         """Return whether the places of a call, which are in the cache already, are known to see all that it holds.
 
-        One place alone comes after all others of its row, all of them of its document where none of them is unused.
+        One place alone comes after all others of its row, and here all places are known to be of document 0.
         """
         return self._all_used and layout.document_BL.shape[1] == 1
 
@@ -74,8 +74,11 @@ class Cache:
             like, shape = layout.document_BL, (len(layout.document_BL), self.max_length)
             document_BM, position_BM, rank_BM = (like.new_zeros(shape) for _ in range(3))
             self._places = TokenLayout(document_BM, position_BM, rank_BM, layout.kind)
-        if self._all_used and not (self.length and layout.document_BL.shape[1] == 1):
-            self._all_used = bool((layout.document_BL >= 0).all())
+        # Texts that grow by a token name its document by the same tensor each time; other devices are not waited for.
+        if layout.document_BL is not self._looked_at:
+            self._looked_at = layout.document_BL
+            here = self._looked_at.device.type == "cpu"
+            self._all_used = self._all_used and here and not bool(self._looked_at.any())
         stop = self.length + layout.document_BL.shape[1]
         new = (layout.document_BL, layout.position_BL, layout.key_rank_BL)
         for held_BM, new_BL in zip(_tensors(self._places), new, strict=True):

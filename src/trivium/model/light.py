@@ -1,4 +1,4 @@
-"""Modules that have no parameters and are called without PyTorch's hooks."""
+"""Modules that are called without PyTorch's hooks: those without parameters, and matrices that are only multiplied."""
 
 from typing import Any
 

@@ -15,13 +15,12 @@ from trivium.model.linear import Linear
 N = TypeVar("N", bound=nn.Module)
 
 _FEWEST_ROWS, _MANY_ROWS = 4, 1024
-_PLACES = 256  # whose logits exist at once
+_LOGITS = 1 << 22  # that exist at once
 _NOTHING = ("none", "")
-# Activations that oneDNN has beside its product, by its names.
+# Activations that oneDNN has beside its product, by its names. It has ReLU, too, but of no number makes 0.
 _FUSED: dict[ActivationFunction, tuple[str, str]] = {
     functional.gelu: ("gelu", "none"),
     gelu_tanh: ("gelu", "tanh"),
-    functional.relu: ("relu", ""),
 }
 
 
@@ -69,7 +68,8 @@ class ProjectedHead(nn.Module):
 
     def summed_nats(self, hidden_ND: Tensor, labels_N: Tensor, weights_N: Tensor) -> Tensor:
         """Return the weighted sum of the labels' cross-entropies, nats, without a gradient; see `LanguageHead`."""
-        places = (torch.split(each, _PLACES) for each in (hidden_ND, labels_N, weights_N))
+        at_once = max(1, _LOGITS // self.head.projection.weight.shape[0])
+        places = (torch.split(each, at_once) for each in (hidden_ND, labels_N, weights_N))
         return torch.stack(
             [
                 functional.cross_entropy(self(some_ND).float(), some_N, reduction="none") @ weight_N.float()
@@ -120,7 +120,10 @@ def shallow_copy(network: N) -> N:
 
 
 def _can_be_packed(weight: Tensor) -> bool:
-    return weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.bfloat16) and can_pack()
+    if weight.device.type != "cpu" or not can_pack():
+        return False
+    narrow = weight.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return bool(weight.dtype == torch.float32 or narrow)
 
 
 def can_pack() -> bool:
@@ -129,10 +132,11 @@ def can_pack() -> bool:
 
 
 def _with_packed_layers(module: N, rows: int) -> N:
-    fused = _FUSED.get(module.activation) if isinstance(module, PlainFeedForward) else None
-    for name, child in module.named_children():
+    for name, child in list(module.named_children()):
         if type(child) is Linear:
-            then = fused if fused is not None and name == "up" else _NOTHING
+            then = _NOTHING
+            if isinstance(module, PlainFeedForward) and name == "up" and module.activation in _FUSED:
+                then, module.activation = _FUSED[module.activation], Identity()
             setattr(module, name, PackedLinear(weight=child.weight, bias=child.bias, rows=rows, then=then))
         elif isinstance(child, LanguageHead):
             _with_packed_layers(child.transform, rows)
@@ -140,6 +144,4 @@ def _with_packed_layers(module: N, rows: int) -> N:
             setattr(module, name, ProjectedHead(head=child, projection=projection))
         else:
             _with_packed_layers(child, rows)
-    if isinstance(module, PlainFeedForward) and fused is not None:
-        module.activation = Identity()
     return module

@@ -1,8 +1,10 @@
 """Narrower types for inference on a CPU: bfloat16, and int8, whose products take about half the time of float32's."""
 
 import warnings
+from collections.abc import Callable
 from copy import deepcopy
-from typing import Literal, TypeVar, assert_never
+from functools import cache
+from typing import Any, Literal, TypeVar, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +15,6 @@ from trivium.model.linear import Linear
 from trivium.model.packed import ProjectedHead, shallow_copy
 
 N = TypeVar("N", bound=nn.Module)
-# Below the layer in Python that looks through its arguments for what the compiler puts in their place: 1 us a call.
-_linear_dynamic = torch.ops.quantized.linear_dynamic._op
 InferencePrecision = Literal["float32", "bfloat16", "int8"]
 
 
@@ -66,12 +66,19 @@ class Int8Linear(Light):
         # Else PyTorch asks the packed weight whether it overrides functions, which answers by an exception: 5 of 11 us.
         with torch._C.DisableTorchFunctionSubclass():
             # True: inputs in 7 bits, without which processors that have no VNNI overflow.
-            product: Tensor = _linear_dynamic(states, self.packed, True)
+            product: Tensor = _linear_dynamic()(states, self.packed, True)
         return product
 
     def part(self, states: Tensor, outputs: slice) -> Tensor:
         """Return some of the outputs; all are computed, for the matrix is packed as one."""
         return self(states)[..., outputs]
+
+
+@cache
+def _linear_dynamic() -> Callable[[Tensor, Any, bool], Tensor]:
+    """Return the operation below the layer in Python that looks through its arguments for stand-ins: 1 us a call."""
+    operation: Callable[[Tensor, Any, bool], Tensor] = torch.ops.quantized.linear_dynamic._op
+    return operation
 
 
 @torch.inference_mode()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from trivium.data.order import document_order
 from trivium.data.packing import first_fit, first_fit_both
 from trivium.data.tokenizer import Tokenizer
 from trivium.tasks.epoch_steps import EpochSteps
+from trivium.tasks.laid import Laid
 
 
 class Reading(NamedTuple):
@@ -173,26 +174,29 @@ def pack(
     """
     pieces = [piece for row in rows for piece in row]
     shape, answers_shape = (num_rows, length or reading.row_length), (num_rows, capacity)
-    laid = _Laid.side_by_side(rows, [len(piece.tokens_L) for piece in pieces], shape)
-    answers = _Laid.side_by_side(rows, [len(piece.places_N) for piece in pieces], answers_shape)
-    document_BL = laid.each(laid.number_P, unused=-1, dtype=np.int32)
-    given_BL = laid.each([piece.given for piece in pieces], unused=0, dtype=np.int32)
+    counts = list(map(len, rows))
+    laid = Laid.side_by_side(counts, [len(piece.tokens_L) for piece in pieces], shape)
+    answers = Laid.side_by_side(counts, [len(piece.places_N) for piece in pieces], answers_shape)
+    document_BL = laid.each(laid.number_U, unused=-1, dtype=np.int32)
+    given_BL = laid.each([piece.given for piece in pieces], dtype=np.int32)
     segments_BL = None
     if reading.segments and reading.tokenizer.frame.has_segments:
         zero = np.zeros(max((len(piece.tokens_L) for piece in pieces), default=0), dtype=np.int64)
         segments_BL = laid.all(
             [zero[: len(piece.tokens_L)] if piece.segments_L is None else piece.segments_L for piece in pieces]
         )
-    places = [places_of(piece) + start for piece, start in zip(pieces, laid.start_P.tolist(), strict=True)]
+    places = [places_of(piece) + start for piece, start in zip(pieces, laid.start_U.tolist(), strict=True)]
     targets = [piece.targets_NC for piece in pieces if piece.targets_NC is not None]
     example_BN = answers.each([piece.example for piece in pieces], unused=-1)
     answer_BN = answers.all([piece.answers_N for piece in pieces])
     batch = Batch(
-        tokens_BL=torch.from_numpy(laid.all([piece.tokens_L for piece in pieces], reading.tokenizer.special.pad)),
+        tokens_BL=torch.from_numpy(
+            laid.all([piece.tokens_L for piece in pieces], unused=reading.tokenizer.special.pad)
+        ),
         layout=_layout(document_BL, given_BL, reading),
         labels_BN=torch.from_numpy(answers.all([piece.classes_N for piece in pieces])),
         places_BN=torch.from_numpy(answers.all(places)).flatten(1),
-        weights_BN=torch.from_numpy(answers.each([piece.weight for piece in pieces], unused=0, dtype=np.float32)),
+        weights_BN=torch.from_numpy(answers.each([piece.weight for piece in pieces], dtype=np.float32)),
         segments_BL=None if segments_BL is None else torch.from_numpy(segments_BL),
         targets_BNC=torch.from_numpy(answers.all(targets, dtype=np.float32)) if targets else None,
         source=sources(rows, reading, num_rows) if reading.source else None,
@@ -200,46 +204,6 @@ def pack(
     if reading.again:
         batch = read_again(batch, reading.tokenizer.special.bos)
     return Packed(batch, example_BN, answer_BN)
-
-
-class _Laid(NamedTuple):
-    """Where the parts of pieces lie that stand side by side in rows: all pieces at once, for there are many small ones.
-
-    Args:
-        shape: of the rows, B and their width W.
-        number_P, start_P, size_P: of each piece: the how-manieth of its row it is, where it begins there, its length.
-        places: of all parts of all pieces, one after another, in the flattened rows.
-    """
-
-    shape: tuple[int, int]
-    number_P: np.ndarray
-    start_P: np.ndarray
-    size_P: np.ndarray
-    places: np.ndarray
-
-    @classmethod
-    def side_by_side(cls, rows: Sequence[Sequence[Piece]], sizes: Sequence[int], shape: tuple[int, int]) -> Self:
-        """Return where parts of so many places a piece lie; raise ValueError where a row has no room for them."""
-        row_P, size_P = np.repeat(np.arange(len(rows)), list(map(len, rows))), np.array(sizes, dtype=np.int64)
-        before_P, first_P = np.cumsum(size_P) - size_P, np.searchsorted(row_P, row_P)
-        start_P = before_P - before_P[first_P]
-        if len(rows) > shape[0] or (start_P + size_P).max(initial=0) > shape[1]:
-            raise ValueError(f"{len(rows)} rows of pieces do not fit into {shape[0]} of {shape[1]} places")
-        places = np.repeat(row_P * shape[1] + start_P - before_P, size_P) + np.arange(size_P.sum())
-        return cls(shape, np.arange(len(row_P)) - first_P, start_P, size_P, places)
-
-    def all(self, parts: Sequence[np.ndarray], unused: int = 0, dtype: Any = np.int64) -> np.ndarray:
-        """Return rows of what is given for each part, [B, W] or [B, W, ...]."""
-        found = np.full((self.shape[0] * self.shape[1], *(parts[0].shape[1:] if parts else ())), unused, dtype=dtype)
-        if parts:
-            found[self.places] = np.concatenate(parts)
-        return found.reshape(*self.shape, *found.shape[1:])
-
-    def each(self, values: Sequence[float] | np.ndarray, *, unused: int, dtype: Any = np.int64) -> np.ndarray:
-        """Return rows, [B, W], of what is given for a piece, the same in all of its parts."""
-        found = np.full(self.shape[0] * self.shape[1], unused, dtype=dtype)
-        found[self.places] = np.repeat(np.asarray(values, dtype=dtype), self.size_P)
-        return found.reshape(self.shape)
 
 
 def places_of(piece: Piece) -> np.ndarray:
@@ -261,9 +225,9 @@ def _layout(document_BL: np.ndarray, given_BL: np.ndarray, reading: Reading) -> 
 def sources(rows: Sequence[Sequence[Piece]], reading: Reading, num_rows: int) -> Batch:
     """Return what an encoder reads, the source of each piece under the piece's number in its row."""
     read = [_read(piece) for row in rows for piece in row]
-    laid = _Laid.side_by_side(rows, list(map(len, read)), (num_rows, reading.row_length))
-    tokens_BL = laid.all(read, reading.tokenizer.special.pad)
-    document_BL = laid.each(laid.number_P, unused=-1, dtype=np.int32)
+    laid = Laid.side_by_side(list(map(len, rows)), list(map(len, read)), (num_rows, reading.row_length))
+    tokens_BL = laid.all(read, unused=reading.tokenizer.special.pad)
+    document_BL = laid.each(laid.number_U, unused=-1, dtype=np.int32)
     document, position = torch.from_numpy(document_BL), torch.from_numpy(positions_of(document_BL))
     return only_read(torch.from_numpy(tokens_BL), TokenLayout.bidirectional(document, position))
 

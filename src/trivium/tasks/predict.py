@@ -39,7 +39,7 @@ def predict_texts(tuned: TunedModel, texts: Iterable[Unlabelled]) -> Iterator[di
     task, remaining, count = tuned.task, iter(enumerate(texts, start=1)), _TEXTS
     while taken := list(islice(remaining, count)):
         # Who has many texts wants them all soon: among more there are more of like lengths.
-        count = min(4 * count, _MOST_TEXTS)
+        count = min(16 * count, _MOST_TEXTS)
         examples = [_example(task, number, text) for number, text in taken]
         encoded = task.encode(examples, tuned.reading, known=False)
         yield from task.answered(tuned.model, examples, encoded)
