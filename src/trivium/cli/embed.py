@@ -1,6 +1,5 @@
 """trivium embed and trivium search: texts as vectors, and the texts of a folder that are nearest to a question."""
 
-import sys
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trivium.cli.options import Json, Quiet, as_text
+from trivium.cli.options import Json, Quiet, as_text, input_lines
 from trivium.cli.prepare import Boundary
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def embed_command(
         found = "already exists" if out.exists() else "expected a name that ends in .npy"
         raise ConfigError(f"--out {out}: {found}; choose another name. Nothing was changed.")
     embedder = _open(run, pooling)
-    given = map(as_text, texts) if texts else text_lines(file) if file is not None else _lines()
+    given = map(as_text, texts) if texts else text_lines(file) if file is not None else input_lines()
     with shown(quiet=quiet) as progress:
         if out is None:
             _print(embedder, given)
@@ -153,12 +152,6 @@ def _print(embedder: "Embedder", texts: Iterable[str]) -> None:
     for vector_D in embed_texts(embedder, kept()):
         numbers = [round(float(number), _DIGITS) for number in vector_D]
         typer.echo(json.dumps({"text": waiting.popleft(), "vector": numbers}, ensure_ascii=False))
-
-
-def _lines() -> Iterator[str]:
-    """Yield every line of the input, an empty one too: vectors keep their places."""
-    for line in sys.stdin:
-        yield as_text(line.rstrip("\n"))
 
 
 def _counted(texts: Iterable[str], total: int | None, progress: "Progress") -> Iterator[str]:

@@ -1,13 +1,12 @@
 """trivium evaluate and trivium predict: how good a model is, and its answers."""
 
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trivium.cli.options import Json, Quiet, ReadAs, as_text
+from trivium.cli.options import Json, Quiet, ReadAs, as_text, input_lines
 
 if TYPE_CHECKING:
     from trivium.data.labelled import JointExample
@@ -98,7 +97,7 @@ def predict_command(
     from trivium.tasks.predict import predict_texts
 
     tuned = tuned_in(load_tuned(located(run)), precision)
-    read = map(as_text, texts) if texts else _lines()
+    read = map(as_text, texts) if texts else input_lines()
     if relations is None:
         answers = predict_texts(tuned, read)
     else:
@@ -107,12 +106,6 @@ def predict_command(
         answers = predict_joint(tuned, tuned_in(load_tuned(located(relations)), precision), read)
     for answer in answers:
         typer.echo(json.dumps(answer, ensure_ascii=False))
-
-
-def _lines() -> Iterator[str]:
-    """Yield every line, an empty one too: answers keep their places."""
-    for line in sys.stdin:
-        yield as_text(line.rstrip("\n"))
 
 
 def _refuse_split(split: str | None) -> None:

@@ -1,5 +1,7 @@
 """Options that several verbs share."""
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -29,7 +31,7 @@ ReadAs = Annotated[
     typer.Option(
         "--precision",
         help="What is computed in: int8 is the fastest, bfloat16 where the processor has it; answers differ a little, "
-        "and in int8 also with what else is read at once (probabilities by some thousandths).",
+        "and in int8 also with what else is read at once (probabilities by some thousandths, at worst by hundredths).",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON, for programs.")]
@@ -47,3 +49,16 @@ def as_text(value: str) -> str:
             f"expected UTF-8 text, found other bytes at character {error.start} of {value[:40]!r}."
         ) from None
     return value
+
+
+def input_lines() -> Iterator[str]:
+    """Yield every line of standard input, an empty one too: answers keep their places.
+
+    A byte order mark and carriage returns of other systems are left out, as they are in files.
+
+    Raises:
+        DataError: see `as_text`.
+    """
+    for number, line in enumerate(sys.stdin):
+        text = line.removesuffix("\n").removesuffix("\r")
+        yield as_text(text.removeprefix("\ufeff") if number == 0 else text)
