@@ -95,9 +95,9 @@ def _matmul(query: Tensor, key: Tensor, value: Tensor, view: View, scoring: Scor
 def _softmax(scores: Tensor) -> Tensor:
     """Return the softmax over the last dimension, in the scores' type.
 
-    On a CPU PyTorch's own takes bfloat16 in whole vectors of 32 and what is left over number by number: where half a
-    vector or more is left, or it is all there is, in up to five times the time of a softmax in float32. Training keeps
-    what comes out for the gradient, and in half the memory.
+    On a CPU PyTorch's own takes bfloat16 in whole vectors of 32 and what is left over number by number, in up to five
+    times the time of a softmax in float32; rows of less than half a vector are not worth the casts. Training keeps what
+    comes out for the gradient, in half the memory.
     """
     length = scores.shape[-1]
     slow = (
