@@ -18,7 +18,7 @@ from trivium.train.plateau import Course, course_findings, course_of, warn
 from trivium.train.settle import ready
 
 NORMAL = Normal(8.3, 7.0, 4.6, 5.5)
-COURSE = Course(NORMAL, text_share=1.0, enough=300, from_left=True, steady=True, plain=True)
+COURSE = Course(NORMAL, text_share=1.0, enough=300, from_left=True, steady=True, plain=True, epoch=500)
 
 
 def log(losses: list[float], held_out: dict[int, float] | None = None, every: int = 10) -> list[dict[str, object]]:
@@ -80,6 +80,8 @@ def test_a_text_learned_by_heart_is_said() -> None:
     assert checks(log(losses, {400: 5.0, 700: 5.1, 1000: 5.4})) == ["overfitting"]
     assert checks(log(losses, {400: 5.2, 700: 5.1, 1000: 5.05})) == []
     assert checks(log(falling(8.0, 5.3, 100), {400: 5.0, 700: 5.1, 1000: 5.4})) == []  # not learned by heart
+    once = COURSE._replace(epoch=1000)
+    assert checks(log(losses, {400: 5.0, 700: 5.1, 1000: 5.4}), once) == []  # nothing has been read twice
 
 
 def test_each_thing_is_said_once_also_when_resumed(tmp_path: Path) -> None:
@@ -109,7 +111,9 @@ def test_what_a_run_is_judged_by(data: PreparedData, tmp_path: Path) -> None:
         return course_of(settled, material, NORMAL)
 
     causal = course(run_of("decoder-tiny", steps=1000))
-    assert causal == Course(NORMAL, 1.0, 50 + 200, from_left=True, steady=True, plain=True)
+    # 8 rows of 32 a step; each token is a target once.
+    epoch = -(-(data.split("train").num_tokens - 1) // (8 * 32))
+    assert causal == Course(NORMAL, 1.0, 50 + 200, from_left=True, steady=True, plain=True, epoch=epoch)
     masked = course(run_of("encoder-tiny", steps=1000))
     assert masked.enough == 50 + round(100 * data.tokenizer.vocabulary_size / (8 * 10))  # 30 % of 32 places
     assert not masked.from_left

@@ -38,6 +38,7 @@ class Course(NamedTuple):
         from_left: the next token is asked for, so that a bigram is a fair measure.
         steady: what is asked for stays the same, so that losses of different steps can be compared.
         plain: the loss in training is the objective's own, no regulariser is in it.
+        epoch: steps in which the text is read once; before, nothing of it can be known by heart.
     """
 
     normal: Normal | None
@@ -46,6 +47,7 @@ class Course(NamedTuple):
     from_left: bool
     steady: bool
     plain: bool
+    epoch: int
 
 
 def course_of(config: RunConfig, material: Material, normal: Normal | None) -> Course:
@@ -73,6 +75,7 @@ def course_of(config: RunConfig, material: Material, normal: Normal | None) -> C
         left,
         not changing and is_nats_a_token(objective),
         not config.regularisers,
+        -(-part.reader.rows_per_epoch // part.rows),
     )
 
 
@@ -94,7 +97,7 @@ def course_findings(lines: Sequence[Mapping[str, Any]], course: Course) -> Itera
     held_out = [(int(line["step"]), float(line["loss"])) for line in known if line.get("split") == "validation"]
     yield from _learns_nothing(training, held_out, course)
     if course.steady:
-        yield from _goes_wrong(training, held_out)
+        yield from _goes_wrong(training, held_out, course.epoch)
 
 
 def _learns_nothing(
@@ -139,7 +142,9 @@ def _with_marks(unigram: float, text_share: float) -> float:
     return text_share * unigram - text_share * math.log(text_share) - marks * math.log(marks)
 
 
-def _goes_wrong(training: Sequence[tuple[int, float]], held_out: Sequence[tuple[int, float]]) -> Iterator[Finding]:
+def _goes_wrong(
+    training: Sequence[tuple[int, float]], held_out: Sequence[tuple[int, float]], epoch: int
+) -> Iterator[Finding]:
     size = max(5, len(training) // 20)
     windows = [training[start : start + size] for start in range(0, len(training) - size + 1, size)]
     means = [(window[-1][0], mean(value for _, value in window)) for window in windows]
@@ -155,7 +160,7 @@ def _goes_wrong(training: Sequence[tuple[int, float]], held_out: Sequence[tuple[
                 f"the training loss was {least:.2f} about step {step:,} and is {latest:.2f} now: the run has become "
                 "unstable; lower optimiser.lr or train.max_gradient_norm, or lengthen schedule.warmup_share.",
             )
-    if len(held_out) >= 3 and training:
+    if len(held_out) >= 3 and training and training[-1][0] > epoch:
         step, best = min(held_out, key=lambda pair: pair[1])
         latest = held_out[-1][1]
         learned = mean(value for _, value in _last(training))
