@@ -181,9 +181,8 @@ def pack(
     given_BL = laid.each([piece.given for piece in pieces], dtype=np.int32)
     segments_BL = None
     if reading.segments and reading.tokenizer.frame.has_segments:
-        zero = np.zeros(max((len(piece.tokens_L) for piece in pieces), default=0), dtype=np.int64)
         segments_BL = laid.all(
-            [zero[: len(piece.tokens_L)] if piece.segments_L is None else piece.segments_L for piece in pieces]
+            [np.zeros_like(piece.tokens_L) if piece.segments_L is None else piece.segments_L for piece in pieces]
         )
     places = [places_of(piece) + start for piece, start in zip(pieces, laid.start_U.tolist(), strict=True)]
     targets = [piece.targets_NC for piece in pieces if piece.targets_NC is not None]
